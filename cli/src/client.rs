@@ -1,6 +1,6 @@
-//! The control API from its client's side: one request a connection, over loopback, with the home's token.
+//! A client of the control API: one request per connection, over loopback, with the token of the home.
 //!
-//! Each has a time within which it is answered, or fails with a reason.
+//! Every request has a timeout and fails with a reason.
 
 use crate::error::{Failure, Outcome};
 use crate::terminal;
@@ -22,14 +22,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// A way to ask the node of one home.
+/// A client of the node in one home.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     info: RunInfo,
     token: String,
 }
 
-/// What a node answered.
+/// The response of a node.
 pub(crate) struct Reply {
     status: StatusCode,
     retry_after: Option<Duration>,
@@ -61,28 +61,28 @@ impl Client {
         Ok(Self { info, token })
     }
 
-    /// Returns what the node wrote about itself when it started.
+    /// Returns what the node wrote to its home at its start.
     pub(crate) fn info(&self) -> &RunInfo {
         &self.info
     }
 
-    /// Asks whether the node is ready. A probe wants to know soon.
+    /// Requests whether the node is ready, with the short timeout of a probe.
     pub(crate) async fn readiness(&self) -> Result<Reply, Failure> {
         self.send(Method::GET, "/readyz", None, PROBE_TIMEOUT).await
     }
 
-    /// Asks, and reads a good answer.
+    /// Sends a GET request and decodes a successful response.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.send(Method::GET, path, None, READ_TIMEOUT).await?.read()
     }
 
-    /// Asks about a task, which the node answers when the task has ended or the time is over.
+    /// Requests a task. The node responds when the task has ended, or after `wait`.
     pub(crate) async fn await_task(&self, id: TaskId, wait: Duration) -> Result<Task, Failure> {
         let path = format!("/api/v1/tasks/{id}?wait_seconds={}", wait.as_secs());
         self.send(Method::GET, &path, None, wait + READ_TIMEOUT).await?.read()
     }
 
-    /// Asks, and passes a good answer on as it came.
+    /// Sends a GET request and returns the body of a successful response unchanged.
     pub(crate) async fn get_raw(&self, path: &str) -> Result<Bytes, Failure> {
         self.send(Method::GET, path, None, READ_TIMEOUT).await?.good()
     }
@@ -93,7 +93,7 @@ impl Client {
         self.send(Method::POST, path, Some(body), ANSWER_TIMEOUT).await
     }
 
-    /// Asks, and reads a good answer line by line as it comes, until somebody has read enough.
+    /// Sends a POST request and passes each line of a successful response to `line`, until that breaks.
     pub(crate) async fn post_lines<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -107,8 +107,8 @@ impl Client {
         self.lines(Method::POST, path, Some(body), read).await
     }
 
-    /// Asks for a stream of events, and hands over the name and data of each as it comes, until somebody has read enough
-    /// or the stream ends.
+    /// Requests a stream of events and passes the name and data of each to `event`, until that breaks or the stream
+    /// ends.
     pub(crate) async fn events(
         &self,
         path: &str,
@@ -126,7 +126,7 @@ impl Client {
         self.lines(Method::GET, path, None, read).await
     }
 
-    /// Hands over each line of a good answer as it comes. Where nothing happens, the node says so every few seconds.
+    /// Passes each line of a successful response to `line`. An idle stream carries a keep-alive every few seconds.
     async fn lines(
         &self,
         method: Method,
@@ -192,7 +192,7 @@ impl Client {
         Ok(Reply { status, retry_after: seconds.map(Duration::from_secs), body: body.to_bytes() })
     }
 
-    /// Asks, and returns the answer once it begins.
+    /// Sends a request and returns the response once its head has arrived.
     async fn begin(
         &self,
         method: Method,
@@ -203,7 +203,7 @@ impl Client {
         let stream = connected.await.map_err(|_| Silence::Connect)??;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the exchange; what went wrong in it shows there.
+        // It ends with the exchange, and an error in it shows there.
         tokio::spawn(async move { drop(connection.await) });
         let request = Request::builder()
             .method(method)
@@ -231,28 +231,28 @@ impl Client {
 }
 
 impl Reply {
-    /// Returns how long to wait before the same request makes sense again, where the node said so.
+    /// Returns the delay before a retry, if the node gave one.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         (self.status == StatusCode::TOO_MANY_REQUESTS).then_some(self.retry_after).flatten()
     }
 
-    /// Tells whether the node is fetching the model that a task is for.
+    /// Returns whether the node is fetching the model of the task.
     pub(crate) fn is_pulling(&self) -> bool {
         let error = serde_json::from_slice::<ErrorBody>(&self.body).ok().map(|body| body.error.code);
         self.is_unavailable() && error.as_deref() == Some("model_pulling")
     }
 
-    /// Tells whether the node answers that it cannot now.
+    /// Returns whether the node is unavailable (503).
     pub(crate) fn is_unavailable(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Reads a good answer.
+    /// Decodes a successful response.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
         serde_json::from_slice(&self.good()?).map_err(|error| unreadable(&error))
     }
 
-    /// Takes any good answer.
+    /// Accepts any successful response.
     pub(crate) fn accepted(self) -> Result<(), Failure> {
         self.good().map(|_| ())
     }
@@ -273,7 +273,7 @@ impl Reply {
     }
 }
 
-/// Runs a command that asks a node and waits for the answer.
+/// Runs an asynchronous command to its end.
 pub(crate) fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(command).map(|()| ExitCode::SUCCESS)
@@ -285,7 +285,7 @@ fn unreadable(error: &serde_json::Error) -> Failure {
         .because(Some(error))
 }
 
-/// A node that said nothing for too long.
+/// A timeout of a request.
 #[derive(Debug)]
 enum Silence {
     Answer(Duration),
@@ -306,16 +306,16 @@ impl std::fmt::Display for Silence {
 impl std::error::Error for Silence {}
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// What only reads is answered at once; this much is for a machine that does much else.
+/// Reads are answered at once; the rest is for a busy machine.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
-/// Probes have limits of their own, after which nobody sees what this program says.
+/// Probes have timeouts of their own and discard later output.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The node answers every request within 70 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(75);
-/// A stream says something every 15 s, if only that it is there.
+/// A stream sends at least a keep-alive every 15 s.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(50);
-/// The longest answer is a full list of tasks.
+/// Maximum size of a response: a full list of tasks.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
-/// The longest line of an answer that comes line by line.
+/// Maximum size of a line in a streamed response.
 const LINE_BYTES_MAX: usize = 1 << 20;
 const TOKEN_BYTES_MAX: u64 = 1024;

@@ -1,4 +1,4 @@
-//! One folder for each noun, one file for each verb; this one leads to them.
+//! The commands: a folder for each noun, a file for each verb. This file dispatches to them.
 
 mod all_nodes;
 mod completions;

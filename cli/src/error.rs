@@ -1,4 +1,4 @@
-//! What a user is told when a command fails: what, why, what to do about it, and a name to look it up by.
+//! The report of a failed command: what failed, why, what to do, and an id to look it up.
 
 mod catalogue;
 
@@ -10,27 +10,27 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// A command's end without success.
+/// The failure of a command.
 #[derive(Debug, Default)]
 pub(crate) struct Failure {
     message: String,
-    /// The place in a file that it is about, drawn below the message.
+    /// The place in a file that the failure is about, drawn below the message.
     snippet: Option<String>,
     causes: Vec<String>,
     hint: Option<String>,
-    /// Its name in the catalogue; empty where nothing is said.
+    /// The id in the catalogue; empty if the failure is silent.
     id: Box<str>,
-    /// A failure whose explanation stands on the terminal already.
+    /// Whether the failure is reported already.
     silent: bool,
 }
 
-/// A failure on its way to a name: nothing else can be done with it, so that no failure goes without.
+/// A failure without an id. The only thing to do with it is to give it one, so every failure has an id.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct UnidentifiedFailure(Failure);
 
 impl UnidentifiedFailure {
-    /// Names it as the catalogue does.
+    /// Sets the id of the failure, as in the catalogue.
     pub(crate) fn id(self, id: impl Into<Box<str>>) -> Failure {
         Failure { id: id.into(), ..self.0 }
     }
@@ -44,12 +44,12 @@ impl Failure {
         UnidentifiedFailure(Self { message: message.into(), ..Self::default() })
     }
 
-    /// Describes an error by itself and everything that caused it.
+    /// Creates a failure from an error and its chain of causes.
     pub(crate) fn from_error(error: &dyn Error) -> UnidentifiedFailure {
         UnidentifiedFailure(Self::new(error.to_string()).0.because(error.source()))
     }
 
-    /// A failure about which everything has been said.
+    /// Creates a failure that is reported already.
     pub(crate) fn silent() -> Self {
         Self { silent: true, ..Self::default() }
     }
@@ -59,7 +59,7 @@ impl Failure {
         self
     }
 
-    /// Returns what failed.
+    /// Returns the message.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
@@ -67,7 +67,7 @@ impl Failure {
     pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {
         while let Some(error) = cause {
             let text = error.to_string();
-            // Some errors say themselves what their cause says.
+            // Some errors repeat their cause in their own message.
             let said = self.causes.last().unwrap_or(&self.message);
             if !said.ends_with(&text) {
                 self.causes.push(text);
@@ -77,21 +77,21 @@ impl Failure {
         self
     }
 
-    /// Draws the place in a file that it is about.
+    /// Adds a drawing of the place in a file.
     pub(crate) fn snippet(mut self, snippet: String) -> Self {
         self.snippet = Some(snippet);
         self
     }
 
-    /// Says where it went wrong.
+    /// Puts a place before the message.
     pub(crate) fn at(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }
 
-    /// Tells the user, and returns the exit status of a failure.
+    /// Prints the failure on standard error and returns its exit status.
     pub(crate) fn report(self) -> ExitCode {
-        // Nobody can be told that standard error does not work.
+        // There is nowhere to report that standard error fails.
         let _ = io::stderr().lock().write_all(self.text(terminal::stderr_takes_colour()).as_bytes());
         ExitCode::FAILURE
     }
@@ -103,7 +103,7 @@ impl Failure {
         let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let mut text = format!("{red}error:{plain} {}\n", terminal::sanitize(&self.message));
         if let Some(snippet) = &self.snippet {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", terminal::sanitize(snippet));
         }
         for cause in &self.causes {

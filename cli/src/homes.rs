@@ -1,11 +1,11 @@
-//! The homes of this user's nodes: the one that a command is for, and those whose nodes run.
+//! The homes of this user's nodes: the selected one, and those with running nodes.
 
 use crate::error::Failure;
 use runtime::home::Home;
 use runtime::registry::Registry;
 use std::path::PathBuf;
 
-/// The home that a command is for. The verbs that need one open it.
+/// The home that the command line selects. Only the verbs that need it open it.
 #[derive(Debug)]
 pub(crate) struct SelectedHome(pub(crate) Option<PathBuf>);
 
@@ -24,7 +24,7 @@ impl SelectedHome {
     }
 }
 
-/// Returns the homes of this user whose nodes run.
+/// Returns the homes of this user with running nodes.
 pub(crate) fn running() -> Result<Vec<Home>, Failure> {
     Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
         .and_then(|registry| registry.running())

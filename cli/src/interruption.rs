@@ -1,11 +1,11 @@
-//! Ctrl-C as a wish to see what there is so far; the second one ends the command at once.
+//! Ctrl-C as a request to stop and show the results so far. A second one ends the command at once.
 
 use crate::error::Failure;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Returns what is set by the first Ctrl-C.
+/// Returns a flag that the first Ctrl-C sets.
 pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
@@ -17,7 +17,7 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
             else {
                 return;
             };
-            // Whoever waits for it may have given up.
+            // The receiver may be gone.
             let _ = ready.send(());
             signal.recv().await;
             flag.store(true, Ordering::Relaxed);
@@ -25,15 +25,15 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
             std::process::exit(i32::from(INTERRUPTED));
         });
     })?;
-    // From here on Ctrl-C does not end the process any more. Where it cannot be watched, it still does.
+    // From here on Ctrl-C no longer ends the process, unless the signal cannot be watched.
     let _ = armed.recv();
     Ok(interrupted)
 }
 
-/// The exit status of a command that Ctrl-C ended.
+/// Returns the exit status of a command that Ctrl-C ended.
 pub(crate) fn exit_code() -> ExitCode {
     ExitCode::from(INTERRUPTED)
 }
 
-/// 128 and the number of the signal.
+/// 128 plus the number of the signal.
 const INTERRUPTED: u8 = 130;

@@ -1,4 +1,4 @@
-//! `p2p-ai-agents`: the product as its user meets it. Each command asks a running node, or becomes one.
+//! The command line of `p2p-ai-agents`. Each command sends requests to a running node, or becomes a node.
 
 #![forbid(unsafe_code)]
 

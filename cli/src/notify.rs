@@ -1,13 +1,13 @@
-//! Telling the service manager that started this process how it is (sd_notify(3)): one datagram for each word.
+//! Status messages to the service manager that started this process (sd_notify(3)): one datagram per message.
 //!
-//! Without a manager, `NOTIFY_SOCKET` is not set and nothing is said.
+//! Without a manager, `NOTIFY_SOCKET` is not set and nothing is sent.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The way to the service manager, where there is one.
+/// The connection to the service manager, if there is one.
 #[derive(Debug)]
 pub(crate) struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
@@ -15,37 +15,37 @@ pub(crate) struct Manager {
 }
 
 impl Manager {
-    /// Finds the manager that the environment names.
+    /// Connects to the manager that the environment names.
     pub(crate) fn of_environment() -> Self {
         let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
         Self { socket: connect(), watchdog: watchdog.map(Duration::from_micros) }
     }
 
-    /// Says that the service is ready.
+    /// Reports that the service is ready.
     pub(crate) fn ready(&self, status: &str) {
-        // A line of its own would be another word.
+        // A line break would start another message.
         let status: String = status.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.say(&format!("READY=1\nSTATUS={status}"));
     }
 
-    /// Says that the service is on its way out.
+    /// Reports that the service is stopping.
     pub(crate) fn stopping(&self) {
         self.say("STOPPING=1");
     }
 
-    /// Says that the service is alive.
+    /// Reports that the service is alive.
     pub(crate) fn alive(&self) {
         self.say("WATCHDOG=1");
     }
 
-    /// Returns how often the manager wants to hear that the service is alive: twice in the time that it waits.
+    /// Returns the interval of watchdog messages: half of the manager's timeout.
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.socket.as_ref().and(self.watchdog).map(|wait| wait / 2).filter(|wait| !wait.is_zero())
     }
 
     fn say(&self, word: &str) {
         if let Some((socket, address)) = &self.socket {
-            // A manager that does not listen cannot be helped.
+            // There is no remedy for a manager that does not listen.
             let _ = socket.send_to_addr(word.as_bytes(), address);
         }
     }

@@ -1,4 +1,5 @@
-//! What a command prints. A reader that went away ends the command quietly, like every tool in a pipe.
+//! Functions that print the output of commands. A closed pipe ends the command quietly, as with every tool in a
+//! pipe.
 
 use crate::error::Failure;
 use crate::terminal;
@@ -16,17 +17,17 @@ pub(crate) struct Format {
     pub(crate) json: bool,
 }
 
-/// Leaves out from now on what nobody asked for.
+/// Sets whether notices are suppressed.
 pub(crate) fn set_quiet(quiet: bool) {
     QUIET.store(quiet, Ordering::Relaxed);
 }
 
-/// Tells whether only what was asked for is wanted.
+/// Returns whether notices are suppressed.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Prints a line that says what was done, where that is wanted.
+/// Prints a notice of what was done, unless quiet.
 pub(crate) fn notice(text: &str) -> Result<(), Failure> {
     if is_quiet() { Ok(()) } else { line(text) }
 }
@@ -36,7 +37,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
     write(format!("{text}\n").as_bytes())
 }
 
-/// Prints a line on standard output if somebody reads it; for what goes on without readers.
+/// Prints a line on standard output unless quiet, and ignores errors: the caller continues without a reader.
 pub(crate) fn mention(text: &str) {
     if is_quiet() {
         return;
@@ -53,7 +54,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     write(&text)
 }
 
-/// Prints bytes as they are.
+/// Prints bytes unchanged.
 pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -65,12 +66,12 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Prints bytes on standard error as they are.
+/// Prints bytes unchanged on standard error.
 pub(crate) fn complain(bytes: &[u8]) -> Result<(), Failure> {
     io::stderr().lock().write_all(bytes).map_err(Failure::from)
 }
 
-/// Prints names and values, the values below each other.
+/// Prints names and values, with the values aligned.
 pub(crate) fn properties(rows: &[(&str, String)]) -> Result<(), Failure> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
     let text: String = rows
@@ -99,7 +100,7 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     write(text.as_bytes())
 }
 
-/// Shows a duration by its two largest units.
+/// Formats a duration with its two largest units.
 pub(crate) fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
@@ -112,12 +113,12 @@ pub(crate) fn duration(millis: u64) -> String {
     }
 }
 
-/// Shows microseconds as milliseconds.
+/// Formats microseconds as milliseconds.
 pub(crate) fn micros(micros: u64) -> String {
     format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)
 }
 
-/// Shows a number of bytes in the unit that fits.
+/// Formats a number of bytes with a fitting unit.
 pub(crate) fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB"];
     let mut size = count as f64;

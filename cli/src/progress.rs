@@ -1,23 +1,23 @@
-//! How far a long command is, on standard error: on a terminal only, and on none that wants plain text.
+//! Progress bars on standard error, only on a terminal that accepts colour.
 
 use crate::output;
 use crate::terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
-/// Shows how many of `length` are done.
+/// Creates a bar that counts to `length`.
 pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
     let template =
         format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{per_sec}}  {{eta}} left  {{msg}}");
     shown(ProgressBar::hidden(), Some(length), &template)
 }
 
-/// Shows how many bytes have come, once their number is set.
+/// Creates a bar of received bytes. It shows once its length is set.
 pub(crate) fn bytes() -> ProgressBar {
     shown(ProgressBar::hidden(), Some(0), BYTES)
 }
 
-/// Shows that something goes on, and how it stands.
+/// Creates a spinner with a message.
 pub(crate) fn spinner() -> ProgressBar {
     shown(ProgressBar::hidden(), None, "{spinner} {elapsed}  {msg}")
 }

@@ -1,6 +1,6 @@
-//! The terminal that a command may write to: what it can show, and which text may reach it.
+//! The terminal: its capabilities, and the filter for text that is written to it.
 //!
-//! Text that came from elsewhere (a peer, a file, a log) passes [`sanitize`] or [`sanitize_line`], so that no escape
+//! Text from elsewhere (a peer, a file, a log) passes through [`sanitize`] or [`sanitize_line`], so that no escape
 //! sequence in it reaches the terminal.
 
 use std::io::{self, IsTerminal};
@@ -15,18 +15,18 @@ pub(crate) fn sanitize_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Tells whether somebody looks at standard output on a terminal that can be drawn on, and has keys.
+/// Returns whether standard input and output are a terminal that supports a full screen.
 pub(crate) fn is_screen() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
     io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
-/// Tells whether colour on standard output helps its reader.
+/// Returns whether standard output accepts colour.
 pub(crate) fn stdout_takes_colour() -> bool {
     io::stdout().is_terminal() && colour_is_welcome()
 }
 
-/// Tells whether colour on standard error helps its reader.
+/// Returns whether standard error accepts colour.
 pub(crate) fn stderr_takes_colour() -> bool {
     io::stderr().is_terminal() && colour_is_welcome()
 }

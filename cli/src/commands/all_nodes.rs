@@ -1,5 +1,5 @@
-//! One question to every running node of this user. All are asked at once, and one that does not answer hides none of
-//! the others.
+//! One request to all running nodes of this user, in parallel. A node that does not answer does not hide the
+//! others.
 
 use crate::client::{Client, block_on};
 use crate::error::{Failure, Outcome};
@@ -11,10 +11,10 @@ use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A node's home, and what the node says.
+/// The home of a node and its response.
 pub(super) type Answer<T> = (Home, Result<(Client, T), Failure>);
 
-/// Asks every running node.
+/// Sends a request to every running node.
 pub(super) async fn ask<T>(path: &'static str) -> Result<Vec<Answer<T>>, Failure>
 where
     T: DeserializeOwned + Send + 'static,
@@ -38,7 +38,8 @@ where
     Ok(answers)
 }
 
-/// Asks every running node and shows what they say, each under its home. Succeeds where all answer and are `well`.
+/// Sends a request to every running node and prints the responses, each under its home. Succeeds if all respond and
+/// are `well`.
 pub(super) fn show<T>(
     path: &'static str,
     format: Format,

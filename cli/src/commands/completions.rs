@@ -1,4 +1,4 @@
-//! `completions SHELL`: what makes a shell complete this program's words.
+//! `completions SHELL`: prints the completion script for a shell.
 
 use crate::error::Outcome;
 use crate::output;

@@ -1,7 +1,7 @@
-//! `doctor`: what is wrong with this machine's node or its network, in plain words.
+//! `doctor`: diagnoses the node, its machine and its network.
 //!
-//! It looks at the home, the machine and the network itself, and asks the node what went wrong lately between it and
-//! others. It changes nothing, and says nothing of what works.
+//! It checks the home, the machine and the network, and asks the node for recent problems with other nodes. It
+//! changes nothing and reports only problems.
 
 mod finding;
 mod network;
@@ -65,10 +65,10 @@ async fn examine(home: &Home) -> Report {
     Report::new(findings, summary)
 }
 
-/// Looks at what the machine has left.
+/// Checks the free disk space and memory of the machine.
 fn examine_machine(home: &Home) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // A home that is yet to be made will be on the disk of the first directory above it that there is.
+    // A home that does not exist yet will be on the disk of its nearest existing ancestor.
     let place = home.root().ancestors().find(|path| path.exists());
     if let Some(space) = place.and_then(|path| statvfs(path).ok()) {
         let free = space.blocks_available().saturating_mul(space.fragment_size());
@@ -87,7 +87,7 @@ fn examine_machine(home: &Home) -> Vec<Finding> {
     findings
 }
 
-/// Looks at the home's files, as far as they are there; returns the settings where they are good.
+/// Checks the existing files of the home. Returns the settings if they are valid.
 fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     if !home.root().exists() {
         return None;
@@ -153,7 +153,7 @@ fn is_taken(port: u16) -> bool {
     bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
 }
 
-/// Room for results, logs and what a database needs to clean up.
+/// Disk space for results, logs and the database's own maintenance.
 const DISK_BYTES_WANTED: u64 = 256 << 20;
-/// Room for a node and the process of its model.
+/// Memory for a node and the process of its model.
 const MEMORY_KIB_WANTED: u64 = 128 << 10;

@@ -64,7 +64,7 @@ fn command_help(words: &[String], mut command: Command) -> Result<String, String
         };
         command = found.clone();
     }
-    // As `COMMAND --help` prints it: the short form where no argument has more to say.
+    // As `COMMAND --help` prints it: the long form only if an argument has one.
     let name = command.get_bin_name().unwrap_or_default().to_owned();
     let shown = command.no_binary_name(true).try_get_matches_from(["--help"]);
     Ok(shown.map_or_else(|help| help.render().to_string(), |_| name))
@@ -86,19 +86,19 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
     }
 }
 
-/// Returns the known name that is most like a word, if any is like it.
+/// Returns the known name that is most similar to a word, if one is similar enough.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |name: &&str| strsim::jaro_winkler(&word.to_lowercase(), name);
     let best = known.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
     (likeness(&best) >= LIKENESS_MIN).then_some(best)
 }
 
-/// Returns a page without what is meant for the tools that write it.
+/// Returns a page without the comments for the tools that generate parts of it.
 fn render(page: &str) -> String {
     page.lines().filter(|line| !line.starts_with("<!--")).map(|line| format!("{line}\n")).collect()
 }
 
-/// As alike as clap wants a name to be that it proposes.
+/// Minimum similarity of a name that is suggested; clap uses the same.
 const LIKENESS_MIN: f64 = 0.7;
 
 macro_rules! topic {
@@ -107,7 +107,7 @@ macro_rules! topic {
     };
 }
 
-/// The pages in the order in which a newcomer reads them.
+/// The pages, in the order of a first reading.
 const TOPICS: &[Topic] = &[
     topic!("getting-started", "Build the program, run two nodes and give them tasks"),
     topic!("configuration", "Settings, their sources and the files of a node"),

@@ -1,4 +1,4 @@
-//! `inference-worker`: not for people. A node starts this to run a model in a process of its own.
+//! `inference-worker`: runs a model in a process of its own. Only a node starts it.
 
 use crate::error::Outcome;
 use std::ffi::OsStr;

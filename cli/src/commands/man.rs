@@ -1,4 +1,4 @@
-//! `man`: the manual, made from the same words as `--help`; for those who package the program.
+//! `man`: writes the manual pages from the help texts, for packagers.
 
 use crate::error::{Failure, Outcome};
 use crate::output;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) fn run(directory: Option<&Path>, mut program: Command) -> Outcome {
-    // Names each command with the words that lead to it.
+    // Sets the full name of each command.
     program.build();
     match directory {
         None => output::write(&page(&program)?)?,
@@ -20,12 +20,12 @@ pub(super) fn run(directory: Option<&Path>, mut program: Command) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the page of a command and of all below it.
+/// Writes the page of a command and of its subcommands.
 fn write_pages(command: &Command, directory: &Path) -> Result<(), Failure> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = directory.join(format!("{name}.1"));
     let foreign = |page: Vec<u8>| !String::from_utf8_lossy(&page).contains(&format!(".TH {name} "));
-    // To open a pipe would be to wait for its other end.
+    // Opening a pipe would block.
     if path.exists() && (!path.is_file() || fs::read(&path).is_ok_and(foreign)) {
         return Err(Failure::new(format!("{} exists and is another page", path.display()))
             .id("file_exists")

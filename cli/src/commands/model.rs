@@ -1,4 +1,4 @@
-//! `model`: the models of this machine.
+//! `model`: the models on this machine.
 
 mod cache;
 mod info;

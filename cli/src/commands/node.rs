@@ -1,4 +1,4 @@
-//! `node`: this machine's node.
+//! `node`: the node of this machine.
 
 mod config;
 mod health;

@@ -1,11 +1,11 @@
-//! Node ids as they stand on the command line.
+//! Node ids on the command line.
 
 use crate::client::Client;
 use crate::error::Failure;
 use api::Members;
 use engine::NodeId;
 
-/// Finds the one member whose id begins like this.
+/// Returns the only member whose id starts with `start`.
 pub(super) async fn resolve(client: &Client, start: &str) -> Result<NodeId, Failure> {
     let Members { members } = client.get("/api/v1/members").await?;
     let start = start.to_ascii_lowercase();

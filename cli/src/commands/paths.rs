@@ -1,4 +1,4 @@
-//! `paths`: where the files of this machine's node are, whether it has run yet or not.
+//! `paths`: prints the paths of the node's files, even before the first start.
 
 use crate::error::Outcome;
 use crate::output::{self, Format};
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub(super) fn run(home: &Home, format: Format) -> Outcome {
     let overrides = Overrides::from_environment();
     let settings = config::preview(home, &overrides).map(|effective| effective.settings);
-    // With a configuration that cannot be used the other places still stand.
+    // An invalid configuration affects only the storage path.
     let storage = settings.map_or_else(|_| home.root().join("data"), |settings| settings.storage_path);
     let places: [(&str, &str, PathBuf); 8] = [
         ("Home", "home", home.root().to_owned()),

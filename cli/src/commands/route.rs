@@ -1,4 +1,4 @@
-//! `route`: how messages travel through the mesh.
+//! `route`: routes through the mesh.
 
 mod explain;
 mod ping;

@@ -1,4 +1,4 @@
-//! `store`: what a stopped node has stored.
+//! `store`: the stored data of a stopped node.
 
 mod check;
 mod salvage;

@@ -1,4 +1,4 @@
-//! What the doctor can find, in words: what is so, why it matters, what to do.
+//! The findings of the doctor: what is wrong, why it matters and what to do.
 
 use crate::output;
 use api::{Conflict, ModelVersion, RecentTrouble, Status};
@@ -15,22 +15,22 @@ use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-/// All that was found.
+/// All findings.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// Nothing is wrong.
+    /// Whether there is no problem.
     pub(super) healthy: bool,
     findings: Vec<Finding>,
     #[serde(skip)]
     summary: Option<String>,
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// A stable name.
+    /// The stable id.
     code: &'static str,
-    /// Whether something is wrong, rather than worth a word.
+    /// Whether it is a problem rather than a note.
     pub(super) problem: bool,
     what: String,
     why: String,
@@ -59,7 +59,7 @@ impl Report {
     }
 }
 
-/// Says how the node is, in a line.
+/// Summarizes the state of the node in a line.
 pub(super) fn summary(status: &Status) -> String {
     format!(
         "The node is {}, linked to {}, and knows of {} in network {:?}, itself included.",
@@ -194,7 +194,7 @@ impl Finding {
         )
     }
 
-    /// Tells of a container's memory limit that is below what a node takes for itself.
+    /// Reports a memory limit of the container that is below the node's default.
     pub(super) fn memory_limited(limit: &MemoryLimit) -> Option<Self> {
         let MemoryLimit { bytes, file } = limit;
         let default_bytes = u64::from(Settings::MAX_MEMORY_MB_DEFAULT) << 20;
@@ -259,7 +259,7 @@ impl Finding {
         )
     }
 
-    /// Describes what a node says went wrong between it and another.
+    /// Describes a recent problem between the node and another one.
     pub(super) fn of(recent: &RecentTrouble) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {

@@ -1,4 +1,4 @@
-//! What the doctor tries out on the network: whether multicast comes back, and whether the node's port is open.
+//! Network checks of the doctor: whether multicast works, and whether the port of the node is open.
 
 use super::finding::Finding;
 use engine::input::{Family, Interface};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Sends a packet on each interface, and names those that do not bring it back as multicast does to every listener.
+/// Sends a multicast packet on each interface and reports the interfaces on which it does not loop back.
 pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Finding> {
     let mut socket =
         MulticastSocket::open(MulticastOptions { interfaces: names, ..MulticastOptions::default() });
@@ -27,7 +27,7 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     let packet = question();
     let deadline = Instant::now() + PATIENCE;
     for _ in 0..TRIES {
-        // An interface that brings back packets of one family lets nodes find each other.
+        // One address family per interface is enough for discovery.
         for interface in interfaces.iter().filter(|interface| deaf.contains(&interface.index)) {
             socket.send(interface.index, Family::for_address(interface.address), packet.to_vec());
         }
@@ -47,21 +47,21 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     (!silent.is_empty() || interfaces.is_empty()).then(|| Finding::multicast_blocked(&silent))
 }
 
-/// Connects to the node's own port, as a peer on this machine would.
+/// Connects to the port of the node, as a peer on this machine would.
 pub(super) async fn closed_port(port: u16) -> Option<Finding> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let open = matches!(timeout(PATIENCE, TcpStream::connect(address)).await, Ok(Ok(_)));
     (!open).then(|| Finding::port_closed(port))
 }
 
-/// An mDNS packet that asks nothing, told from all others by its number.
+/// Returns an mDNS packet without a question, identified by its transaction id.
 fn question() -> [u8; 12] {
     let mut packet = [0; 12];
     packet[..2].copy_from_slice(&std::process::id().to_be_bytes()[2..]);
     packet
 }
 
-/// How long a packet to this machine itself may take.
+/// Timeout of a packet to this machine.
 const PATIENCE: Duration = Duration::from_millis(900);
-/// A packet may be lost where much else is going on.
+/// A busy machine may lose a packet.
 const TRIES: u32 = 3;

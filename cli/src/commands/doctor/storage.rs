@@ -1,4 +1,4 @@
-//! What is wrong with what a node has stored, or with who else may look at it.
+//! Storage checks of the doctor: damaged records, lost data and directory permissions.
 
 use super::finding::Finding;
 use api::{DamagedRecord, Diagnosis, Status};
@@ -11,14 +11,14 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Looks at the data of a node that does not run.
+/// Checks the data of a stopped node.
 pub(super) fn at_rest(home: &Home, settings: &Settings) -> Vec<Finding> {
     let file = settings.storage_path.join(STORE_FILE);
     match missing_data(home, &file) {
         Some(Missing::Gone) => return vec![data_lost(&file)],
         Some(Missing::Elsewhere { .. }) | None => {}
     }
-    // A large file takes long to read: its own command does that.
+    // Reading a large file takes too long here; `store check` does that.
     let is_small = fs::metadata(&file).is_ok_and(|metadata| (1..CHECKED_BYTES_MAX).contains(&metadata.len()));
     let checked = is_small.then(|| check(&file).ok()).flatten();
     checked
@@ -28,7 +28,7 @@ pub(super) fn at_rest(home: &Home, settings: &Settings) -> Vec<Finding> {
         .collect()
 }
 
-/// Says what a running node knows of its storage.
+/// Reports what a running node knows about its storage.
 pub(super) fn of_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
     let failed = status.health.iter().flat_map(|health| &health.components).any(|found| {
         found.component == Component::Storage && found.reason == Some(HealthReason::StorageFailed)
@@ -37,7 +37,7 @@ pub(super) fn of_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
     failed.then(storage_failed).into_iter().chain(damaged).collect()
 }
 
-/// Looks at who may look at a node's directories, and at what is kept of damaged files.
+/// Checks the permissions of the directories, and the copies of damaged files.
 pub(super) fn of_directories(home: &Home, settings: Option<&Settings>) -> Vec<Finding> {
     let parts = ["config", "data", "logs", "run"].map(|part| home.root().join(part));
     let storage = settings.map(|settings| settings.storage_path.clone());
@@ -127,5 +127,5 @@ pub(super) fn directory_open(path: &Path, mode: u32) -> Finding {
     }
 }
 
-/// The largest file that the doctor reads as a whole.
+/// Maximum size of a data file that the doctor reads.
 const CHECKED_BYTES_MAX: u64 = 256 << 20;

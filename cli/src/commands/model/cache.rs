@@ -1,4 +1,4 @@
-//! The cache of models as the model commands use it, and the names of the models in it.
+//! The model cache and the names of models, for the model commands.
 
 use crate::client::{Client, block_on};
 use crate::error::Failure;
@@ -7,7 +7,7 @@ use runtime::home::{Holder, Home};
 use runtime::hub::{Hub, ModelId, PresentError};
 use runtime::inference::EMBEDDED_MODEL;
 
-/// The hub and its cache, as the environment says.
+/// Opens the hub and its cache as the environment configures them.
 pub(super) fn open(offline: bool) -> Result<Hub, Failure> {
     let hub = Hub::from_environment(|name| std::env::var_os(name));
     let mut hub = hub.map_err(|error| {
@@ -18,7 +18,7 @@ pub(super) fn open(offline: bool) -> Result<Hub, Failure> {
     Ok(hub)
 }
 
-/// Reads the name of a model that something is to be done with.
+/// Parses a model name. `done` says what the command would do with the model.
 pub(super) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
     if text == EMBEDDED_MODEL {
         return Err(Failure::new(format!("{text} is built into this program and cannot be {done}"))
@@ -27,7 +27,7 @@ pub(super) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
     text.parse().map_err(|error| Failure::from_error(&error).id("model_malformed"))
 }
 
-/// Says why a model is not there.
+/// Returns the failure of a missing model.
 pub(super) fn absence(id: &ModelId, error: &PresentError) -> Failure {
     let failure = Failure::from_error(error).id(error.code());
     match (id, error) {
@@ -41,7 +41,7 @@ pub(super) fn absence(id: &ModelId, error: &PresentError) -> Failure {
     }
 }
 
-/// Lets a node that runs know that its models are others now; it would find out by itself a little later.
+/// Tells a running node that the models have changed. It would notice by itself a little later.
 pub(super) fn refresh_node(home: &Home) {
     let told = async {
         let client = Client::connect(home)?;

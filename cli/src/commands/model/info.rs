@@ -1,4 +1,4 @@
-//! `model info`: what is known of one model, of this machine or of its node's list.
+//! `model info`: shows the details of one model of this machine or of its node.
 
 use super::{cache, list};
 use crate::error::Failure;
@@ -22,13 +22,13 @@ pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> R
     if format.json { output::json(&fields(listed.as_ref(), present.as_ref())) } else { show(listed, present) }
 }
 
-/// Tells whether a model of the list is the one that is asked for, by its name or by its place.
+/// Returns whether a listed model has the requested name or path.
 fn is(model: &Standing, asked: &str) -> bool {
     let place = Path::new(&model.status.place);
     model.status.name == asked || fs::canonicalize(asked).is_ok_and(|asked| asked == place)
 }
 
-/// Finds the files of a model of the list; none of what is built in, or is not there.
+/// Finds the files of a listed model; `None` if it is built in or missing.
 fn find_listed(hub: &Hub, asked: &str, listed: &Standing) -> Option<Present> {
     let named = asked.parse::<ModelId>().ok().and_then(|id| hub.find(&id).ok());
     let place = Path::new(&listed.status.place);
@@ -56,7 +56,7 @@ fn fields(listed: Option<&Standing>, present: Option<&Present>) -> Value {
             "files": files.collect::<Vec<_>>(),
         }));
     }
-    // As in the list.
+    // The same fields as `model list --json`.
     add(listed.map_or(Value::Null, |listed| json!(listed)));
     Value::Object(fields)
 }

@@ -1,4 +1,4 @@
-//! `model list`: the models on this machine, and how they stand where a node runs them.
+//! `model list`: lists the models on this machine, with their state in the running node.
 
 use crate::client::Client;
 use crate::error::Failure;
@@ -61,7 +61,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
     output::table(["NAME", "SIZE", "TYPE", "LOADED AT", "MEMORY", "WHERE", "READY"], &rows)
 }
 
-/// Returns how the models of the home's node stand, or where none runs, those that the next one could run.
+/// Returns the models of the running node, or else those that the next one could run.
 pub(super) async fn standing(home: &Home, hub: Hub) -> Result<Vec<Standing>, Failure> {
     Ok(listing(home, hub).await?.models)
 }
@@ -71,7 +71,7 @@ async fn listing(home: &Home, hub: Hub) -> Result<Models, Failure> {
         return Client::connect(home)?.get::<Models>("/api/v1/models").await;
     }
     let overrides = Overrides::from_environment();
-    // Settings with a mistake in them are complained of where they are used.
+    // Invalid settings are reported where they are used.
     let listed = config::preview(home, &overrides).map(|next| next.settings.models);
     let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);
     let models = on_disk(hub, entries).into_iter().map(Standing::from).collect();

@@ -1,4 +1,4 @@
-//! The running node as a place to get a model's files from, before the hub is asked: other nodes may have them.
+//! The running node as a source of model files: other nodes may have them, so it is tried before the hub.
 
 use crate::client::Client;
 use api::{FetchLine, NewFetch};
@@ -9,11 +9,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Returns a way to ask, where a node of this home runs.
+/// Returns the source, if a node runs in this home.
 pub(super) fn from_home(home: &Home) -> Option<Neighbours> {
     let client = Client::connect(home).ok()?;
     let ask = move |hash, bytes, to: &Path, told: &mut dyn FnMut(u64) -> ControlFlow<()>| {
-        // Whatever goes wrong here, the hub is next.
+        // After any error here, the hub is tried.
         fetch(&client, hash, bytes, to, told).unwrap_or_default()
     };
     Some(Neighbours(Arc::new(ask)))

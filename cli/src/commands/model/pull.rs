@@ -1,4 +1,4 @@
-//! `model pull`: fetches a model into the cache that all tools of the hub share.
+//! `model pull`: fetches a model into the cache that the tools of the hub share.
 
 use super::cache;
 use crate::error::{Failure, Outcome};

@@ -1,4 +1,4 @@
-//! `model pull --manifest`: fetches the files of a list from other nodes, whatever the internet is like.
+//! `model pull --manifest`: fetches the files of a manifest from other nodes, without the internet.
 
 use crate::client::Client;
 use crate::error::Failure;
@@ -53,7 +53,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
     ))
 }
 
-/// Tells whether a file is here already; one that is another is not touched.
+/// Returns whether a file is present already. A different file at the path is an error and stays unchanged.
 fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
     let Ok(found) = fs::metadata(path) else { return Ok(false) };
     let blob = hash_file(path, found.len()).map_err(|error| {

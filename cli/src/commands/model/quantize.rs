@@ -1,4 +1,4 @@
-//! `model quantize`: makes a small 8-bit model file of published weights.
+//! `model quantize`: converts published weights into a smaller 8-bit model file.
 
 use crate::error::{Failure, Outcome};
 use crate::output;

@@ -1,4 +1,4 @@
-//! `model share`: gives a model's files to whoever can name them, and lists them for those.
+//! `model share`: offers the files of a model to other nodes, and prints their manifest.
 
 use crate::client::Client;
 use crate::error::Failure;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 pub(super) async fn run(home: &Home, path: &Path) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    // A link keeps its name: the snapshots of a cache consist of them.
+    // Links are not resolved, because the snapshots of a cache consist of links.
     let path = std::path::absolute(path).map_err(|error| {
         Failure::new(format!("cannot share {}", path.display())).id("path_unusable").because(Some(&error))
     })?;

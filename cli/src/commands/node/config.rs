@@ -1,7 +1,7 @@
-//! `node config`: every setting and where its value came from, of the running node or else of the next start.
+//! `node config`: shows every setting and its source, of the running node or else of the next start.
 //!
-//! A node reads its settings once. So what a running node works with is what it wrote down then, and what a restart
-//! would change is told apart.
+//! A node reads its settings once and writes the effective ones to its home. This command shows those, and
+//! separately what a restart would change.
 
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
@@ -58,12 +58,12 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
             }
             Ok(ExitCode::SUCCESS)
         }
-        // The node runs on; its next start would not.
+        // The running node is not affected, but its next start would fail.
         Err(error) => Err(explain(&error)),
     }
 }
 
-/// Reads what the running node wrote down; `None` where none runs.
+/// Reads the effective settings of the running node; `None` if none runs.
 fn of_running(home: &Home) -> Option<Vec<Shown>> {
     if home.holder() == Holder::Nobody {
         return None;
@@ -73,7 +73,8 @@ fn of_running(home: &Home) -> Option<Vec<Shown>> {
     serde_json::from_str(&text).ok()
 }
 
-/// Returns what the next start has that the running node has not. What a flag gave is given again by `node restart`.
+/// Returns the settings that a restart would change. `node restart` repeats flags and variables, so these do not
+/// count.
 fn changes(running: &[Shown], next: &[Shown]) -> Vec<Shown> {
     let kept =
         |before: &Shown| before.source.starts_with("flag ") || before.source.starts_with("environment ");

@@ -1,4 +1,4 @@
-//! `node health`: checks the node now, or all of this user's, and ends with 0 unless something of it fails.
+//! `node health`: checks the node, or all nodes of this user. Exits with 0 unless a check fails.
 
 use crate::client::Client;
 use crate::commands::all_nodes;
@@ -20,7 +20,7 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
     Ok(if is_well(&health) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Checks every node of this user.
+/// Checks all nodes of this user.
 pub(super) fn run_all(format: Format) -> Outcome {
     all_nodes::show::<Health>(PATH, format, is_well, |home, _, health| print(&health, Some(home)))
 }
@@ -60,7 +60,7 @@ pub(super) const fn shown(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Returns a reason's stable name.
+/// Returns the stable name of a reason.
 pub(super) const fn word(reason: HealthReason) -> &'static str {
     match reason {
         HealthReason::ConfigUnreadable => "config_unreadable",

@@ -1,4 +1,4 @@
-//! `node install-service`: writes the unit with which systemd starts the node, watches it and stops it.
+//! `node install-service`: writes a systemd unit that starts, watches and stops the node.
 
 use crate::error::{Failure, Outcome};
 use crate::output;
@@ -34,7 +34,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let path = place(system)?;
     let older = keep_older(&path, &unit)?;
     write(&path, &unit).map_err(|error| {
-        // Nothing was replaced, so nothing needs to be kept.
+        // Nothing was replaced, so no copy is needed.
         older.as_deref().map(fs::remove_file);
         let failure = Failure::new(format!("cannot write {}", path.display()))
             .id("output_failed")
@@ -60,14 +60,14 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Gives a unit that differs from the new one a second name, for somebody may have changed it; returns that name. The
-/// unit keeps its own until the new one takes it, and no unit that was kept before is replaced.
+/// Links a unit that differs from the new one to a second name, because a user may have edited it, and returns that
+/// name. The unit stays in place until the new one replaces it. Earlier copies are never replaced.
 fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
     let older = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
         Ok(metadata) if metadata.is_file() => fs::read(path)?,
-        // A unit that is masked leads to `/dev/null`.
+        // A masked unit is a link to `/dev/null`.
         Ok(_) => return Err(foreign(path)),
     };
     if older.is_empty() || older == unit.as_bytes() {
@@ -105,7 +105,7 @@ fn place(system: bool) -> Result<PathBuf, Failure> {
     Ok(configuration.join("systemd/user").join(UNIT))
 }
 
-/// Fills the template in.
+/// Fills in the template.
 fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
     let (program, home) = (word(program)?, word(home)?);
     let user = if system {
@@ -125,7 +125,7 @@ fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
         .replace("{home}", &home))
 }
 
-/// Writes a path as one word of a unit.
+/// Quotes a path as one word of a unit.
 fn word(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
     let text = text.ok_or_else(|| {
@@ -146,7 +146,7 @@ fn write(path: &Path, unit: &str) -> io::Result<()> {
     runtime::home::replace_file(path, unit.as_bytes(), 0o644)
 }
 
-/// What only the system's own manager has the right to do.
+/// Settings that only the system manager may apply.
 const SYSTEM_ONLY: &str = "\
 CapabilityBoundingSet=
 AmbientCapabilities=

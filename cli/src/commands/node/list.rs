@@ -1,4 +1,4 @@
-//! `node list`: the running nodes of this user, whichever home each has.
+//! `node list`: lists the running nodes of this user in all homes.
 
 use crate::commands::all_nodes;
 use crate::error::Failure;
@@ -9,14 +9,14 @@ use runtime::home::{Holder, Home};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// A running node, as far as it can be told.
+/// A running node, with the details that are known.
 #[derive(Serialize)]
 struct Running {
     home: PathBuf,
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_id: Option<String>,
-    /// Absent where the node does not answer.
+    /// Absent if the node does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
     #[serde(skip_serializing_if = "Option::is_none")]

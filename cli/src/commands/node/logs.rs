@@ -1,6 +1,6 @@
-//! `node logs`: the newest lines of the log, for people or as they are, and what is added to them.
+//! `node logs`: prints the newest lines of the log, formatted or as JSON, and follows it.
 //!
-//! The log of a node that has ended, or that does not start, is there as well.
+//! It also reads the log of a node that has ended or does not start.
 
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
@@ -81,7 +81,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Returns the file that was set aside last, as the newest lines may lie on both sides of a rotation.
+/// Returns the last rotated file, because the newest lines may be in two files.
 fn older_file(path: &Path) -> Option<PathBuf> {
     let older = logging::rotated(path, 1);
     older.exists().then_some(older)
@@ -109,10 +109,10 @@ struct Shower {
 }
 
 impl Shower {
-    /// Returns a line as it is to be shown; `None` where it is not.
+    /// Formats a line; `None` if it is filtered out.
     fn show(&self, line: &str) -> Option<String> {
         let Some(told) = logging::Told::parse(line) else {
-            // Not of this log, and so not to be judged by its level.
+            // It is not a log record and has no level to compare.
             return self.least.is_none().then(|| terminal::sanitize_line(line));
         };
         if self.least.is_some_and(|least| told.level < least) {
@@ -144,5 +144,5 @@ impl From<Level> for LogLevel {
     }
 }
 
-/// How often a log is looked at for more.
+/// Poll interval of a followed log.
 const POLL: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! `node monitor`: how the node is, again and again: a screen on a terminal, a line each time elsewhere.
+//! `node monitor`: shows live state: a screen on a terminal, otherwise one line per refresh.
 
 mod sample;
 mod screen;
@@ -44,7 +44,7 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
             }
             output::line(&line(&sample))?;
         }
-        // A look that took long delays none but itself.
+        // A slow refresh does not shift the later ones.
         next = (next + interval).max(Instant::now());
         if until.is_some_and(|until| next > until) {
             return Ok(());
@@ -53,7 +53,7 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
     }
 }
 
-/// Puts a look into one line, the same words in the same places each time.
+/// Formats a sample as one line with a fixed order of fields.
 fn line(sample: &Sample) -> String {
     let times = match (sample.latency_ms_median, sample.latency_ms_p99) {
         (Some(median), Some(p99)) => format!("{median} ms median {p99} ms p99"),
@@ -74,5 +74,5 @@ fn line(sample: &Sample) -> String {
     )
 }
 
-/// Lines of the log that a screen begins with.
+/// Log lines that a screen shows at first.
 const EVENTS_AT_FIRST: usize = 20;

@@ -1,4 +1,4 @@
-//! `node peers`: the nodes that this machine's node has links to, or that each of this user's has.
+//! `node peers`: lists the peers of the node, or of all nodes of this user.
 
 use crate::client::Client;
 use crate::commands::all_nodes;
@@ -18,7 +18,7 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     print(&peers)
 }
 
-/// Shows the peers of every node of this user.
+/// Shows the peers of all nodes of this user.
 pub(super) fn run_all(format: Format) -> Outcome {
     let print = |home: &Home, _: &Client, Peers { peers }| {
         output::properties(&[("Home", home.root().display().to_string())])?;

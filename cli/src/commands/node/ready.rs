@@ -1,4 +1,4 @@
-//! `node ready`: asks `GET /readyz` and ends with 0 where the node is ready; for probes in containers.
+//! `node ready`: requests `GET /readyz` and exits with 0 if the node is ready; for probes in containers.
 
 use crate::client::Client;
 use crate::error::Failure;

@@ -1,4 +1,4 @@
-//! `node restart`: stops a node and starts it with the words, the directory and the variables of its first start.
+//! `node restart`: stops a node and starts it with the arguments, directory and variables of its last start.
 
 use super::{start, stop};
 use crate::client::block_on;
@@ -13,13 +13,13 @@ pub(super) fn run(home: &Home) -> Outcome {
             .id("node_not_running")
             .hint("start one with: p2p-ai-agents node start"));
     }
-    // Read first: it goes with the node.
+    // Read it first, because the node removes it when it stops.
     let start = start::Command::of_running(home)?;
     block_on(async { stop::stop(home).await })?;
     start::in_background(home, &start)
 }
 
-/// Restarts every node of this user, one after the other, so that the mesh stays a mesh.
+/// Restarts all nodes of this user, one after another, so that the others stay connected.
 pub(super) fn run_all() -> Outcome {
     let (mut restarted, mut failed) = (0, 0);
     for home in homes::running()? {

@@ -1,4 +1,4 @@
-//! `node start`: becomes a node in the foreground, or starts one in the background and waits until it is ACTIVE.
+//! `node start`: runs a node in the foreground, or starts one in the background and waits until it is ACTIVE.
 
 use crate::error::{Failure, Outcome};
 use crate::notify::Manager;
@@ -99,7 +99,7 @@ fn become_node(home: &Home, start: &Arguments) -> Outcome {
         refused.push(format!("the limit of open files stays as it is: {error}"));
     }
     if start.detached {
-        // Fails where this process leads its group already, and then there is no session to leave.
+        // It fails if this process already leads its group; then there is no session to leave.
         let _ = setsid();
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
@@ -109,7 +109,7 @@ fn become_node(home: &Home, start: &Arguments) -> Outcome {
     code
 }
 
-/// Runs a node; logs what the system `refused` this process once there is a log.
+/// Runs a node. Logs what the operating system `refused`, once there is a log.
 async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
@@ -124,7 +124,7 @@ async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
         tracing::warn!(%error, "node restart will not know how this node was started");
     }
     if start.detached {
-        // Whoever starts it reads this; in the foreground the log says so already.
+        // The starting process shows this; in the foreground the log shows it already.
         for warning in service.warnings() {
             output::complain(format!("warning: {}\n", terminal::sanitize_line(warning)).as_bytes())?;
         }
@@ -152,7 +152,7 @@ async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
                 continue;
             }
             () = tick(&mut watchdog) => {
-                // A node that does not answer is not alive, whatever its process does.
+                // A node that does not answer counts as dead, even if its process runs.
                 let (handle, manager) = (handle.clone(), Arc::clone(&manager));
                 tokio::spawn(async move {
                     if handle.ask(engine::Request::Status).await.is_ok() {
@@ -165,7 +165,7 @@ async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
             _ = terminate.recv() => {}
         }
         manager.stopping();
-        // The first signal asks, the second insists.
+        // The first signal requests a graceful shutdown; the second one forces it.
         if std::mem::replace(&mut stopping, true) {
             process::exit(FORCED);
         }
@@ -181,7 +181,7 @@ async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
     }
 }
 
-/// Says how long each part of a start took.
+/// Formats how long each part of a start took.
 fn diagnostics(timeline: &Timeline) -> String {
     let line = |step: &Step| {
         let (millis, micros) = (step.micros / 1000, step.micros % 1000);
@@ -202,7 +202,7 @@ fn overrides(start: &Arguments) -> io::Result<Overrides> {
         start.log_level.as_ref().map(|level| ("log_level", json!(level.to_uppercase()), "--log-level")),
     );
     if let Some(file) = &start.record {
-        // As the user sees it from here, not from the home.
+        // Relative to this process's directory, not to the home.
         flags.push(("record", json!(std::path::absolute(file)?), "--record"));
     }
     flags.extend(start.record_max_mb.map(|mib| ("record_max_mb", json!(mib), "--record-max-mb")));
@@ -242,7 +242,7 @@ fn announcement(info: &RunInfo) -> String {
     )
 }
 
-/// Starts a node that outlives this process, and waits until it is ACTIVE.
+/// Starts a node in the background and waits until it is ACTIVE.
 pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
     let said = home.create().and_then(|()| Said::new(home)).map_err(|error| unusable(home, &error))?;
     let mut child = command
@@ -262,7 +262,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Start::Ended(status) => {
-            // The child has explained itself as it would have in the foreground, unless it had no room to.
+            // The child has reported the cause as in the foreground, unless the disk was full.
             let explanation = said.read();
             if explanation.is_empty() {
                 require_free_space(home)?;
@@ -274,7 +274,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
         }
         Start::Late => {
             if let Ok(pid) = i32::try_from(child.id()) {
-                // It may have ended by itself at this moment.
+                // It may have ended by itself in the meantime.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
             require_free_space(home)?;
@@ -288,13 +288,13 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
     }
 }
 
-/// What starts a node: the words, where they were said, and the variables that settings come from.
+/// The command that started a node: arguments, working directory, and the variables with settings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Command {
     arguments: Vec<OsString>,
     directory: PathBuf,
     environment: Vec<(OsString, OsString)>,
-    /// Whether nobody but the node itself looks after its process.
+    /// Whether the node runs in the background rather than under another program.
     detached: bool,
 }
 
@@ -309,7 +309,7 @@ impl Command {
         })
     }
 
-    /// Reads what started the node that runs in a home.
+    /// Reads the command that started the running node of a home.
     pub(super) fn of_running(home: &Home) -> Result<Self, Failure> {
         let unknown = "the options of the last start are not known";
         let text = fs::read(home.command_file()).map_err(|error| {
@@ -329,7 +329,7 @@ impl Command {
                 "restart it with the program that started it, such as: systemctl restart p2p-ai-agents; or stop and start it",
             ));
         }
-        // What was accepted once is not accepted at each restart.
+        // The data loss was accepted for one start, not for every restart.
         command.arguments.retain(|word| word != "--foreground" && word != "--accept-data-loss");
         Ok(command)
     }
@@ -353,7 +353,7 @@ fn is_setting(name: &OsStr) -> bool {
     name.as_bytes().starts_with(b"P2P_AI_")
 }
 
-/// Says that the home cannot be used, or that its disk is full.
+/// Returns the failure of a home that cannot be used, or of a full disk.
 fn unusable(home: &Home, error: &io::Error) -> Failure {
     let place = home.root().display();
     if is_full(error) {
@@ -368,7 +368,7 @@ fn unusable(home: &Home, error: &io::Error) -> Failure {
         .hint("check its permissions, and that its disk is not mounted read-only")
 }
 
-/// Names the disk where that is full, for a node that could not say so.
+/// Fails if the disk is full, on behalf of a node that could not report it.
 fn require_free_space(home: &Home) -> Result<(), Failure> {
     match check_free_space(&home.run_directory()) {
         Err(error) if is_full(&error) => Err(unusable(home, &error)),
@@ -407,7 +407,7 @@ fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
     }
 }
 
-/// What a process in the background says on standard error.
+/// Standard error of a process in the background.
 struct Said {
     path: PathBuf,
     file: File,
@@ -421,7 +421,7 @@ impl Said {
         Ok(Self { path, file })
     }
 
-    /// Leaves the file for later, when a node says nothing there unless it panics; returns what it has said so far.
+    /// Keeps the file, to which a running node writes only if it panics. Returns its content so far.
     fn keep(self, place: &Path) -> Vec<u8> {
         let text = fs::read(&self.path).unwrap_or_default();
         if fs::rename(&self.path, place).is_err() {
@@ -437,7 +437,7 @@ impl Said {
     }
 
     fn discard(&self) {
-        // One that stays behind takes a little room and nothing else.
+        // A file that stays behind only takes a little disk space.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -453,7 +453,7 @@ const THREADS_MAX: usize = 4;
 const LEFTOVERS: Duration = Duration::from_millis(500);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(2);
-/// The exit status of a node that a second signal ended.
+/// Exit status of a node that a second signal ended.
 const FORCED: i32 = 130;
 
 #[cfg(test)]

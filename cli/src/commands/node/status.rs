@@ -1,4 +1,4 @@
-//! `node status`: how this machine's node is, or all of this user's.
+//! `node status`: shows the state of the node, or of all nodes of this user.
 
 use super::health::{self, word};
 use crate::client::Client;
@@ -17,7 +17,7 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     print(&client, client.get("/api/v1/status").await?, None)
 }
 
-/// Shows every node of this user.
+/// Shows all nodes of this user.
 pub(super) fn run_all(format: Format) -> Outcome {
     let print = |home: &Home, client: &Client, status| print(client, status, Some(home));
     all_nodes::show::<StatusAnswer>("/api/v1/status", format, |_| true, print)
@@ -71,9 +71,9 @@ fn health(health: Option<&Health>) -> String {
     format!("{}{reasons}", health::shown(health.status))
 }
 
-/// Names the models that can be used, and those that should be and cannot.
+/// Lists the usable models, then the configured ones that are unusable.
 fn models(status: &Status) -> String {
-    // What cannot be used follows by itself.
+    // Unusable models follow separately.
     let usable = status.models.iter().filter(|model| model.state != Availability::Unusable);
     let models: Vec<String> = usable.map(describe).collect();
     let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };

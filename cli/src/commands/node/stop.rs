@@ -1,4 +1,4 @@
-//! `node stop`: asks nodes to finish what they can and leave, and waits until they have.
+//! `node stop`: asks nodes to shut down gracefully and waits until they have.
 
 use crate::client::{Client, block_on};
 use crate::error::{Failure, Outcome};
@@ -22,11 +22,11 @@ pub(super) fn run(home: &Home) -> Outcome {
     })
 }
 
-/// Stops every node of this user; one that resists keeps none of the others running.
+/// Stops all nodes of this user. A node that does not stop does not affect the others.
 pub(super) fn run_all() -> Outcome {
     let homes = homes::running()?;
     block_on(async {
-        // All at once: each may take its eight seconds.
+        // In parallel, because each may take eight seconds.
         let stops: Vec<_> =
             homes.into_iter().map(|home| tokio::spawn(async move { (stop(&home).await, home) })).collect();
         let (mut stopped, mut failed) = (0, 0);
@@ -57,7 +57,7 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
     if asked && released(home, GRACE).await {
         return Ok(());
     }
-    // It cannot be asked, or does not get there: the signal means the same and needs no API.
+    // The API does not answer or the shutdown takes too long. The signal means the same and needs no API.
     let Holder::Process { pid: Some(pid) } = home.holder() else { return Ok(()) };
     let process = i32::try_from(pid)
         .map(Pid::from_raw)
@@ -76,7 +76,7 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
         .hint(format!("end it by force; no acknowledged task is lost: kill -9 {pid}")))
 }
 
-/// Says how a node ended that has just done so.
+/// Returns the message for a node that has just stopped.
 fn farewell(home: &Home) -> &'static str {
     let code = std::fs::read_to_string(home.exit_file()).ok().and_then(|text| text.parse().ok());
     if code == Some(CUT_OFF) {
@@ -86,7 +86,7 @@ fn farewell(home: &Home) -> &'static str {
     }
 }
 
-/// Waits until nobody holds the home.
+/// Waits until no process holds the home.
 async fn released(home: &Home, limit: Duration) -> bool {
     let begun = Instant::now();
     while home.holder() != Holder::Nobody {
@@ -98,9 +98,9 @@ async fn released(home: &Home, limit: Duration) -> bool {
     true
 }
 
-/// A node answers at once, whatever it has to finish.
+/// A node acknowledges the request at once and shuts down afterwards.
 const ASK_LIMIT: Duration = Duration::from_secs(2);
-/// A node is out within eight seconds of being asked.
+/// A node stops within eight seconds of the request.
 const GRACE: Duration = Duration::from_secs(8);
 const LAST_GRACE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);

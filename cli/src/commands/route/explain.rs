@@ -1,4 +1,4 @@
-//! `route explain ID`: the path to a node, how long each hop takes, and other paths.
+//! `route explain ID`: shows the route to a node, the delay of each hop and alternative routes.
 
 use crate::client::Client;
 use crate::commands::node_id;

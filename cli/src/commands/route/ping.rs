@@ -1,4 +1,4 @@
-//! `route ping ID`: how long messages take to a node and back, and how many get through in a second.
+//! `route ping ID`: measures the round-trip time and throughput to a node.
 
 use crate::client::Client;
 use crate::commands::node_id;

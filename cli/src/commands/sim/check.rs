@@ -1,4 +1,4 @@
-//! `sim check FILE...`: whether scenario files are valid.
+//! `sim check FILE...`: validates scenario files.
 
 use super::scenario;
 use crate::error::{Failure, Outcome};
@@ -19,7 +19,7 @@ pub(super) fn run(files: &[PathBuf], format: Format) -> Outcome {
             scenario if format.json => rows.push(row(file, &scenario)),
             Ok(scenario) => output::line(&terminal::sanitize_line(&summary(&scenario)))?,
             Err(error) => {
-                // How it ends is said when all have been looked at.
+                // The exit status covers all files.
                 let _ = scenario::wrong(&error).report();
             }
         }

@@ -1,4 +1,4 @@
-//! `sim list`: the scenarios there are, those of bugs included.
+//! `sim list`: lists the scenarios, including those of bugs.
 
 use super::scenario;
 use crate::error::{Failure, Outcome};
@@ -23,7 +23,7 @@ pub(super) fn run(directory: &Path, format: Format) -> Outcome {
             Ok(scenario) => found.push((name(directory, file), scenario)),
             Err(error) => {
                 wrong += 1;
-                // How it ends is said when all have been looked at.
+                // The exit status covers all files.
                 let _ = scenario::wrong(&error).report();
             }
         }
@@ -39,7 +39,7 @@ pub(super) fn run(directory: &Path, format: Format) -> Outcome {
     if wrong == 0 { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
 }
 
-/// Returns the scenario files in a directory, by name.
+/// Returns the scenario files in a directory, sorted by name.
 fn files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in directory.read_dir()? {
@@ -82,5 +82,5 @@ fn row(name: &str, scenario: &Scenario) -> serde_json::Value {
     })
 }
 
-/// Where scenarios made of failures are, within the directory of the others.
+/// Subdirectory of the scenarios that were made from failures.
 pub(super) const BUGS: &str = "bugs";

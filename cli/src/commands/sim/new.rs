@@ -1,4 +1,4 @@
-//! `sim new NAME`: a scenario to begin with.
+//! `sim new NAME`: writes a commented scenario to start from.
 
 use crate::error::{Failure, Outcome};
 use crate::output;
@@ -22,7 +22,7 @@ pub(super) fn run(name: &str, directory: &Path) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file, and its directory where there is none; never over another one.
+/// Writes a new file and creates its directory; never overwrites a file.
 pub(super) fn write_new(file: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory)?;
@@ -30,7 +30,7 @@ pub(super) fn write_new(file: &Path, text: &str) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).open(file)?.write_all(text.as_bytes())
 }
 
-/// Says why a file was not written.
+/// Returns the failure of a file that was not written.
 pub(super) fn cannot_write(file: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::AlreadyExists {
         return Failure::new(format!("{file} exists already"))

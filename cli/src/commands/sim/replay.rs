@@ -1,4 +1,4 @@
-//! `sim replay FILE`: does again what a recorded node did, and checks that it does the same.
+//! `sim replay FILE`: replays a recorded node and verifies that it does the same.
 
 use crate::commands::{node, task};
 use crate::error::{Failure, Outcome};
@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             return Err(failure.at(&arguments.file.display().to_string()));
         }
     };
-    // A node that was asked for an earlier time than its start is shown as it was made.
+    // A time before the start shows the initial state.
     let at = until.map_or(replayed.at, |until| until.max(replayed.at));
     let state = arguments.state.then(|| replayed.state(at).map(State::from));
     if arguments.format.json {
@@ -169,7 +169,7 @@ fn seconds(duration: Duration) -> String {
     format!("{:.3} s", duration.as_secs_f64())
 }
 
-/// How the node is, in the words of the control API.
+/// The state of the node, in the types of the control API.
 #[derive(Serialize)]
 struct State {
     at_us: Instant,
@@ -227,7 +227,7 @@ fn short(id: &NodeId) -> String {
     id.to_string().chars().take(SHORT_CHARS).collect()
 }
 
-/// Enough of an id to find it in the list.
+/// Length of an abbreviated id, enough to find it in the list.
 const SHORT_CHARS: usize = 8;
 
 #[cfg(test)]

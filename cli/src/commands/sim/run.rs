@@ -1,4 +1,4 @@
-//! `sim run FILE`: a scenario in simulated time, under one seed or many.
+//! `sim run FILE`: runs a scenario in simulated time with one seed or many.
 
 use super::scenario;
 use super::timeline::Canvas;
@@ -79,7 +79,7 @@ fn run_one(scenario: &Scenario, arguments: &Arguments) -> Outcome {
     if report.passed() { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }
 }
 
-/// Runs every seed. What a scenario wants to reach at times, some seed has to reach, and not each of them.
+/// Runs every seed. Each `sometimes` condition of a scenario must be reached by at least one seed, not by all.
 fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &Arguments) -> Outcome {
     let stop = interruption::watch()?;
     let bar = progress::bar(seeds.end - seeds.start, "seeds");
@@ -121,7 +121,7 @@ fn seed_range(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
-/// More threads than this help nobody.
+/// Maximum number of threads.
 const JOBS_MAX: NonZero<usize> = NonZero::new(1024).expect("it is not 0");
 
 #[cfg(test)]

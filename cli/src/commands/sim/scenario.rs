@@ -1,4 +1,4 @@
-//! Scenario files, as the `sim` commands take them.
+//! Loads scenario files for the `sim` commands.
 
 use crate::error::Failure;
 use clap::ValueEnum;
@@ -16,7 +16,7 @@ pub(crate) enum ExecutorChoice {
     Turmoil,
 }
 
-/// Reads a scenario, for the executor that was asked for.
+/// Loads a scenario for the chosen executor.
 pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scenario, Failure> {
     let scenario = Scenario::load(file).map_err(|error| wrong(&error))?;
     let executor = match executor {
@@ -28,7 +28,7 @@ pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scen
     scenario.on(executor).map_err(|error| wrong(&error))
 }
 
-/// Says what is wrong with a scenario, and shows where.
+/// Returns the failure of an invalid scenario, with the place in the file.
 pub(crate) fn wrong(error: &ScenarioError) -> Failure {
     let unreadable = matches!(error.problem, Problem::Unreadable(_));
     let id = if unreadable { "scenario_unreadable" } else { "scenario_invalid" };

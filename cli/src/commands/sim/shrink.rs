@@ -1,4 +1,4 @@
-//! `sim shrink FILE --seed N`: the smallest scenario that fails in the same way.
+//! `sim shrink FILE --seed N`: writes the smallest scenario that fails in the same way.
 
 use super::list::BUGS;
 use super::new::{cannot_write, write_new};

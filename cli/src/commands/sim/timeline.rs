@@ -1,5 +1,5 @@
-//! The file that a run is drawn to. It is opened before the run, so that a path that cannot be written costs no wait,
-//! and changed after it, so that a run that breaks off leaves an older picture as it was.
+//! The file of a timeline. It is opened before the run, so that an unwritable path fails early. It is written after
+//! the run, so that an aborted run leaves an older timeline unchanged.
 
 use crate::error::Failure;
 use sim::Timeline;
@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-/// A file to draw to.
+/// An open file for a timeline.
 #[derive(Debug)]
 pub(super) struct Canvas {
     file: File,
@@ -22,10 +22,10 @@ enum Form {
 }
 
 impl Canvas {
-    /// Opens a file of either form, by its extension.
+    /// Opens a file; the extension selects the format.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
-        // A file of another kind, such as the scenario itself, is not overwritten by mistake.
+        // Another kind of file, such as the scenario itself, is not overwritten by mistake.
         let form = match extension.as_deref().and_then(std::ffi::OsStr::to_str) {
             Some("html") => Form::Page,
             Some("json") => Form::TraceEvents,
@@ -49,13 +49,13 @@ impl Canvas {
         Ok(Self { file, path: path.to_owned(), form })
     }
 
-    /// Writes the timeline, in place of an older one.
+    /// Writes the timeline over an older one.
     pub(super) fn draw(mut self, timeline: &Timeline) -> Result<(), Failure> {
         let text = match self.form {
             Form::Page => timeline.to_html(),
             Form::TraceEvents => timeline.to_trace_events(),
         };
-        // Whatever was longer before: nothing of it stays.
+        // An older, longer timeline is truncated.
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         let drawn = self.file.write_all(text.as_bytes()).and_then(|()| self.file.set_len(length));
         drawn.map_err(|error| unwritable(&self.path, &error))
@@ -63,8 +63,8 @@ impl Canvas {
 }
 
 impl Form {
-    /// Tells whether a path is free or holds an older timeline of this form. What is no plain file is not opened: a
-    /// pipe would wait for its other end.
+    /// Returns whether a path is free or holds an older timeline of this format. Only a regular file is opened: a
+    /// pipe would block.
     fn may_replace(self, path: &Path) -> io::Result<bool> {
         let metadata = match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -95,5 +95,5 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
         .because(Some(error))
 }
 
-/// Where every timeline says that it is one.
+/// Every timeline identifies itself within these first bytes.
 const START_BYTES: u64 = 1024;

@@ -1,4 +1,4 @@
-//! `store check`: reads every record that a stopped node has stored, and names those that are damaged.
+//! `store check`: verifies every stored record of a stopped node, and lists the damaged ones.
 
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
@@ -55,22 +55,22 @@ fn tell(file: &Path, checked: &Checked) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how many records are gone without a name.
+/// Formats the number of lost records that cannot be identified.
 pub(super) fn gone(lost: Option<u64>) -> String {
     lost.map_or_else(|| "unknown".to_owned(), |lost| lost.to_string())
 }
 
-/// Names damaged records, a line each.
+/// Prints damaged records, one per line.
 pub(super) fn list(damaged: &[(RecordKind, TaskId)]) -> Result<(), Failure> {
     damaged.iter().try_for_each(|(kind, task)| output::line(&format!("damaged: {kind} {task}")))
 }
 
-/// Describes damaged records to programs.
+/// Converts damaged records for JSON output.
 pub(super) fn records(damaged: &[(RecordKind, TaskId)]) -> Vec<DamagedRecord> {
     damaged.iter().map(|(kind, task)| DamagedRecord { kind: *kind, task: *task }).collect()
 }
 
-/// Returns a stopped node's data file, and holds its home so that the node does not start meanwhile.
+/// Returns the data file of a stopped node, and locks its home so that the node cannot start meanwhile.
 pub(super) fn data_file(home: &Home) -> Result<(PathBuf, Lock), Failure> {
     let overrides = Overrides::from_environment();
     let effective = config::preview(home, &overrides).map_err(|error| {
@@ -94,7 +94,7 @@ pub(super) fn data_file(home: &Home) -> Result<(PathBuf, Lock), Failure> {
     Ok((file, lock))
 }
 
-/// Says why a data file cannot be looked at.
+/// Returns the failure of a data file that cannot be opened.
 pub(super) fn explain(error: &OpenError) -> Failure {
     Failure::from_error(error).id("storage_unusable")
 }

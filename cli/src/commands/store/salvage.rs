@@ -1,4 +1,4 @@
-//! `store salvage`: saves what can be read of a stopped node's damaged data file.
+//! `store salvage`: saves the readable records of a stopped node's damaged data file.
 
 use super::check::{data_file, explain, gone, list, records};
 use crate::error::Outcome;

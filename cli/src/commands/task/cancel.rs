@@ -1,4 +1,4 @@
-//! `task cancel ID`: ends a task that has not ended by itself.
+//! `task cancel ID`: cancels a task that has not ended.
 
 use super::id;
 use crate::client::Client;

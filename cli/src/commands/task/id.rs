@@ -1,9 +1,9 @@
-//! Task ids as they stand on the command line.
+//! Task ids on the command line.
 
 use crate::error::Failure;
 use engine::TaskId;
 
-/// A name that cannot be a task's is the name of no task.
+/// Parses a task id. A malformed id is reported as a task that does not exist.
 pub(super) fn parse(text: &str) -> Result<TaskId, Failure> {
     text.to_ascii_lowercase().parse().map_err(|_| {
         Failure::new(format!("Task not found (id: {text})"))

@@ -1,4 +1,4 @@
-//! `task list`: the tasks of this node, newest first.
+//! `task list`: lists the tasks of this node, newest first.
 
 use crate::client::Client;
 use crate::commands::node_id;
@@ -57,7 +57,7 @@ pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure
     let Arguments { limit, offset, worker, status, format } = arguments;
     let mut path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
     if let Some(worker) = worker {
-        // One that is gone has left its results.
+        // A worker that left the network still has results, so a complete id is not resolved.
         let whole = worker.to_ascii_lowercase().parse::<NodeId>();
         let worker = match whole {
             Ok(worker) => worker,

@@ -1,4 +1,4 @@
-//! `task result ID`: what a finished task produced, where and how fast.
+//! `task result ID`: shows the output of a finished task, its worker and its execution time.
 
 use super::id;
 use crate::client::Client;
@@ -26,7 +26,7 @@ pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool)
     show(&client, id, json || format == ResultFormat::Json).await.map(|_| ())
 }
 
-/// Prints the result of a finished task, and returns it.
+/// Fetches and prints the result of a finished task, and returns it.
 pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
     let (body, result) = fetch(client, id).await?;
     if json {
@@ -37,7 +37,7 @@ pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<Resu
     Ok(result)
 }
 
-/// Asks for the result of a finished task, and returns it as it came and as it was read.
+/// Fetches the result of a finished task. Returns its bytes and the decoded value.
 pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
     let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
     let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
@@ -48,7 +48,7 @@ pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultB
     Ok((body, result))
 }
 
-/// Prints a result for people, perhaps without the text of a generation.
+/// Prints a result as text, optionally without the text of a generation.
 pub(super) fn print(result: &ResultBody, with_text: bool) -> Result<(), Failure> {
     output::properties(&properties(result))?;
     match &result.output {
@@ -111,7 +111,7 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Says how many tokens the model read, and how many it did not.
+/// Formats how many tokens the model read and how many were dropped.
 fn tokens_read(tokens: u32, dropped: &Dropped) -> String {
     if dropped.dropped_tokens == 0 {
         tokens.to_string()
@@ -126,12 +126,12 @@ fn dropped_tokens(dropped: &Dropped) -> String {
     format!("{count} dropped from {of}: the model takes no more of one")
 }
 
-/// Says how long a task was computed; of one that was given up, no worker has told that.
+/// Returns the execution time of a task, if a worker reported it.
 pub(super) fn execution(summary: &Summary) -> Option<(&'static str, String)> {
     (summary.execution_ms > 0.0).then(|| ("Execution", format!("{:.1} ms", summary.execution_ms)))
 }
 
-/// Says why a task ended without an output.
+/// Returns why a task ended without an output.
 pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
     match &summary.error {
         Some(error) => Some(format!("{} ({})", error.message, error.code)),
@@ -142,5 +142,5 @@ pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
     }
 }
 
-/// Components of a vector that a person is shown.
+/// Number of vector components in the text output.
 const SHOWN: usize = 6;

@@ -1,4 +1,4 @@
-//! `task status ID`: how a task stands.
+//! `task status ID`: shows the status of a task.
 
 use super::{id, result};
 use crate::client::Client;

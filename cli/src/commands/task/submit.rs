@@ -1,4 +1,4 @@
-//! `task submit`: gives work to the mesh, one task or a file of them.
+//! `task submit`: submits one task, or a file of tasks.
 
 mod bulk;
 
@@ -118,7 +118,7 @@ fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
         task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
     }
     let task = with_options(task, arguments);
-    // The node would say the same, in the words of its own interface.
+    // The node would report the same in the terms of its API.
     task.clone().spec().map_err(|NotATask(why)| {
         Failure::new(why)
             .id("task_malformed")
@@ -127,8 +127,8 @@ fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
     Ok(task)
 }
 
-/// Adds what the command line says to a task that leaves it open. In a file of tasks of several kinds, an option goes
-/// to those that it makes sense for; with one task, the node says where it does not.
+/// Fills the unset fields of a task from the command line. In a file, an option applies only to the tasks of its
+/// type; for a single task the node rejects a wrong option.
 fn with_options(mut task: NewTask, arguments: &Arguments) -> NewTask {
     let given = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
     let takes = |kind| arguments.file.is_none() || task.kind == kind;
@@ -136,7 +136,7 @@ fn with_options(mut task: NewTask, arguments: &Arguments) -> NewTask {
     let query = takes(TaskKind::Reranking);
     task.model = task.model.or_else(|| arguments.model.clone());
     task.timeout_seconds = task.timeout_seconds.or(arguments.timeout);
-    // A prompt that is too long is refused anyway.
+    // A prompt that is too long is rejected in any case.
     task.truncate = task.truncate.or_else(|| arguments.no_truncate.then_some(false));
     if labels {
         task.labels = task.labels.or_else(|| given(&arguments.labels));
@@ -155,8 +155,8 @@ fn with_options(mut task: NewTask, arguments: &Arguments) -> NewTask {
     task
 }
 
-/// Submits a line after the other, several at a time, and reports in the order of the lines. A line that is
-/// refused keeps none of the others back.
+/// Submits the lines of a file, several in parallel, and reports in the order of the lines. A rejected line does
+/// not stop the others.
 async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let cannot_read = |error: &io::Error| {
         Failure::new(format!("cannot read {}", path.display())).id("input_unreadable").because(Some(error))
@@ -224,7 +224,7 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-/// Reads one line; what it leaves out comes from the command line. `None` where it is blank.
+/// Parses one line and fills its unset fields from the command line; `None` if it is blank.
 fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<NewTask>, Failure> {
     let line = without_mark(line);
     if line.trim_ascii().is_empty() {
@@ -245,8 +245,7 @@ fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<NewTask>, Fail
     Ok(Some(with_options(task, arguments)))
 }
 
-/// Submits a task; a node whose queue is full is asked again when it said to, one that is fetching the model when it may
-/// have it.
+/// Submits a task. Retries after the given delay if the queue is full, and polls while the node fetches the model.
 async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
     let (begun, mut bar) = (Instant::now(), None);
     loop {
@@ -266,7 +265,7 @@ async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
     }
 }
 
-/// Says once that a model is being fetched, and on a terminal how far that is.
+/// Reports once that a model is being fetched, with a progress bar on a terminal.
 async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
@@ -309,7 +308,7 @@ fn announce(id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
-    // Every task ends: its own timeout sees to that.
+    // Every task ends, because it has a timeout.
     loop {
         if client.await_task(id, WAIT).await?.status.is_terminal() {
             break;
@@ -331,12 +330,12 @@ fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
     })
 }
 
-/// More than a node takes, so that the node's own limit is the one that users meet.
+/// More than a node accepts, so that the limit of the node applies first.
 const INPUT_BYTES_MAX: u64 = 1 << 20;
 const LINE_BYTES_MAX: u64 = 2 << 20;
 const SUBMISSIONS_MAX: usize = 16;
-/// How often to look whether a model is here.
+/// Poll interval for a model that is being fetched.
 const PULL_LOOK_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a node is asked to wait for a task at a time.
+/// Duration of one long poll for a task.
 const WAIT: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! `task watch ID`: tells every change of a task until it has ended, the text of a generation as it is written, and what
-//! the task produced.
+//! `task watch ID`: prints every change of a task until it ends, the text of a generation as it is produced, and
+//! the result.
 
 use super::{id, result};
 use crate::client::Client;
@@ -18,7 +18,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     let client = Client::connect(home)?;
     let mut watched = Watched { json: format.json, ..Watched::default() };
     let ended = loop {
-        // A stream that was cut, for it does not last for ever, begins anew with what is known already.
+        // A stream has a maximum duration. The next one starts with the current state.
         client.events(&format!("/api/v1/tasks/{id}/events"), |name, data| watched.take(name, data)).await?;
         if let Some(ended) = watched.ended {
             break ended;
@@ -27,7 +27,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     if !format.json && ended == TaskStatus::Completed {
         output::line("")?;
         let (_, result) = result::fetch(&client, id).await?;
-        // It stands on the terminal already.
+        // The text is on the terminal already.
         let told =
             matches!(&result.output, Some(OutputBody::Generation { text, .. }) if *text == watched.text);
         result::print(&result, !told)?;
@@ -35,21 +35,21 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     if ended == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
 }
 
-/// What was told of a task.
+/// What was printed of a task.
 #[derive(Default)]
 struct Watched {
     json: bool,
-    /// The attempt whose text was told, and that text.
+    /// The attempt whose text was printed.
     attempt: u32,
     text: String,
-    /// Whether the line that is being written has an end.
+    /// Whether the current output line is unfinished.
     within_line: bool,
-    /// How the task last stood, in words.
+    /// The last printed status.
     stands: String,
     ended: Option<TaskStatus>,
 }
 
-/// More of a task's text.
+/// A chunk of the text of a task.
 #[derive(Deserialize)]
 struct Progress {
     attempt: u32,
@@ -76,7 +76,7 @@ impl Watched {
         Ok(if self.ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
-    /// Takes in a piece of text, and returns what of it is new. Another attempt begins anew.
+    /// Adds a chunk of text and returns its new part. A new attempt starts over.
     fn more(&mut self, progress: &Progress) -> Option<String> {
         if progress.attempt != self.attempt {
             self.attempt = progress.attempt;
@@ -106,7 +106,7 @@ impl Watched {
             return line(name, data);
         }
         let more = terminal::sanitize(more);
-        // The same words of another attempt stand apart.
+        // The text of a new attempt starts on a new line.
         let apart = if self.within_line && self.text.len() == more.len() { "\n" } else { "" };
         self.within_line = true;
         output::write(format!("{apart}{more}").as_bytes())
@@ -137,7 +137,7 @@ fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
     })
 }
 
-/// Prints an event as a line: its data, and its name beside them.
+/// Prints the data of an event as a JSON line, with its name as the field `event`.
 fn line(name: &str, data: &str) -> Result<(), Failure> {
     let mut value: Value = read(data)?;
     if let Some(fields) = value.as_object_mut() {

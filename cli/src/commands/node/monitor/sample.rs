@@ -1,4 +1,4 @@
-//! One look at a node: what it says of itself, what the system says of its process, what its log tells.
+//! A sample of a node: its own status, the process figures of the operating system, and its new log lines.
 
 use crate::client::Client;
 use crate::commands::node::health;
@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::fs;
 use std::time::Instant;
 
-/// How a node is at one time.
+/// The state of a node at one time.
 #[derive(Debug, Serialize)]
 pub(super) struct Sample {
     pub(super) timestamp: String,
@@ -28,19 +28,19 @@ pub(super) struct Sample {
     pub(super) members: u32,
     pub(super) tasks_queued: u32,
     pub(super) tasks_running: u32,
-    /// Tasks of this node that ended since the look before.
+    /// Completed tasks per second since the previous sample.
     pub(super) tasks_per_second: f64,
     pub(super) latency_ms_median: Option<u64>,
     pub(super) latency_ms_p99: Option<u64>,
-    /// Memory of the node and its models that the system cannot take back.
+    /// Memory of the node and its models that the system cannot reclaim.
     pub(super) memory_bytes: u64,
-    /// Of one core, the node and its models.
+    /// CPU time of the node and its models, in percent of one core.
     pub(super) cpu_percent: f64,
-    /// The lines that the log has got since the look before, the newest last.
+    /// Log lines since the previous sample, newest last.
     pub(super) events: Vec<String>,
 }
 
-/// Looks at a node again and again.
+/// Takes samples of a node.
 pub(super) struct Observer {
     home: Home,
     client: Client,
@@ -49,7 +49,7 @@ pub(super) struct Observer {
     before: Option<Before>,
 }
 
-/// What the look before saw.
+/// Values of the previous sample.
 struct Before {
     at: Instant,
     timestamp: String,
@@ -57,7 +57,7 @@ struct Before {
 }
 
 impl Observer {
-    /// Begins with so many of the newest lines of the log; what was before is for `node logs`.
+    /// Starts with the newest `recalled` lines of the log; `node logs` shows the earlier ones.
     pub(super) fn new(home: &Home, client: Client, recalled: usize) -> Self {
         let mut log = Follower::at_start(&home.log_file());
         let mut newest = VecDeque::new();
@@ -69,7 +69,7 @@ impl Observer {
         Self { home: home.clone(), client, log, events, before: None }
     }
 
-    /// Looks at the node, which may be another process by now.
+    /// Takes a sample of the node, which may have restarted.
     pub(super) async fn look_again(&mut self) -> Result<Sample, Failure> {
         let client = Client::connect(&self.home)?;
         if client.info().pid != self.client.info().pid {
@@ -78,7 +78,7 @@ impl Observer {
         self.look().await
     }
 
-    /// Looks at the node.
+    /// Takes a sample of the node.
     pub(super) async fn look(&mut self) -> Result<Sample, Failure> {
         let status = match self.client.get("/api/v1/status").await? {
             StatusAnswer::Whole(status) => *status,
@@ -96,7 +96,7 @@ impl Observer {
             .iter()
             .filter(|task| task.status == TaskStatus::Completed)
             .filter_map(|task| task.result.as_ref().map(|result| (result, task.elapsed_ms)))
-            // Both are of the node's own clock, in a form whose order is that of time.
+            // Both are from the node's clock, in a format that sorts by time.
             .filter(|(result, _)| {
                 before.as_ref().is_some_and(|before| result.completed_at > before.timestamp)
             })
@@ -128,7 +128,7 @@ impl Observer {
     }
 
     fn read_log(&mut self) {
-        // Without the log, all else is still worth a look.
+        // Without the log, the rest of the sample is still useful.
         while let Ok(Some(line)) = self.log.next_line() {
             if let Some(told) = Told::parse(&line) {
                 self.events.push_back(told.plain());
@@ -140,23 +140,23 @@ impl Observer {
     }
 }
 
-/// Returns the processor time that a process and its children have used.
+/// Returns the CPU time of a process and its children, in ticks.
 fn cpu_ticks(pid: u32) -> u64 {
     let own = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| ticks(&stat)).unwrap_or(0);
     host::children(pid).map(cpu_ticks).fold(own, u64::saturating_add)
 }
 
 fn ticks(stat: &str) -> Option<u64> {
-    // After the program's name in brackets: the state is the third field of all, these are the 14th and the 15th.
+    // After the program's name in brackets. The state is field 3; user and system time are fields 14 and 15.
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
 }
 
-/// Of every Linux that there is (`getconf CLK_TCK`).
+/// The same on every Linux (`getconf CLK_TCK`).
 const TICKS_PER_SECOND: f64 = 100.0;
-/// Of tasks that end between two looks, this many are counted.
+/// Maximum number of tasks that are counted per sample.
 const TASKS_MAX: u32 = 1000;
 const EVENTS_MAX: usize = 200;
 

@@ -1,7 +1,7 @@
-//! The monitor as a screen: drawn anew at each look, for each key and whenever the terminal changes; `q`, Esc or
-//! Ctrl-C leave it. The terminal is as it was before afterwards, also after a panic.
+//! The monitor as a screen, redrawn at each refresh, key press and resize. `q`, Esc or Ctrl-C quit. The terminal is
+//! restored afterwards, also after a panic.
 //!
-//! A node that does not answer is looked for again and again: whoever watches a restart sees all of it.
+//! A node that does not answer is polled again, so a restart can be watched.
 
 use super::sample::{Observer, Sample};
 use crate::error::Failure;
@@ -21,13 +21,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-/// Shows the node until somebody leaves or the time is over.
+/// Shows the node until the user quits or the time is over.
 pub(super) async fn run(
     mut observer: Observer,
     interval: Duration,
     until: Option<Instant>,
 ) -> Result<(), Failure> {
-    // The first look comes first: what goes wrong with it is said on the terminal as it was.
+    // Take the first sample before the screen starts, so that its error shows on the normal terminal.
     let first = observer.look().await?;
     let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
     let shown = show(&mut terminal, observer, first, interval, until).await;
@@ -51,7 +51,7 @@ async fn show(
         }
     };
     let mut end = pin!(end);
-    // A look that takes long keeps nobody from leaving, and a key takes no look away.
+    // A slow refresh does not block the keys, and a key does not cancel a refresh.
     let mut look = Box::pin(look_at(observer, Instant::now() + interval));
     loop {
         terminal.draw(|frame| screen.draw(frame))?;
@@ -82,7 +82,7 @@ enum Wish {
     Redraw,
 }
 
-/// Reads keys on a thread of its own, which ends soon after its reader.
+/// Reads keys on a thread of its own, which ends soon after the receiver is dropped.
 fn keys() -> mpsc::Receiver<Wish> {
     let (sender, receiver) = mpsc::channel(KEYS_MAX);
     std::thread::spawn(move || {
@@ -91,7 +91,7 @@ fn keys() -> mpsc::Receiver<Wish> {
             {
                 Ok(Some(event)) => wish(&event),
                 Ok(None) => None,
-                // Without a terminal nobody watches any more.
+                // Without a terminal there is nobody to watch.
                 Err(_) => Some(Wish::Leave),
             };
             if wish.is_some_and(|wish| sender.blocking_send(wish).is_err()) {
@@ -114,12 +114,12 @@ fn wish(event: &Event) -> Option<Wish> {
     }
 }
 
-/// What is shown: the last look, and what is worth remembering of those before.
+/// The content of the screen: the last sample and the history of earlier ones.
 struct Screen {
     sample: Sample,
-    /// Why the last look came to nothing.
+    /// The error of the last refresh.
     trouble: Option<String>,
-    /// Tenths of tasks a second, the newest last.
+    /// Tenths of tasks per second, newest last.
     rates: VecDeque<u64>,
     events: VecDeque<String>,
 }
@@ -237,7 +237,7 @@ impl Screen {
     }
 }
 
-/// Shows an event with its time of day.
+/// Formats an event with its time of day.
 fn event_line(event: &str) -> Line<'_> {
     let (at, rest) = event.split_once(' ').unwrap_or(("", event));
     let time = at.split_once('T').map_or(at, |(_, time)| time.split('.').next().unwrap_or(time));
@@ -266,11 +266,11 @@ fn health_colour(health: &str) -> Color {
     }
 }
 
-/// How often the thread that reads keys looks whether anybody wants them.
+/// Poll interval of the thread that reads keys.
 const KEY_WAIT: Duration = Duration::from_millis(100);
-/// Keys that wait; more than that wait in the terminal.
+/// Maximum number of queued keys; further ones wait in the terminal.
 const KEYS_MAX: usize = 16;
-/// The widest terminal that is filled.
+/// Maximum width of the graph, in columns.
 const RATES_MAX: usize = 512;
 const EVENTS_MAX: usize = 200;
 const PEERS_SHOWN_MAX: u16 = 8;

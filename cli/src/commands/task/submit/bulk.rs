@@ -1,9 +1,9 @@
-//! `task submit --file IN --output OUT`: a file of tasks in, a file of results out, however often it is broken off.
+//! `task submit --file IN --output OUT`: runs a file of tasks into a file of results, and resumes after an
+//! interruption.
 //!
-//! Each result is a line that says which line of the input it belongs to, and is written whole when its task has ended.
-//! So the output is also the record of what is done: another run of the same file begins where the last one ended, and
-//! tries again what did not complete. At most [`IN_FLIGHT_MAX`] tasks are with the node at a time; a node whose queue
-//! is full is waited for.
+//! Each result is one line that names its input line, written as a whole when the task has ended. So the output
+//! also records the progress: another run skips the completed lines and retries the others. At most
+//! [`IN_FLIGHT_MAX`] tasks are in flight; a full queue delays the next one.
 
 use super::{Arguments, LINE_BYTES_MAX, file_task, open, submit};
 use crate::client::Client;
@@ -96,7 +96,7 @@ pub(super) async fn run(
     total.tell(skipped)
 }
 
-/// Tells whether the node that tasks were given to has ended since.
+/// Returns whether the node that accepted the tasks has ended.
 fn is_gone(home: &Home, client: &Client) -> bool {
     !Client::connect(home).is_ok_and(|now| now.info().pid == client.info().pid)
 }
@@ -104,7 +104,7 @@ fn is_gone(home: &Home, client: &Client) -> bool {
 /// Submits a task and waits for its result.
 async fn finish(client: &Client, task: &NewTask) -> Result<ResultBody, Failure> {
     let id: TaskId = submit(client, task).await?;
-    // Every task ends: its own timeout sees to that.
+    // Every task ends, because it has a timeout.
     while !client.await_task(id, super::WAIT).await?.status.is_terminal() {}
     client.get(&format!("/api/v1/tasks/{id}/result")).await
 }
@@ -115,7 +115,7 @@ struct Line {
     text: Vec<u8>,
 }
 
-/// Which line it is, and what it says in short.
+/// The number and hash of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct LineName {
     #[serde(rename = "line")]
@@ -126,7 +126,7 @@ struct LineName {
 
 impl Line {
     fn new(number: u64, text: &[u8]) -> Self {
-        // Exact in every reader of JSON.
+        // 53 bits, which every JSON reader keeps exact.
         let hash = xxh3_64(text.trim_ascii()) & ((1 << 53) - 1);
         Self { name: LineName { number, hash }, text: text.to_owned() }
     }
@@ -140,7 +140,7 @@ impl Line {
     }
 }
 
-/// Reads a line, of one that is too long only the beginning; `None` at the end.
+/// Reads a line, or the beginning of one that is too long; `None` at the end.
 fn next_line(lines: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     if lines.take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line)? == 0 {
@@ -152,14 +152,14 @@ fn next_line(lines: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(line))
 }
 
-/// The file of results, and which lines it holds the results of.
+/// The file of results, and the input lines that it completes.
 struct Results {
     file: File,
-    /// What each line that is done said, by its number.
+    /// The hash of each completed line, by its number.
     done: BTreeMap<u64, u64>,
 }
 
-/// One line of it.
+/// One line of the file of results.
 #[derive(Serialize, Deserialize)]
 struct Entry<T> {
     #[serde(flatten)]
@@ -168,19 +168,19 @@ struct Entry<T> {
     result: T,
 }
 
-/// What of a result decides whether its task is done again.
+/// The part of a result that decides whether its task runs again.
 #[derive(Serialize, Deserialize)]
 struct Ended {
     id: TaskId,
     status: TaskStatus,
 }
 
-/// Why a file cannot take results.
+/// Why a file cannot hold results.
 #[derive(Debug)]
 enum OpenError {
-    /// A line of it is no result: it is somebody else's file.
+    /// A line is not a result, so the file belongs to something else.
     Foreign {
-        /// Its number, from 1.
+        /// The line number, from 1.
         line: u64,
     },
     Io(io::Error),
@@ -192,10 +192,10 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// What one line of an older file of results is.
+/// The meaning of one line of an earlier file of results.
 enum OldLine {
     Completed(LineName),
-    /// Its task did not complete, or the line broke off: its task is done again.
+    /// The task did not complete, or the line is truncated: the task runs again.
     Again,
     Foreign,
 }
@@ -207,25 +207,25 @@ impl OldLine {
                 Self::Completed(entry.line)
             }
             Ok(_) => Self::Again,
-            // Only the last line has no end, where this program was killed while it wrote.
+            // Only the last line can lack its end, if this program was killed during a write.
             Err(_) if is_broken_off(line) => Self::Again,
             Err(_) => Self::Foreign,
         }
     }
 }
 
-/// Tells whether a line may be the beginning of a result. A line can break off anywhere, within [`LINE_START`] as well.
+/// Returns whether a line may be a truncated result. It can end anywhere, also within [`LINE_START`].
 fn is_broken_off(line: &[u8]) -> bool {
     !line.ends_with(b"\n") && (line.starts_with(LINE_START) || LINE_START.starts_with(line))
 }
 
 impl Results {
-    /// Reads what is there, and leaves of it what need not be done again.
+    /// Opens a file of results and keeps only its completed lines.
     ///
     /// # Errors
-    /// [`OpenError::Foreign`] unless every line is a result; the file is then as it was.
+    /// [`OpenError::Foreign`] unless every line is a result; the file is then unchanged.
     fn open(path: &Path) -> Result<Self, OpenError> {
-        // A link stays a link, to a file with other lines.
+        // A link stays a link; the file behind it is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut done = BTreeMap::new();
         let mut whole = true;
@@ -248,14 +248,14 @@ impl Results {
                 kept.sync_all()?;
                 Ok(std::fs::rename(&draft, path)?)
             });
-            // A draft that stays behind takes a little room and nothing else.
+            // A draft that stays behind only takes a little disk space.
             replaced.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self { file, done })
     }
 
-    /// Tells whether a line is done.
+    /// Returns whether a line is completed.
     fn has(&mut self, line: &Line, path: &Path) -> Result<bool, Failure> {
         match self.done.get(&line.name.number) {
             None => Ok(false),
@@ -270,7 +270,7 @@ impl Results {
         }
     }
 
-    /// Writes a result as a whole line, so that whatever ends this program leaves whole lines.
+    /// Writes a result with one write, so that an interruption leaves whole lines.
     fn write(&mut self, line: LineName, result: &ResultBody) -> io::Result<()> {
         let mut text = serde_json::to_vec(&Entry { line, result })?;
         text.push(b'\n');
@@ -278,12 +278,12 @@ impl Results {
     }
 }
 
-/// Shows each line of a file with its number; none of a file that is not there.
+/// Passes each line of a file with its number to `see`; a missing file has no lines.
 fn read_lines(
     path: &Path,
     mut see: impl FnMut(u64, &[u8]) -> Result<(), OpenError>,
 ) -> Result<(), OpenError> {
-    // What is no plain file is not opened: a pipe would wait for its other end.
+    // Only a regular file is opened: a pipe would block.
     match std::fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error.into()),
@@ -299,7 +299,7 @@ fn read_lines(
     Ok(())
 }
 
-/// Counts the lines of a file, for the progress bar; standard input has no length.
+/// Counts the lines of a file for the progress bar. Standard input counts as 0.
 fn count(path: &Path) -> Result<u64, Failure> {
     if path == Path::new("-") || !path.is_file() {
         return Ok(0);
@@ -318,7 +318,7 @@ fn same_file(input: &Path, output: &Path) -> bool {
     real(input).is_some_and(|input| real(output) == Some(input))
 }
 
-/// How it went.
+/// Counts of the outcomes.
 #[derive(Default)]
 struct Total {
     completed: u64,
@@ -351,9 +351,9 @@ impl Total {
     }
 }
 
-/// Tasks that are with the node at the same time: half of what its queue takes.
+/// Maximum number of tasks in flight: half of the node's queue.
 const IN_FLIGHT_MAX: usize = 128;
-/// How every line of results begins.
+/// The beginning of every line of results.
 const LINE_START: &[u8] = br#"{"line":"#;
-/// The longest line of results: as much as one answer of a node.
+/// Maximum size of a line of results: as much as one response of a node.
 const RESULT_BYTES_MAX: u64 = 64 << 20;
