@@ -84,7 +84,7 @@ impl Client {
 
     /// Sends a GET request and returns the body of a successful response unchanged.
     pub(crate) async fn get_raw(&self, path: &str) -> Result<Bytes, Failure> {
-        self.send(Method::GET, path, None, READ_TIMEOUT).await?.good()
+        self.send(Method::GET, path, None, READ_TIMEOUT).await?.success()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Reply, Failure> {
@@ -135,14 +135,15 @@ impl Client {
         mut line: impl FnMut(&[u8]) -> Result<ControlFlow<()>, Failure>,
     ) -> Result<(), Failure> {
         let begun = tokio::time::timeout(ANSWER_TIMEOUT, self.begin(method, path, body));
-        let response = begun.await.map_err(|_| self.silence(Some(&Silence::Answer(ANSWER_TIMEOUT))))?;
-        let response = response.map_err(|error| self.silence(Some(&*error)))?;
+        let response =
+            begun.await.map_err(|_| self.not_answering(Some(&RequestTimeout::Answer(ANSWER_TIMEOUT))))?;
+        let response = response.map_err(|error| self.not_answering(Some(&*error)))?;
         let status = response.status();
         let mut body = response.into_body();
         let mut text = Vec::new();
-        let late = |_| self.silence(Some(&Silence::Stream));
+        let late = |_| self.not_answering(Some(&RequestTimeout::Stream));
         while let Some(frame) = tokio::time::timeout(STREAM_TIMEOUT, body.frame()).await.map_err(late)? {
-            let frame = frame.map_err(|error| self.silence(Some(&error)))?;
+            let frame = frame.map_err(|error| self.not_answering(Some(&error)))?;
             text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
             while let Some(end) = text.iter().position(|byte| *byte == b'\n').filter(|_| status.is_success())
             {
@@ -171,8 +172,8 @@ impl Client {
         limit: Duration,
     ) -> Result<Reply, Failure> {
         let exchanged = tokio::time::timeout(limit, self.exchange(method, path, body)).await;
-        let late = |_| self.silence(Some(&Silence::Answer(limit)));
-        exchanged.map_err(late)?.map_err(|error| self.silence(Some(&*error)))
+        let late = |_| self.not_answering(Some(&RequestTimeout::Answer(limit)));
+        exchanged.map_err(late)?.map_err(|error| self.not_answering(Some(&*error)))
     }
 
     async fn exchange(
@@ -200,7 +201,7 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> Result<Response<Incoming>, Box<dyn std::error::Error>> {
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(self.info.api_address));
-        let stream = connected.await.map_err(|_| Silence::Connect)??;
+        let stream = connected.await.map_err(|_| RequestTimeout::Connect)??;
         stream.set_nodelay(true)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // It ends with the exchange, and an error in it shows there.
@@ -220,7 +221,7 @@ impl Client {
         Ok(sender.send_request(request).await?)
     }
 
-    fn silence(&self, cause: Option<&dyn std::error::Error>) -> Failure {
+    fn not_answering(&self, cause: Option<&dyn std::error::Error>) -> Failure {
         Failure::new(format!("The node does not answer (pid {}, {})", self.info.pid, self.info.api_address))
             .id("node_not_answering")
             .because(cause)
@@ -249,15 +250,15 @@ impl Reply {
 
     /// Decodes a successful response.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.good()?).map_err(|error| unreadable(&error))
+        serde_json::from_slice(&self.success()?).map_err(|error| unreadable(&error))
     }
 
     /// Accepts any successful response.
     pub(crate) fn accepted(self) -> Result<(), Failure> {
-        self.good().map(|_| ())
+        self.success().map(|_| ())
     }
 
-    fn good(self) -> Result<Bytes, Failure> {
+    fn success(self) -> Result<Bytes, Failure> {
         if self.status.is_success() {
             return Ok(self.body);
         }
@@ -287,13 +288,13 @@ fn unreadable(error: &serde_json::Error) -> Failure {
 
 /// A timeout of a request.
 #[derive(Debug)]
-enum Silence {
+enum RequestTimeout {
     Answer(Duration),
     Connect,
     Stream,
 }
 
-impl std::fmt::Display for Silence {
+impl std::fmt::Display for RequestTimeout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Answer(limit) => write!(f, "no answer within {} s", limit.as_secs()),
@@ -303,7 +304,7 @@ impl std::fmt::Display for Silence {
     }
 }
 
-impl std::error::Error for Silence {}
+impl std::error::Error for RequestTimeout {}
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Reads are answered at once; the rest is for a busy machine.

@@ -22,7 +22,7 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
             signal.recv().await;
             flag.store(true, Ordering::Relaxed);
             signal.recv().await;
-            std::process::exit(i32::from(INTERRUPTED));
+            std::process::exit(i32::from(INTERRUPTED_EXIT_CODE));
         });
     })?;
     // From here on Ctrl-C no longer ends the process, unless the signal cannot be watched.
@@ -32,8 +32,8 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Returns the exit status of a command that Ctrl-C ended.
 pub(crate) fn exit_code() -> ExitCode {
-    ExitCode::from(INTERRUPTED)
+    ExitCode::from(INTERRUPTED_EXIT_CODE)
 }
 
 /// 128 plus the number of the signal.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTED_EXIT_CODE: u8 = 130;

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 /// The connection to the service manager, if there is one.
 #[derive(Debug)]
-pub(crate) struct Manager {
+pub(crate) struct ServiceManager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
 }
 
-impl Manager {
+impl ServiceManager {
     /// Connects to the manager that the environment names.
-    pub(crate) fn of_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
         Self { socket: connect(), watchdog: watchdog.map(Duration::from_micros) }
     }

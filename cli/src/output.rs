@@ -38,7 +38,7 @@ pub(crate) fn line(text: &str) -> Result<(), Failure> {
 }
 
 /// Prints a line on standard output unless quiet, and ignores errors: the caller continues without a reader.
-pub(crate) fn mention(text: &str) {
+pub(crate) fn try_notice(text: &str) {
     if is_quiet() {
         return;
     }
@@ -67,7 +67,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// Prints bytes unchanged on standard error.
-pub(crate) fn complain(bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn write_error(bytes: &[u8]) -> Result<(), Failure> {
     io::stderr().lock().write_all(bytes).map_err(Failure::from)
 }
 

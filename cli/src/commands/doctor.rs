@@ -39,12 +39,12 @@ async fn examine(home: &Home) -> Report {
     let mut findings = examine_machine(home);
     let settings = examine_files(home, &mut findings);
     if home.root().exists() {
-        findings.extend(storage::of_directories(home, settings.as_ref()));
+        findings.extend(storage::directories(home, settings.as_ref()));
     }
     let mut summary = None;
     match running_node(home).await {
         Ok((status, diagnosis)) => {
-            findings.extend(storage::of_node(&status, &diagnosis));
+            findings.extend(storage::running_node(&status, &diagnosis));
             examine_node(&status, &diagnosis, &mut findings);
             findings.extend(network::closed_port(status.network_port).await);
             summary = Some(finding::summary(&status));
@@ -52,7 +52,7 @@ async fn examine(home: &Home) -> Report {
         Err(found) => {
             findings.push(found);
             if home.holder() == Holder::Nobody {
-                findings.extend(settings.iter().flat_map(|settings| storage::at_rest(home, settings)));
+                findings.extend(settings.iter().flat_map(|settings| storage::stopped_node(home, settings)));
             }
             let taken = settings.as_ref().filter(|settings| is_taken(settings.network_port));
             findings.extend(taken.map(|settings| Finding::port_taken(settings.network_port)));
@@ -72,7 +72,7 @@ fn examine_machine(home: &Home) -> Vec<Finding> {
     let place = home.root().ancestors().find(|path| path.exists());
     if let Some(space) = place.and_then(|path| statvfs(path).ok()) {
         let free = space.blocks_available().saturating_mul(space.fragment_size());
-        if free < DISK_BYTES_WANTED {
+        if free < DISK_BYTES_MIN {
             findings.push(Finding::disk_full(home.root(), free));
         }
     }
@@ -80,7 +80,7 @@ fn examine_machine(home: &Home) -> Vec<Finding> {
         let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok()
     });
-    if let Some(kib) = available.filter(|kib| *kib < MEMORY_KIB_WANTED) {
+    if let Some(kib) = available.filter(|kib| *kib < MEMORY_KIB_MIN) {
         findings.push(Finding::memory_short(kib));
     }
     findings.extend(cgroup::memory_limit().as_ref().and_then(Finding::memory_limited));
@@ -141,7 +141,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
     findings.extend(status.models_unusable.iter().map(|name| Finding::model_unusable(name)));
     let loading = status.models.iter().filter(|model| model.state == Availability::Loading);
     findings.extend(loading.map(|model| Finding::model_not_ready(&model.name)));
-    findings.extend(diagnosis.troubles.iter().map(Finding::of));
+    findings.extend(diagnosis.troubles.iter().map(Finding::from_recent));
     findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
         findings.push(Finding::alone(&status.network));
@@ -154,6 +154,6 @@ fn is_taken(port: u16) -> bool {
 }
 
 /// Disk space for results, logs and the database's own maintenance.
-const DISK_BYTES_WANTED: u64 = 256 << 20;
+const DISK_BYTES_MIN: u64 = 256 << 20;
 /// Memory for a node and the process of its model.
-const MEMORY_KIB_WANTED: u64 = 128 << 10;
+const MEMORY_KIB_MIN: u64 = 128 << 10;

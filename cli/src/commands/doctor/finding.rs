@@ -260,7 +260,7 @@ impl Finding {
     }
 
     /// Describes a recent problem between the node and another one.
-    pub(super) fn of(recent: &RecentTrouble) -> Self {
+    pub(super) fn from_recent(recent: &RecentTrouble) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {
             Issue::ClockDiffers { peer, ahead_millis } => {
@@ -450,7 +450,8 @@ mod tests {
             Issue::PeerFault { peer, fault: PeerFault::NotReading },
             Issue::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
         ];
-        let findings = troubles.map(|trouble| Finding::of(&RecentTrouble { age_ms: 12_000, trouble }));
+        let findings =
+            troubles.map(|trouble| Finding::from_recent(&RecentTrouble { age_ms: 12_000, trouble }));
         insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());
     }
 

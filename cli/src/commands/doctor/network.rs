@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Finding> {
     let mut socket =
         MulticastSocket::open(MulticastOptions { interfaces: names, ..MulticastOptions::default() });
-    let Ok(MulticastEvent::Interfaces(interfaces)) = timeout(PATIENCE, socket.next()).await else {
+    let Ok(MulticastEvent::Interfaces(interfaces)) = timeout(TIMEOUT, socket.next()).await else {
         return Some(Finding::multicast_blocked(&[]));
     };
     if socket.is_taken() {
@@ -25,13 +25,13 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
     let mut deaf: BTreeSet<u32> =
         interfaces.iter().filter(matters).map(|interface| interface.index).collect();
     let packet = question();
-    let deadline = Instant::now() + PATIENCE;
-    for _ in 0..TRIES {
+    let deadline = Instant::now() + TIMEOUT;
+    for _ in 0..ATTEMPTS {
         // One address family per interface is enough for discovery.
         for interface in interfaces.iter().filter(|interface| deaf.contains(&interface.index)) {
             socket.send(interface.index, Family::for_address(interface.address), packet.to_vec());
         }
-        let until = Instant::now() + PATIENCE / TRIES;
+        let until = Instant::now() + TIMEOUT / ATTEMPTS;
         while !deaf.is_empty()
             && let Ok(event) = timeout_at(until.min(deadline), socket.next()).await
         {
@@ -50,7 +50,7 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
 /// Connects to the port of the node, as a peer on this machine would.
 pub(super) async fn closed_port(port: u16) -> Option<Finding> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let open = matches!(timeout(PATIENCE, TcpStream::connect(address)).await, Ok(Ok(_)));
+    let open = matches!(timeout(TIMEOUT, TcpStream::connect(address)).await, Ok(Ok(_)));
     (!open).then(|| Finding::port_closed(port))
 }
 
@@ -62,6 +62,6 @@ fn question() -> [u8; 12] {
 }
 
 /// Timeout of a packet to this machine.
-const PATIENCE: Duration = Duration::from_millis(900);
+const TIMEOUT: Duration = Duration::from_millis(900);
 /// A busy machine may lose a packet.
-const TRIES: u32 = 3;
+const ATTEMPTS: u32 = 3;

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Checks the data of a stopped node.
-pub(super) fn at_rest(home: &Home, settings: &Settings) -> Vec<Finding> {
+pub(super) fn stopped_node(home: &Home, settings: &Settings) -> Vec<Finding> {
     let file = settings.storage_path.join(STORE_FILE);
     match missing_data(home, &file) {
         Some(Missing::Gone) => return vec![data_lost(&file)],
@@ -29,7 +29,7 @@ pub(super) fn at_rest(home: &Home, settings: &Settings) -> Vec<Finding> {
 }
 
 /// Reports what a running node knows about its storage.
-pub(super) fn of_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
+pub(super) fn running_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
     let failed = status.health.iter().flat_map(|health| &health.components).any(|found| {
         found.component == Component::Storage && found.reason == Some(HealthReason::StorageFailed)
     });
@@ -38,7 +38,7 @@ pub(super) fn of_node(status: &Status, diagnosis: &Diagnosis) -> Vec<Finding> {
 }
 
 /// Checks the permissions of the directories, and the copies of damaged files.
-pub(super) fn of_directories(home: &Home, settings: Option<&Settings>) -> Vec<Finding> {
+pub(super) fn directories(home: &Home, settings: Option<&Settings>) -> Vec<Finding> {
     let parts = ["config", "data", "logs", "run"].map(|part| home.root().join(part));
     let storage = settings.map(|settings| settings.storage_path.clone());
     let elsewhere = storage.clone().filter(|path| !parts.contains(path));

@@ -51,7 +51,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
             })
             .collect();
         let versions = versions.join("; ");
-        output::complain(
+        output::write_error(
             terminal::sanitize(&format!(
                 "warning: nodes have different models under the name {model}: {versions}\n"
             ))

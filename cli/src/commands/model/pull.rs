@@ -35,7 +35,7 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Outco
             show(&pulled, format).map(|()| ExitCode::SUCCESS)
         }
         Err(PullError::Cancelled) => {
-            output::complain(b"interrupted; the received part is kept, and the next pull resumes\n")?;
+            output::write_error(b"interrupted; the received part is kept, and the next pull resumes\n")?;
             Ok(interruption::exit_code())
         }
         Err(error) => {

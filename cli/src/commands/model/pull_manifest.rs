@@ -71,14 +71,14 @@ async fn fetch(
     client: &Client,
     file: &ManifestFile,
     path: PathBuf,
-    mut told: impl FnMut(&Fetch),
+    mut on_progress: impl FnMut(&Fetch),
 ) -> Result<u32, Failure> {
     let new = NewFetch { blake3: Some(file.blake3), sha256: None, bytes: file.bytes, path };
     let mut last = None;
     client
         .post_lines("/api/v1/fetches", &new, |line: FetchLine| match line {
             FetchLine::Progress(fetch) => {
-                told(&fetch);
+                on_progress(&fetch);
                 ControlFlow::Continue(())
             }
             FetchLine::Error(_) | FetchLine::Fetched { .. } => {
@@ -93,7 +93,7 @@ async fn fetch(
             let failure =
                 Failure::new(format!("cannot fetch {}: {}", file.path, terminal::sanitize(&error.message)))
                     .id(error.code);
-            Err(failure.hint(error.hint.unwrap_or_else(|| HINT.to_owned())))
+            Err(failure.hint(error.hint.unwrap_or_else(|| SHARE_HINT.to_owned())))
         }
         Some(FetchLine::Progress(_)) | None => {
             Err(Failure::new(format!("the node stopped before {} was complete", file.path))
@@ -115,5 +115,5 @@ fn summary(bytes: u64, peers: u32, begun: Instant, folder: &Path) -> String {
     format!("Fetched {megabytes:.1} MB from {nodes} in {seconds:.1} s ({rate:.0} MB/s): {}", folder.display())
 }
 
-const HINT: &str = "share the model on a machine of this network with: p2p-ai-agents model share FOLDER; \
+const SHARE_HINT: &str = "share the model on a machine of this network with: p2p-ai-agents model share FOLDER; \
                     the received part is kept, and the same command resumes";

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let overrides = Overrides { config_file: arguments.config.clone(), ..Overrides::from_environment() };
     let next = config::preview(home, &overrides);
-    let running = if arguments.config.is_some() { None } else { of_running(home) };
+    let running = if arguments.config.is_some() { None } else { running_settings(home) };
     let (shown, changed) = match (running.as_ref(), next.as_ref()) {
         (Some(running), Ok(next)) => (running.clone(), changes(running, &next.shown())),
         (Some(running), Err(_)) => (running.clone(), Vec::new()),
@@ -54,7 +54,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     match next {
         Ok(next) => {
             for warning in next.warnings {
-                output::complain(format!("warning: {}\n", terminal::sanitize_line(&warning)).as_bytes())?;
+                output::write_error(format!("warning: {}\n", terminal::sanitize_line(&warning)).as_bytes())?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -64,7 +64,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
 }
 
 /// Reads the effective settings of the running node; `None` if none runs.
-fn of_running(home: &Home) -> Option<Vec<Shown>> {
+fn running_settings(home: &Home) -> Option<Vec<Shown>> {
     if home.holder() == Holder::Nobody {
         return None;
     }

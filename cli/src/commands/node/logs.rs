@@ -57,14 +57,15 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
     let unreadable = |error: io::Error| {
         Failure::new(format!("cannot read {}", path.display())).id("log_unreadable").because(Some(&error))
     };
-    let shower = Shower { least: arguments.level.map(LogLevel::from), json: arguments.format.json };
+    let formatter = LineFormatter { least: arguments.level.map(LogLevel::from), json: arguments.format.json };
     let mut follower = Follower::at_start(&path);
     let mut newest = VecDeque::new();
     let wanted = usize::try_from(arguments.lines).unwrap_or(usize::MAX);
     if let Some(older) = older_file(&path) {
-        newest_of(&mut Follower::at_start(&older), &shower, wanted, &mut newest).map_err(unreadable)?;
+        collect_newest(&mut Follower::at_start(&older), &formatter, wanted, &mut newest)
+            .map_err(unreadable)?;
     }
-    newest_of(&mut follower, &shower, wanted, &mut newest).map_err(unreadable)?;
+    collect_newest(&mut follower, &formatter, wanted, &mut newest).map_err(unreadable)?;
     for line in newest {
         output::line(&line)?;
     }
@@ -72,9 +73,9 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     loop {
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
         while let Some(line) = follower.next_line().map_err(unreadable)? {
-            if let Some(line) = shower.show(&line) {
+            if let Some(line) = formatter.show(&line) {
                 output::line(&line)?;
             }
         }
@@ -87,14 +88,14 @@ fn older_file(path: &Path) -> Option<PathBuf> {
     older.exists().then_some(older)
 }
 
-fn newest_of(
+fn collect_newest(
     follower: &mut Follower,
-    shower: &Shower,
+    formatter: &LineFormatter,
     wanted: usize,
     newest: &mut VecDeque<String>,
 ) -> io::Result<()> {
     while let Some(line) = follower.next_line()? {
-        let Some(line) = shower.show(&line) else { continue };
+        let Some(line) = formatter.show(&line) else { continue };
         newest.push_back(line);
         if newest.len() > wanted {
             newest.pop_front();
@@ -103,12 +104,12 @@ fn newest_of(
     Ok(())
 }
 
-struct Shower {
+struct LineFormatter {
     least: Option<LogLevel>,
     json: bool,
 }
 
-impl Shower {
+impl LineFormatter {
     /// Formats a line; `None` if it is filtered out.
     fn show(&self, line: &str) -> Option<String> {
         let Some(told) = logging::Told::parse(line) else {
@@ -145,4 +146,4 @@ impl From<Level> for LogLevel {
 }
 
 /// Poll interval of a followed log.
-const POLL: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let on_screen = terminal::is_screen() && !arguments.format.json;
-    let mut observer = Observer::new(home, client, if on_screen { EVENTS_AT_FIRST } else { 0 });
+    let mut observer = Observer::new(home, client, if on_screen { INITIAL_EVENTS } else { 0 });
     let interval = Duration::from_secs(arguments.interval.into());
     let mut next = Instant::now();
     let until = arguments.duration.map(|seconds| next + Duration::from_secs(seconds.into()));
@@ -35,7 +35,7 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
         return screen::run(observer, interval, until).await;
     }
     loop {
-        let sample = observer.look().await?;
+        let sample = observer.sample().await?;
         if arguments.format.json {
             output::json(&sample)?;
         } else {
@@ -75,4 +75,4 @@ fn line(sample: &Sample) -> String {
 }
 
 /// Log lines that a screen shows at first.
-const EVENTS_AT_FIRST: usize = 20;
+const INITIAL_EVENTS: usize = 20;

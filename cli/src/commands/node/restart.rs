@@ -14,9 +14,9 @@ pub(super) fn run(home: &Home) -> Outcome {
             .hint("start one with: p2p-ai-agents node start"));
     }
     // Read it first, because the node removes it when it stops.
-    let start = start::Command::of_running(home)?;
+    let start = start::Command::for_running_node(home)?;
     block_on(async { stop::stop(home).await })?;
-    start::in_background(home, &start)
+    start::start_in_background(home, &start)
 }
 
 /// Restarts all nodes of this user, one after another, so that the others stay connected.

@@ -1,7 +1,7 @@
 //! `node start`: runs a node in the foreground, or starts one in the background and waits until it is ACTIVE.
 
 use crate::error::{Failure, Outcome};
-use crate::notify::Manager;
+use crate::notify::ServiceManager;
 use crate::output;
 use crate::terminal;
 use clap::Args;
@@ -83,9 +83,9 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(home: &Home, start: &Arguments) -> Outcome {
     if start.foreground {
-        return become_node(home, start);
+        return run_in_foreground(home, start);
     }
-    let ended = in_background(home, &Command::of_this_process()?)?;
+    let ended = start_in_background(home, &Command::from_this_process()?)?;
     if start.startup_diagnostics && ended == ExitCode::SUCCESS {
         let timeline = home.ready().and_then(|info| info.startup).unwrap_or_default();
         output::write(diagnostics(&timeline).as_bytes())?;
@@ -93,7 +93,7 @@ pub(super) fn run(home: &Home, start: &Arguments) -> Outcome {
     Ok(ended)
 }
 
-fn become_node(home: &Home, start: &Arguments) -> Outcome {
+fn run_in_foreground(home: &Home, start: &Arguments) -> Outcome {
     let mut refused = harden_this_process();
     if let Err(error) = raise_open_files_limit() {
         refused.push(format!("the limit of open files stays as it is: {error}"));
@@ -104,29 +104,29 @@ fn become_node(home: &Home, start: &Arguments) -> Outcome {
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let code = runtime.block_on(live(home, start, &refused));
-    runtime.shutdown_timeout(LEFTOVERS);
+    let code = runtime.block_on(run_node(home, start, &refused));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     code
 }
 
 /// Runs a node. Logs what the operating system `refused`, once there is a log.
-async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
+async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let (manager, startup) = (Arc::new(Manager::of_environment()), Startup::default());
+    let (manager, startup) = (Arc::new(ServiceManager::from_environment()), Startup::default());
     let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
     if started.is_err() && start.startup_diagnostics {
-        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+        output::write_error(diagnostics(&startup.timeline()).as_bytes())?;
     }
     let service = started.map_err(explain)?;
     refused.iter().for_each(|what| tracing::debug!("{what}"));
-    let command = Command { detached: start.detached, ..Command::of_this_process()? };
+    let command = Command { detached: start.detached, ..Command::from_this_process()? };
     if let Err(error) = command.save(home) {
         tracing::warn!(%error, "node restart will not know how this node was started");
     }
     if start.detached {
         // The starting process shows this; in the foreground the log shows it already.
         for warning in service.warnings() {
-            output::complain(format!("warning: {}\n", terminal::sanitize_line(warning)).as_bytes())?;
+            output::write_error(format!("warning: {}\n", terminal::sanitize_line(warning)).as_bytes())?;
         }
     }
     let handle = service.handle();
@@ -143,10 +143,10 @@ async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
                 if became.is_ok() {
                     manager.ready(&announcement(&info));
                     if !start.detached {
-                        output::mention(&announcement(&info));
+                        output::try_notice(&announcement(&info));
                     }
                     if start.startup_diagnostics && !start.detached {
-                        output::complain(diagnostics(&startup.timeline()).as_bytes())?;
+                        output::write_error(diagnostics(&startup.timeline()).as_bytes())?;
                     }
                 }
                 continue;
@@ -167,7 +167,7 @@ async fn live(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
         manager.stopping();
         // The first signal requests a graceful shutdown; the second one forces it.
         if std::mem::replace(&mut stopping, true) {
-            process::exit(FORCED);
+            process::exit(FORCED_EXIT_CODE);
         }
         let handle = handle.clone();
         tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
@@ -243,8 +243,8 @@ fn announcement(info: &RunInfo) -> String {
 }
 
 /// Starts a node in the background and waits until it is ACTIVE.
-pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
-    let said = home.create().and_then(|()| Said::new(home)).map_err(|error| unusable(home, &error))?;
+pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
+    let said = home.create().and_then(|()| StderrFile::new(home)).map_err(|error| unusable(home, &error))?;
     let mut child = command
         .process()?
         .args(["--foreground", "--detached"])
@@ -257,7 +257,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
         })?;
     match await_ready(home, &mut child)? {
         Start::Active(info) => {
-            output::complain(&said.keep(&home.stderr_file()))?;
+            output::write_error(&said.keep(&home.stderr_file()))?;
             output::notice(&announcement(&info))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -268,11 +268,11 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
                 require_free_space(home)?;
                 return Err(unexplained(home, status));
             }
-            output::complain(&explanation)?;
+            output::write_error(&explanation)?;
             let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
             Ok(ExitCode::from(code.unwrap_or(1)))
         }
-        Start::Late => {
+        Start::TimedOut => {
             if let Ok(pid) = i32::try_from(child.id()) {
                 // It may have ended by itself in the meantime.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
@@ -280,7 +280,7 @@ pub(super) fn in_background(home: &Home, command: &Command) -> Outcome {
             require_free_space(home)?;
             Err(Failure::new(format!(
                 "the node was not ACTIVE after {} s and was stopped",
-                READY_LIMIT.as_secs()
+                READY_TIMEOUT.as_secs()
             ))
             .id("node_start_timeout")
             .hint(format!("see {}", home.log_file().display())))
@@ -299,7 +299,7 @@ pub(super) struct Command {
 }
 
 impl Command {
-    fn of_this_process() -> io::Result<Self> {
+    fn from_this_process() -> io::Result<Self> {
         let is_setting = |(name, _): &(OsString, OsString)| is_setting(name);
         Ok(Self {
             arguments: std::env::args_os().skip(1).filter(|word| word != "--detached").collect(),
@@ -310,7 +310,7 @@ impl Command {
     }
 
     /// Reads the command that started the running node of a home.
-    pub(super) fn of_running(home: &Home) -> Result<Self, Failure> {
+    pub(super) fn for_running_node(home: &Home) -> Result<Self, Failure> {
         let unknown = "the options of the last start are not known";
         let text = fs::read(home.command_file()).map_err(|error| {
             Failure::new(unknown)
@@ -388,7 +388,7 @@ fn unexplained(home: &Home, status: ExitStatus) -> Failure {
 enum Start {
     Active(RunInfo),
     Ended(ExitStatus),
-    Late,
+    TimedOut,
 }
 
 fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
@@ -400,20 +400,20 @@ fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
         if let Some(status) = child.try_wait()? {
             return Ok(Start::Ended(status));
         }
-        if begun.elapsed() > READY_LIMIT {
-            return Ok(Start::Late);
+        if begun.elapsed() > READY_TIMEOUT {
+            return Ok(Start::TimedOut);
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
 /// Standard error of a process in the background.
-struct Said {
+struct StderrFile {
     path: PathBuf,
     file: File,
 }
 
-impl Said {
+impl StderrFile {
     fn new(home: &Home) -> io::Result<Self> {
         let path = home.root().join(format!("run/start-{}.stderr", process::id()));
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
@@ -450,11 +450,11 @@ fn port(text: &str) -> Result<u16, String> {
 }
 
 const THREADS_MAX: usize = 4;
-const LEFTOVERS: Duration = Duration::from_millis(500);
-const READY_LIMIT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(2);
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Exit status of a node that a second signal ended.
-const FORCED: i32 = 130;
+const FORCED_EXIT_CODE: i32 = 130;
 
 #[cfg(test)]
 mod tests {

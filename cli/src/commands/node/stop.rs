@@ -18,7 +18,7 @@ pub(super) fn run(home: &Home) -> Outcome {
     }
     block_on(async {
         stop(home).await?;
-        output::notice(farewell(home))
+        output::notice(stop_message(home))
     })
 }
 
@@ -34,7 +34,7 @@ pub(super) fn run_all() -> Outcome {
             match stop.await {
                 Ok((Ok(()), home)) => {
                     stopped += 1;
-                    output::notice(&format!("{} (home: {})", farewell(&home), home.root().display()))?;
+                    output::notice(&format!("{} (home: {})", stop_message(&home), home.root().display()))?;
                 }
                 Ok((Err(failure), _)) => {
                     failed += 1;
@@ -53,8 +53,8 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
     let asked = async {
         Client::connect(home)?.post("/api/v1/shutdown", &()).await.and_then(crate::client::Reply::accepted)
     };
-    let asked = tokio::time::timeout(ASK_LIMIT, asked).await.is_ok_and(|asked| asked.is_ok());
-    if asked && released(home, GRACE).await {
+    let asked = tokio::time::timeout(REQUEST_TIMEOUT, asked).await.is_ok_and(|asked| asked.is_ok());
+    if asked && released(home, SHUTDOWN_GRACE).await {
         return Ok(());
     }
     // The API does not answer or the shutdown takes too long. The signal means the same and needs no API.
@@ -67,7 +67,7 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
             .id("node_not_stopping")
             .because(Some(&error))
     })?;
-    let grace = if asked { LAST_GRACE } else { GRACE };
+    let grace = if asked { SIGNAL_GRACE } else { SHUTDOWN_GRACE };
     if released(home, grace).await {
         return Ok(());
     }
@@ -77,7 +77,7 @@ pub(super) async fn stop(home: &Home) -> Result<(), Failure> {
 }
 
 /// Returns the message for a node that has just stopped.
-fn farewell(home: &Home) -> &'static str {
+fn stop_message(home: &Home) -> &'static str {
     let code = std::fs::read_to_string(home.exit_file()).ok().and_then(|text| text.parse().ok());
     if code == Some(CUT_OFF) {
         "Node stopped; tasks that did not end in time resume after the next start, or on another node"
@@ -93,14 +93,14 @@ async fn released(home: &Home, limit: Duration) -> bool {
         if begun.elapsed() >= limit {
             return false;
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     true
 }
 
 /// A node acknowledges the request at once and shuts down afterwards.
-const ASK_LIMIT: Duration = Duration::from_secs(2);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// A node stops within eight seconds of the request.
-const GRACE: Duration = Duration::from_secs(8);
-const LAST_GRACE: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(5);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(8);
+const SIGNAL_GRACE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);

@@ -1,7 +1,7 @@
 //! `sim run FILE`: runs a scenario in simulated time with one seed or many.
 
 use super::scenario;
-use super::timeline::Canvas;
+use super::timeline::TimelineFile;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use crate::{interruption, progress, terminal};
@@ -62,9 +62,9 @@ fn run_one(scenario: &Scenario, arguments: &Arguments) -> Outcome {
             })?
         }
         (None, Some(file)) => {
-            let canvas = Canvas::open(file)?;
+            let timeline_file = TimelineFile::open(file)?;
             let (report, timeline) = sim::run_drawn(scenario, seed, Options::default());
-            canvas.draw(&timeline)?;
+            timeline_file.write(&timeline)?;
             report
         }
     };

@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let scenario = scenario::load(&arguments.file, arguments.executor)?;
     let seed = arguments.seed.or(scenario.seed).unwrap_or_default();
-    let file = arguments.output.clone().unwrap_or_else(|| usual_place(&arguments.file, seed));
+    let file = arguments.output.clone().unwrap_or_else(|| default_path(&arguments.file, seed));
     if file.exists() {
         return Err(Failure::new(format!("{} exists already", file.display()))
             .id("file_exists")
@@ -55,11 +55,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let shrunk = shrunk.map_err(|error| failed(&error, &scenario))?;
     let shown = file.display().to_string();
     write_new(&file, &shrunk.text).map_err(|error| cannot_write(&shown, &error))?;
-    if arguments.format.json { tell_programs(&shrunk, &shown) } else { tell_people(&shrunk, &shown) }?;
+    if arguments.format.json { print_json(&shrunk, &shown) } else { print_text(&shrunk, &shown) }?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn usual_place(file: &Path, seed: u64) -> PathBuf {
+fn default_path(file: &Path, seed: u64) -> PathBuf {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     Path::new("scenarios").join(BUGS).join(format!("{name}_{seed}.toml"))
 }
@@ -87,7 +87,7 @@ const fn id(error: &ShrinkError) -> &'static str {
     }
 }
 
-fn tell_people(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
+fn print_text(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
     let mut text = String::from("shrunk, and it still fails\n");
     for failure in &shrunk.report.failures {
         text += &format!("  {failure}\n");
@@ -99,7 +99,7 @@ fn tell_people(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
     output::write(terminal::sanitize(&text).as_bytes())
 }
 
-fn tell_programs(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
+fn print_json(shrunk: &Shrunk, file: &str) -> Result<(), Failure> {
     output::json(&json!({
         "file": file,
         "failures": shrunk.report.failures,

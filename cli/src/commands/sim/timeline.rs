@@ -9,26 +9,26 @@ use std::path::{Path, PathBuf};
 
 /// An open file for a timeline.
 #[derive(Debug)]
-pub(super) struct Canvas {
+pub(super) struct TimelineFile {
     file: File,
     path: PathBuf,
-    form: Form,
+    form: Format,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Form {
+enum Format {
     Page,
     TraceEvents,
 }
 
-impl Canvas {
+impl TimelineFile {
     /// Opens a file; the extension selects the format.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let extension = path.extension().map(|extension| extension.to_ascii_lowercase());
         // Another kind of file, such as the scenario itself, is not overwritten by mistake.
         let form = match extension.as_deref().and_then(std::ffi::OsStr::to_str) {
-            Some("html") => Form::Page,
-            Some("json") => Form::TraceEvents,
+            Some("html") => Format::Page,
+            Some("json") => Format::TraceEvents,
             Some(_) | None => {
                 let failure = Failure::new(format!(
                     "{}: the extension of a timeline must be .html or .json",
@@ -50,10 +50,10 @@ impl Canvas {
     }
 
     /// Writes the timeline over an older one.
-    pub(super) fn draw(mut self, timeline: &Timeline) -> Result<(), Failure> {
+    pub(super) fn write(mut self, timeline: &Timeline) -> Result<(), Failure> {
         let text = match self.form {
-            Form::Page => timeline.to_html(),
-            Form::TraceEvents => timeline.to_trace_events(),
+            Format::Page => timeline.to_html(),
+            Format::TraceEvents => timeline.to_trace_events(),
         };
         // An older, longer timeline is truncated.
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -62,7 +62,7 @@ impl Canvas {
     }
 }
 
-impl Form {
+impl Format {
     /// Returns whether a path is free or holds an older timeline of this format. Only a regular file is opened: a
     /// pipe would block.
     fn may_replace(self, path: &Path) -> io::Result<bool> {
@@ -77,7 +77,7 @@ impl Form {
             return Ok(false);
         }
         let mut start = Vec::new();
-        File::open(path)?.take(START_BYTES).read_to_end(&mut start)?;
+        File::open(path)?.take(HEADER_BYTES_MAX).read_to_end(&mut start)?;
         let start = String::from_utf8_lossy(&start);
         Ok(start.is_empty()
             || match self {
@@ -96,4 +96,4 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Every timeline identifies itself within these first bytes.
-const START_BYTES: u64 = 1024;
+const HEADER_BYTES_MAX: u64 = 1024;

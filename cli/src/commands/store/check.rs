@@ -27,12 +27,12 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
             "fault": checked.fault,
         }))?;
     } else {
-        tell(&file, &checked)?;
+        print(&file, &checked)?;
     }
     Ok(if checked.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn tell(file: &Path, checked: &Checked) -> Result<(), Failure> {
+fn print(file: &Path, checked: &Checked) -> Result<(), Failure> {
     let state = if checked.is_sound() { "sound".to_owned() } else { "DAMAGED".to_owned() };
     let mut rows = vec![
         ("File", file.display().to_string()),

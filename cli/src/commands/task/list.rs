@@ -87,7 +87,7 @@ pub(in crate::commands) fn print(total: u32, tasks: &[Task]) -> Result<(), Failu
 }
 
 fn row(task: &Task) -> [String; 5] {
-    let input: String = task.preview.chars().take(INPUT_CHARS).collect();
+    let input: String = task.preview.chars().take(INPUT_CHARS_MAX).collect();
     [
         task.id.to_string(),
         task.kind.to_string(),
@@ -97,4 +97,4 @@ fn row(task: &Task) -> [String; 5] {
     ]
 }
 
-const INPUT_CHARS: usize = 40;
+const INPUT_CHARS_MAX: usize = 40;

@@ -75,8 +75,9 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
     rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
     match &result.output {
         Some(OutputBody::Embedding { vector, tokens, dropped }) => {
-            let first: Vec<String> = vector.iter().take(SHOWN).map(|number| format!("{number:.4}")).collect();
-            let more = if vector.len() > SHOWN { ", …" } else { "" };
+            let first: Vec<String> =
+                vector.iter().take(COMPONENTS_SHOWN).map(|number| format!("{number:.4}")).collect();
+            let more = if vector.len() > COMPONENTS_SHOWN { ", …" } else { "" };
             rows.push(("Tokens", tokens_read(*tokens, dropped)));
             rows.push(("Output", format!("{} numbers: [{}{more}]", vector.len(), first.join(", "))));
         }
@@ -143,4 +144,4 @@ pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
 }
 
 /// Number of vector components in the text output.
-const SHOWN: usize = 6;
+const COMPONENTS_SHOWN: usize = 6;

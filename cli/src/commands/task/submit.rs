@@ -251,26 +251,26 @@ async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
     loop {
         let reply = client.post("/api/v1/tasks", task).await?;
         if reply.is_pulling() {
-            tell_of_pull(client, task.model.as_deref().unwrap_or_default(), &mut bar).await?;
-            tokio::time::sleep(PULL_LOOK_EVERY).await;
+            report_pull(client, task.model.as_deref().unwrap_or_default(), &mut bar).await?;
+            tokio::time::sleep(PULL_POLL_INTERVAL).await;
             continue;
         }
         if let Some(bar) = bar.take() {
             bar.finish_and_clear();
         }
         match reply.retry_after() {
-            Some(pause) if begun.elapsed() + pause < PATIENCE => tokio::time::sleep(pause).await,
+            Some(pause) if begun.elapsed() + pause < RETRY_TIMEOUT => tokio::time::sleep(pause).await,
             Some(_) | None => return Ok(reply.read::<Submitted>()?.id),
         }
     }
 }
 
 /// Reports once that a model is being fetched, with a progress bar on a terminal.
-async fn tell_of_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    if !SAID.swap(true, Ordering::Relaxed) {
+async fn report_pull(client: &Client, model: &str, bar: &mut Option<ProgressBar>) -> Result<(), Failure> {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if !REPORTED.swap(true, Ordering::Relaxed) {
         let text = format!("fetching the model {model}; the task is submitted afterwards");
-        output::complain(format!("{}\n", terminal::sanitize_line(&text)).as_bytes())?;
+        output::write_error(format!("{}\n", terminal::sanitize_line(&text)).as_bytes())?;
         *bar = Some(progress::bytes());
     }
     let Some(bar) = bar else { return Ok(()) };
@@ -310,7 +310,7 @@ fn announce(id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
 async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
     // Every task ends, because it has a timeout.
     loop {
-        if client.await_task(id, WAIT).await?.status.is_terminal() {
+        if client.await_task(id, LONG_POLL).await?.status.is_terminal() {
             break;
         }
     }
@@ -335,7 +335,7 @@ const INPUT_BYTES_MAX: u64 = 1 << 20;
 const LINE_BYTES_MAX: u64 = 2 << 20;
 const SUBMISSIONS_MAX: usize = 16;
 /// Poll interval for a model that is being fetched.
-const PULL_LOOK_EVERY: Duration = Duration::from_millis(500);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PULL_POLL_INTERVAL: Duration = Duration::from_millis(500);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Duration of one long poll for a task.
-const WAIT: Duration = Duration::from_secs(30);
+const LONG_POLL: Duration = Duration::from_secs(30);

@@ -28,9 +28,9 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
         output::line("")?;
         let (_, result) = result::fetch(&client, id).await?;
         // The text is on the terminal already.
-        let told =
+        let printed =
             matches!(&result.output, Some(OutputBody::Generation { text, .. }) if *text == watched.text);
-        result::print(&result, !told)?;
+        result::print(&result, !printed)?;
     }
     if ended == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
 }
@@ -45,7 +45,7 @@ struct Watched {
     /// Whether the current output line is unfinished.
     within_line: bool,
     /// The last printed status.
-    stands: String,
+    last_status: String,
     ended: Option<TaskStatus>,
 }
 
@@ -63,7 +63,7 @@ impl Watched {
             "progress" => {
                 let progress: Progress = read(data)?;
                 if let Some(more) = self.more(&progress) {
-                    self.tell_text(name, data, &more)?;
+                    self.print_text(name, data, &more)?;
                 }
             }
             "status" | "end" => self.take_status(name, data)?,
@@ -93,15 +93,15 @@ impl Watched {
         if task.status.is_terminal() {
             self.ended = Some(task.status);
         }
-        let stands = format!("{:?}", (task.status, task.attempts, task.worker));
-        if self.stands == stands {
+        let last_status = format!("{:?}", (task.status, task.attempts, task.worker));
+        if self.last_status == last_status {
             return Ok(());
         }
-        self.stands = stands;
-        if self.json { line(name, data) } else { self.tell_status(&task) }
+        self.last_status = last_status;
+        if self.json { line(name, data) } else { self.print_status(&task) }
     }
 
-    fn tell_text(&mut self, name: &str, data: &str, more: &str) -> Result<(), Failure> {
+    fn print_text(&mut self, name: &str, data: &str, more: &str) -> Result<(), Failure> {
         if self.json {
             return line(name, data);
         }
@@ -112,7 +112,7 @@ impl Watched {
         output::write(format!("{apart}{more}").as_bytes())
     }
 
-    fn tell_status(&mut self, task: &Task) -> Result<(), Failure> {
+    fn print_status(&mut self, task: &Task) -> Result<(), Failure> {
         let mut text = format!("{:>8}  {}", output::duration(task.elapsed_ms), task.status);
         if let Some(worker) = task.worker {
             text = format!("{text}  on {worker}");

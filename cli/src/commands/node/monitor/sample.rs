@@ -46,11 +46,11 @@ pub(super) struct Observer {
     client: Client,
     log: Follower,
     events: VecDeque<String>,
-    before: Option<Before>,
+    previous: Option<PreviousSample>,
 }
 
 /// Values of the previous sample.
-struct Before {
+struct PreviousSample {
     at: Instant,
     timestamp: String,
     cpu_ticks: u64,
@@ -66,20 +66,20 @@ impl Observer {
             newest.drain(..newest.len().saturating_sub(recalled));
         }
         let events = newest.iter().filter_map(|line| Told::parse(line)).map(|told| told.plain()).collect();
-        Self { home: home.clone(), client, log, events, before: None }
+        Self { home: home.clone(), client, log, events, previous: None }
     }
 
     /// Takes a sample of the node, which may have restarted.
-    pub(super) async fn look_again(&mut self) -> Result<Sample, Failure> {
+    pub(super) async fn sample_again(&mut self) -> Result<Sample, Failure> {
         let client = Client::connect(&self.home)?;
         if client.info().pid != self.client.info().pid {
-            (self.client, self.before) = (client, None);
+            (self.client, self.previous) = (client, None);
         }
-        self.look().await
+        self.sample().await
     }
 
     /// Takes a sample of the node.
-    pub(super) async fn look(&mut self) -> Result<Sample, Failure> {
+    pub(super) async fn sample(&mut self) -> Result<Sample, Failure> {
         let status = match self.client.get("/api/v1/status").await? {
             StatusAnswer::Whole(status) => *status,
             StatusAnswer::Early(Metadata { state, .. }) => {
@@ -91,20 +91,21 @@ impl Observer {
         let Tasks { tasks, .. } = self.client.get(&format!("/api/v1/tasks?limit={TASKS_MAX}")).await?;
         let pid = self.client.info().pid;
         let (now, cpu_ticks) = (Instant::now(), cpu_ticks(pid));
-        let before = self.before.replace(Before { at: now, timestamp: status.timestamp.clone(), cpu_ticks });
+        let previous =
+            self.previous.replace(PreviousSample { at: now, timestamp: status.timestamp.clone(), cpu_ticks });
         let mut took: Vec<u64> = tasks
             .iter()
             .filter(|task| task.status == TaskStatus::Completed)
             .filter_map(|task| task.result.as_ref().map(|result| (result, task.elapsed_ms)))
             // Both are from the node's clock, in a format that sorts by time.
             .filter(|(result, _)| {
-                before.as_ref().is_some_and(|before| result.completed_at > before.timestamp)
+                previous.as_ref().is_some_and(|previous| result.completed_at > previous.timestamp)
             })
             .map(|(_, took)| took)
             .collect();
         took.sort_unstable();
-        let seconds = before.as_ref().map_or(f64::INFINITY, |before| (now - before.at).as_secs_f64());
-        let ticks = before.map_or(0, |before| cpu_ticks.saturating_sub(before.cpu_ticks));
+        let seconds = previous.as_ref().map_or(f64::INFINITY, |previous| (now - previous.at).as_secs_f64());
+        let ticks = previous.map_or(0, |previous| cpu_ticks.saturating_sub(previous.cpu_ticks));
         self.read_log();
         Ok(Sample {
             timestamp: status.timestamp,

@@ -28,7 +28,7 @@ pub(super) async fn run(
     until: Option<Instant>,
 ) -> Result<(), Failure> {
     // Take the first sample before the screen starts, so that its error shows on the normal terminal.
-    let first = observer.look().await?;
+    let first = observer.sample().await?;
     let mut terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
     let shown = show(&mut terminal, observer, first, interval, until).await;
     ratatui::restore();
@@ -52,49 +52,50 @@ async fn show(
     };
     let mut end = pin!(end);
     // A slow refresh does not block the keys, and a key does not cancel a refresh.
-    let mut look = Box::pin(look_at(observer, Instant::now() + interval));
+    let mut next_sample = Box::pin(sample_at(observer, Instant::now() + interval));
     loop {
         terminal.draw(|frame| screen.draw(frame))?;
         tokio::select! {
             biased;
-            wish = keys.recv() => match wish {
-                Some(Wish::Redraw) => {}
-                Some(Wish::Leave) | None => return Ok(()),
+            action = keys.recv() => match action {
+                Some(Action::Redraw) => {}
+                Some(Action::Quit) | None => return Ok(()),
             },
             _ = terminate.recv() => return Ok(()),
             () = &mut end => return Ok(()),
-            (observer, looked) = &mut look => {
-                screen.take(looked);
-                look = Box::pin(look_at(observer, Instant::now() + interval));
+            (observer, sampled) = &mut next_sample => {
+                screen.take(sampled);
+                next_sample = Box::pin(sample_at(observer, Instant::now() + interval));
             }
         }
     }
 }
 
-async fn look_at(mut observer: Observer, when: Instant) -> (Observer, Result<Sample, Failure>) {
+async fn sample_at(mut observer: Observer, when: Instant) -> (Observer, Result<Sample, Failure>) {
     sleep_until(when.into()).await;
-    let looked = observer.look_again().await;
-    (observer, looked)
+    let sampled = observer.sample_again().await;
+    (observer, sampled)
 }
 
-enum Wish {
-    Leave,
+enum Action {
+    Quit,
     Redraw,
 }
 
 /// Reads keys on a thread of its own, which ends soon after the receiver is dropped.
-fn keys() -> mpsc::Receiver<Wish> {
+fn keys() -> mpsc::Receiver<Action> {
     let (sender, receiver) = mpsc::channel(KEYS_MAX);
     std::thread::spawn(move || {
         while !sender.is_closed() {
-            let wish = match event::poll(KEY_WAIT).and_then(|is_there| is_there.then(event::read).transpose())
+            let action = match event::poll(KEY_POLL_INTERVAL)
+                .and_then(|is_there| is_there.then(event::read).transpose())
             {
-                Ok(Some(event)) => wish(&event),
+                Ok(Some(event)) => action(&event),
                 Ok(None) => None,
                 // Without a terminal there is nobody to watch.
-                Err(_) => Some(Wish::Leave),
+                Err(_) => Some(Action::Quit),
             };
-            if wish.is_some_and(|wish| sender.blocking_send(wish).is_err()) {
+            if action.is_some_and(|action| sender.blocking_send(action).is_err()) {
                 return;
             }
         }
@@ -102,14 +103,14 @@ fn keys() -> mpsc::Receiver<Wish> {
     receiver
 }
 
-fn wish(event: &Event) -> Option<Wish> {
+fn action(event: &Event) -> Option<Action> {
     match event {
         Event::Key(key) if key.kind == KeyEventKind::Press => {
             let interrupt = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
             let leaves = interrupt || matches!(key.code, KeyCode::Char('q' | 'Q') | KeyCode::Esc);
-            leaves.then_some(Wish::Leave)
+            leaves.then_some(Action::Quit)
         }
-        Event::Resize(..) => Some(Wish::Redraw),
+        Event::Resize(..) => Some(Action::Redraw),
         Event::FocusGained | Event::FocusLost | Event::Key(_) | Event::Mouse(_) | Event::Paste(_) => None,
     }
 }
@@ -118,7 +119,7 @@ fn wish(event: &Event) -> Option<Wish> {
 struct Screen {
     sample: Sample,
     /// The error of the last refresh.
-    trouble: Option<String>,
+    error: Option<String>,
     /// Tenths of tasks per second, newest last.
     rates: VecDeque<u64>,
     events: VecDeque<String>,
@@ -127,17 +128,17 @@ struct Screen {
 impl Screen {
     fn new(first: Sample) -> Self {
         let events = first.events.iter().cloned().collect();
-        Self { sample: first, trouble: None, rates: VecDeque::new(), events }
+        Self { sample: first, error: None, rates: VecDeque::new(), events }
     }
 
-    fn take(&mut self, looked: Result<Sample, Failure>) {
-        match looked {
+    fn take(&mut self, sampled: Result<Sample, Failure>) {
+        match sampled {
             Ok(sample) => {
                 self.rates.push_back((sample.tasks_per_second * 10.0).round().max(0.0) as u64);
                 self.events.extend(sample.events.iter().cloned());
-                (self.sample, self.trouble) = (sample, None);
+                (self.sample, self.error) = (sample, None);
             }
-            Err(failure) => self.trouble = Some(failure.message().to_owned()),
+            Err(failure) => self.error = Some(failure.message().to_owned()),
         }
         self.rates.drain(..self.rates.len().saturating_sub(RATES_MAX));
         self.events.drain(..self.events.len().saturating_sub(EVENTS_MAX));
@@ -159,16 +160,16 @@ impl Screen {
         let room = usize::from(bottom.height.saturating_sub(2));
         let events = self.events.iter().skip(self.events.len().saturating_sub(room));
         let events: Vec<Line<'_>> = events.map(|event| event_line(event)).collect();
-        let what_happens = block(" what happens ").title_bottom(Line::from(" q leaves ").right_aligned());
-        frame.render_widget(Paragraph::new(events).block(what_happens), bottom);
+        let events_block = block(" events ").title_bottom(Line::from(" q quits ").right_aligned());
+        frame.render_widget(Paragraph::new(events).block(events_block), bottom);
     }
 
     fn head(&self) -> Vec<Line<'_>> {
         let sample = &self.sample;
         let mut first = vec![Span::styled(sample.node_id.as_str(), bold())];
         first.push(Span::raw(format!("  {}  network {:?}", sample.version, sample.network)));
-        if let Some(trouble) = &self.trouble {
-            let text = format!("{trouble}; looking for it");
+        if let Some(error) = &self.error {
+            let text = format!("{error}; retrying");
             return vec![Line::from(first), Line::styled(text, bold().fg(Color::Red))];
         }
         let colour = match sample.state {
@@ -194,10 +195,10 @@ impl Screen {
         let (median, p99) = (millis(sample.latency_ms_median), millis(sample.latency_ms_p99));
         vec![
             Line::from(format!(
-                "{:.1} done a second  {} queued  {} running",
+                "{:.1} tasks/s  {} queued  {} running",
                 sample.tasks_per_second, sample.tasks_queued, sample.tasks_running
             )),
-            Line::from(format!("until the result: median {median}, p99 {p99}")),
+            Line::from(format!("latency: median {median}, p99 {p99}")),
         ]
     }
 
@@ -267,7 +268,7 @@ fn health_colour(health: &str) -> Color {
 }
 
 /// Poll interval of the thread that reads keys.
-const KEY_WAIT: Duration = Duration::from_millis(100);
+const KEY_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Maximum number of queued keys; further ones wait in the terminal.
 const KEYS_MAX: usize = 16;
 /// Maximum width of the graph, in columns.
@@ -338,7 +339,7 @@ mod tests {
         insta::assert_snapshot!("with_a_peer", draw(&screen, 110, 20));
         screen.take(Err(Failure::new("The node does not answer (pid 7)").id("node_not_answering")));
         let shown = draw(&screen, 110, 20);
-        assert!(shown.contains("The node does not answer (pid 7); looking for it"), "{shown}");
+        assert!(shown.contains("The node does not answer (pid 7); retrying"), "{shown}");
     }
 
     #[test]

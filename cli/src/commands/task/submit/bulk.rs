@@ -93,7 +93,7 @@ pub(super) async fn run(
         }
     }
     bar.finish_and_clear();
-    total.tell(skipped)
+    total.report(skipped)
 }
 
 /// Returns whether the node that accepted the tasks has ended.
@@ -105,7 +105,7 @@ fn is_gone(home: &Home, client: &Client) -> bool {
 async fn finish(client: &Client, task: &NewTask) -> Result<ResultBody, Failure> {
     let id: TaskId = submit(client, task).await?;
     // Every task ends, because it has a timeout.
-    while !client.await_task(id, super::WAIT).await?.status.is_terminal() {}
+    while !client.await_task(id, super::LONG_POLL).await?.status.is_terminal() {}
     client.get(&format!("/api/v1/tasks/{id}/result")).await
 }
 
@@ -201,7 +201,7 @@ enum OldLine {
 }
 
 impl OldLine {
-    fn of(line: &[u8]) -> Self {
+    fn parse(line: &[u8]) -> Self {
         match serde_json::from_slice::<Entry<Ended>>(line) {
             Ok(entry) if line.ends_with(b"\n") && entry.result.status == TaskStatus::Completed => {
                 Self::Completed(entry.line)
@@ -230,7 +230,7 @@ impl Results {
         let mut done = BTreeMap::new();
         let mut whole = true;
         read_lines(path, |number, line| {
-            match OldLine::of(line) {
+            match OldLine::parse(line) {
                 OldLine::Completed(name) => drop(done.insert(name.number, name.hash)),
                 OldLine::Again => whole = false,
                 OldLine::Foreign => return Err(OpenError::Foreign { line: number }),
@@ -239,7 +239,7 @@ impl Results {
         })?;
         if !whole {
             let (draft, mut kept) = create_draft(path, 0o600)?;
-            let copied = read_lines(path, |_, line| match OldLine::of(line) {
+            let copied = read_lines(path, |_, line| match OldLine::parse(line) {
                 OldLine::Completed(_) => Ok(kept.write_all(line)?),
                 OldLine::Again | OldLine::Foreign => Ok(()),
             });
@@ -338,7 +338,7 @@ impl Total {
         }
     }
 
-    fn tell(&self, skipped: u64) -> Result<(), Failure> {
+    fn report(&self, skipped: u64) -> Result<(), Failure> {
         let Self { completed, failed, refused } = self;
         let mut text = format!("{completed} completed");
         for (count, what) in [(failed, "failed"), (refused, "refused"), (&skipped, "done before")] {
