@@ -32,7 +32,7 @@ fn a_sound_node_has_nothing_wrong_and_a_stopped_one_does_not_run() {
     b.await_peers(&[&id_a]);
     until("the models are loaded, and nothing is wrong", || (codes(&a) == (0, Vec::new())).then_some(()));
     let said = a.run(&["doctor"]).good();
-    assert!(said.starts_with("Nothing is wrong.\nThe node is ACTIVE, linked to 1 node,"), "{said}");
+    assert!(said.starts_with("No problems found.\nThe node is ACTIVE, linked to 1 node,"), "{said}");
     a.run(&["node", "stop"]).good();
     assert_eq!(codes(&a), (1, vec!["not_running".to_owned()]));
 }

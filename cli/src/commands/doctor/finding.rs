@@ -46,13 +46,13 @@ impl Report {
     pub(super) fn text(&self) -> String {
         let problems = self.findings.iter().filter(|finding| finding.problem).count();
         let mut text = match problems {
-            0 => "Nothing is wrong.\n".to_owned(),
-            1 => "1 thing is wrong.\n".to_owned(),
-            count => format!("{count} things are wrong.\n"),
+            0 => "No problems found.\n".to_owned(),
+            1 => "1 problem found.\n".to_owned(),
+            count => format!("{count} problems found.\n"),
         };
         text.extend(self.summary.iter().map(|summary| format!("{summary}\n")));
         for Finding { problem, what, why, fix, .. } in &self.findings {
-            let mark = if *problem { "wrong" } else { "note" };
+            let mark = if *problem { "problem" } else { "note" };
             text += &format!("\n{mark}: {what}\n  why it matters: {why}\n  what to do: {fix}\n");
         }
         text
@@ -473,5 +473,11 @@ mod tests {
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
         assert!(Report::new(vec![Finding::alone("local")], None).healthy);
+    }
+
+    #[test]
+    fn findings_as_json() {
+        let report = Report::new(vec![Finding::alone("local"), Finding::not_running()], None);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
     }
 }
