@@ -1,5 +1,5 @@
-//! Announcements of the discovery service as other programs and hostile neighbours make them: nodes join whoever floods
-//! the network, and understand what is said in other words than their own.
+//! Discovery announcements from other programs and from attackers: nodes join during a flood, and parse
+//! announcements in other forms than their own.
 
 use crate::harness::{SetOnDrop, until};
 use crate::mesh::{Mesh, enter, ip};
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-/// What a hostile neighbour says, 200 times a second.
+/// An attack with 200 packets per second.
 #[derive(Clone, Copy, Debug)]
 enum Flood {
-    /// That there are nodes at addresses where nobody answers.
+    /// Announces nodes at addresses that do not answer.
     MadeUp,
-    /// That the nodes that are there leave.
+    /// Announces that the real nodes leave.
     Goodbyes,
-    /// That the nodes that are there are where nobody answers.
+    /// Announces the real nodes at addresses that do not answer.
     Elsewhere,
 }
 
@@ -41,7 +41,7 @@ fn a_newcomer_joins_under_a_flood_of_announcements() {
         let joined = scope(|scope| {
             let flood_ends = SetOnDrop(&over);
             scope.spawn(|| send(flood, &ids, &over));
-            // The list has filled by then, where anybody could fill it.
+            // By then the table would be full, if an attacker could fill it.
             sleep(Duration::from_secs(6).saturating_sub(begun.elapsed()));
             let newcomer = mesh.place(&["br7"]);
             mesh.start(newcomer, &["--no-model"]);
@@ -57,7 +57,7 @@ fn a_newcomer_joins_under_a_flood_of_announcements() {
     assert_eq!(mesh.false_departures(&[]), 0);
 }
 
-/// Floods the network until it is over. The list of made-up nodes is full before anything is said of others.
+/// Floods the network until `over` is set. The table is full of invented nodes before any other announcement.
 fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
     let socket = speaker();
     let nowhere = |number: u64| IpAddr::from([10, 7, 200, u8::try_from(number % 250).unwrap()]);
@@ -78,7 +78,7 @@ fn send(flood: Flood, ids: &[String], over: &AtomicBool) {
     }
 }
 
-/// What others than nodes of this program say is understood: each line is a way to say that a node is there.
+/// Announcements in the forms of other programs are understood: each line is one form.
 #[test]
 fn announcements_in_other_words_are_understood() {
     if !enter("announcements::announcements_in_other_words_are_understood") {
@@ -89,13 +89,13 @@ fn announcements_in_other_words_are_understood() {
     mesh.start(node, &["--no-model"]);
     mesh.await_active(node);
     let socket = speaker();
-    // This process is all those nodes; that one connects to it tells that it was understood.
+    // This process plays all those nodes; a connection to it shows that its announcement was understood.
     let mut listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind((HERE, 0)).unwrap()).collect();
     let ports: Vec<u16> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
     let port = |at: usize| ports[at];
     let node_of = |at: usize| format!("{at:032x}");
     let instance = |at: usize| format!("{}.{SERVICE}", node_of(at));
-    // They are awaited in their order, and each is gone once it was dialled: what follows is refused at once.
+    // They are awaited in order. Each is closed after the first dial, so that later dials are refused at once.
     let mut await_dials = |count: usize, what: &str| {
         let mut awaited: Vec<TcpListener> = listeners.drain(..count).collect();
         until(what, || {
@@ -117,7 +117,7 @@ fn announcements_in_other_words_are_understood() {
     say(&socket, &answer(&[address("one.local", here, 120)]));
     await_dials(1, "PTR, then SRV and TXT, then A");
 
-    // Two nodes in one packet, in capitals, with another's address beside.
+    // Two nodes in one packet, in capitals, with the address of a third.
     let records = [1, 2].map(|at| {
         let host = format!("Host{at}.local");
         let instance = format!("{}._P2P-AI-AGENTS._TCP.Local", node_of(at));
@@ -132,7 +132,7 @@ fn announcements_in_other_words_are_understood() {
     say(&socket, &answer(&[records.concat(), vec![printer]].concat()));
     await_dials(2, "both of two nodes in a packet");
 
-    // More records than anybody has use for.
+    // More records than needed.
     let mut records: Vec<Vec<u8>> =
         (0..100).map(|n| record(&format!("other{n}.local"), 16, 120, b"\x01x")).collect();
     records.extend([
@@ -144,7 +144,7 @@ fn announcements_in_other_words_are_understood() {
     say(&socket, &answer(&records));
     await_dials(1, "a node among a hundred other records");
 
-    // A name alone, as reflectors say it: what is missing is asked for.
+    // A name alone, as reflectors send it: the node queries the missing records.
     say(&socket, &answer(&[pointer(&instance(4), 120)]));
     await_question(&socket, &instance(4));
     say(
@@ -155,7 +155,7 @@ fn announcements_in_other_words_are_understood() {
     say(&socket, &answer(&[address("four.local", here, 120)]));
     await_dials(1, "a node of which only the name was said");
 
-    // A goodbye of nothing but the name.
+    // A goodbye with nothing but the name.
     let heard = |mesh: &Mesh| mesh.json(node, &["node", "status", "--json"])["discovery"]["nodes"].as_u64();
     let before = heard(&mesh);
     say(&socket, &answer(&[pointer(&instance(3), 0)]));
@@ -164,7 +164,7 @@ fn announcements_in_other_words_are_understood() {
     assert_eq!(status["discovery"]["packets_unusable"], 0, "{status}");
 }
 
-/// Tools that look what there is on a network see nodes, and get an answer alone where they know nothing of mDNS.
+/// Browsing tools see the nodes; legacy resolvers get a unicast answer.
 #[test]
 fn other_tools_see_a_node() {
     if !enter("announcements::other_tools_see_a_node") {
@@ -206,7 +206,7 @@ fn network() -> Mesh {
     mesh
 }
 
-/// Opens a socket that speaks and listens as those of mDNS do.
+/// Opens a socket that sends and receives as mDNS requires.
 fn speaker() -> UdpSocket {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
@@ -223,7 +223,7 @@ fn say(socket: &UdpSocket, packet: &[u8]) {
     socket.send_to(packet, GROUP).unwrap();
 }
 
-/// Waits until somebody asks for a name.
+/// Waits for a query for a name.
 #[track_caller]
 fn await_question(socket: &UdpSocket, asked: &str) {
     let label = name(asked.split('.').next().unwrap());
@@ -236,7 +236,7 @@ fn await_question(socket: &UdpSocket, asked: &str) {
     });
 }
 
-/// Returns a packet in which a node of the network `local` announces itself, or says goodbye.
+/// Returns the announcement or goodbye of a node in the network `local`.
 fn whole(node: &str, port: u16, host: &str, addresses: &[(&str, IpAddr)], ttl: u32) -> Vec<u8> {
     let instance = format!("{node}.{SERVICE}");
     let mut records =
@@ -276,7 +276,7 @@ fn record(owner: &str, kind: u8, ttl: u32, data: &[u8]) -> Vec<u8> {
     [&name(owner)[..], &[0, kind, 0, 1], &ttl.to_be_bytes(), &length, data].concat()
 }
 
-/// Returns a name as it stands in a packet.
+/// Returns the encoding of a name.
 fn name(labels: &str) -> Vec<u8> {
     let label = |label: &str| [&[u8::try_from(label.len()).unwrap()], label.as_bytes()].concat();
     labels.split('.').flat_map(label).chain([0]).collect()

@@ -1,7 +1,7 @@
-//! Hostile connections to the API: whoever has the token, and every probe, is served beside 300 of any kind.
+//! Hostile connections to the API: requests with the token and probes are served beside 300 of any kind.
 //!
-//! Each kind is what was found to shut everybody else out, or could: connections that say nothing, say it slowly, are
-//! refused again and again, or never read what they asked for. `scripts/api-overload` measures the same.
+//! Each kind once blocked all other clients, or could: silent connections, slow ones, repeated rejected ones, and
+//! ones that never read their response. `scripts/api-overload` measures the same.
 
 use crate::harness::{Node, Sandbox, SetOnDrop, until};
 use runtime::host::raise_open_files_limit;
@@ -15,24 +15,24 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// What a hostile connection does.
+/// A kind of hostile connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hostility {
-    /// A body, a byte a second.
+    /// Sends a body at one byte per second.
     Body { token: bool },
-    /// The head of a request, a byte a second.
+    /// Sends the head of a request at one byte per second.
     Head,
-    /// Nothing at all.
+    /// Sends nothing.
     Idle,
-    /// Many requests at once, whose answers it does not read.
+    /// Pipelines many requests and does not read the responses.
     Pipeline { token: bool },
-    /// A request without the token every now and then.
+    /// Sends a request without the token from time to time.
     Refused,
-    /// A stream of events that it does not read.
+    /// Requests a stream of events and does not read it.
     Stream,
 }
 
-/// Attacks with so many connections, of which the node closes at least `closed_min` by itself.
+/// Attacks with this many connections; the node closes at least `closed_min` of them.
 #[track_caller]
 fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
     let sandbox = Sandbox::new();
@@ -58,7 +58,7 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
                     while let Some(ended) = attackers.try_join_next() {
                         closed.fetch_add(1, Ordering::Relaxed);
                         ended.unwrap();
-                        // Whoever lost a place to slowness comes again.
+                        // A connection that was closed for slowness is opened again.
                         if hostility == Hostility::Head {
                             attackers.spawn(attack(
                                 hostility,
@@ -80,7 +80,7 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
             }
         }
         until("those are closed", || (closed.load(Ordering::Relaxed) >= closed_min).then_some(()));
-        // The program itself is a client like any other.
+        // The command line is a client like any other.
         node.run(&["node", "ready"]).good();
         node.run(&["node", "status"]).good();
         eprintln!("{hostility:?} × {connections}: p99 alone {alone:?}, beside {seen:?}");
@@ -92,7 +92,7 @@ fn served_beside(hostility: Hostility, connections: usize, closed_min: usize) {
     assert_eq!(node.pid(), pid, "the same process");
 }
 
-/// Asks again and again, each time on a connection of its own; returns the time that all but 1 % stayed below.
+/// Sends requests, each on its own connection, and returns the 99th percentile of the latency.
 #[track_caller]
 fn honest(node: &Node<'_>, token: &str) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -123,7 +123,7 @@ async fn ask(address: SocketAddr, request: &str) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Holds one connection for as long as the node lets it.
+/// Holds one connection until the node closes it.
 async fn attack(hostility: Hostility, address: SocketAddr, token: String, opened: Arc<AtomicUsize>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(2048).unwrap();
@@ -165,14 +165,14 @@ async fn attack(hostility: Hostility, address: SocketAddr, token: String, opened
         Hostility::Stream => {
             let request = head(true, "GET", "/api/v1/models/events", "\r\n");
             if stream.write_all(request.as_bytes()).await.is_ok() {
-                // It is closed where nothing more can be written to it.
+                // A failed write shows that it is closed.
                 std::future::pending::<()>().await;
             }
         }
     }
 }
 
-/// Sends a byte a second.
+/// Sends one byte per second.
 async fn drip(stream: &mut TcpStream, bytes: impl Iterator<Item = u8>) {
     for byte in bytes {
         if stream.write_all(&[byte]).await.is_err() {
@@ -192,7 +192,7 @@ fn beside_idle_connections() {
 
 #[test]
 fn beside_more_connections_than_there_are_places() {
-    // The oldest give way.
+    // The oldest connections are closed.
     served_beside(Hostility::Idle, 2_000, 900);
 }
 
@@ -204,13 +204,13 @@ fn beside_heads_a_byte_a_second() {
 #[test]
 fn beside_bodies_a_byte_a_second() {
     served_beside(Hostility::Body { token: true }, 300, 0);
-    // Refused before the body.
+    // The request is rejected before its body.
     served_beside(Hostility::Body { token: false }, 300, 300);
 }
 
 #[test]
 fn beside_refused_requests() {
-    // None is kept.
+    // No connection is kept.
     served_beside(Hostility::Refused, 300, 300);
 }
 
@@ -221,7 +221,7 @@ fn beside_refusals_that_nobody_reads() {
 
 #[test]
 fn beside_answers_that_nobody_reads() {
-    // Each has 30 s to read on.
+    // Each connection has 30 s to read.
     served_beside(Hostility::Pipeline { token: true }, 300, 300);
 }
 
@@ -230,7 +230,7 @@ fn beside_streams_that_nobody_reads() {
     served_beside(Hostility::Stream, 300, 0);
 }
 
-/// A node that stands still takes connections, since the kernel does that, and answers none.
+/// The kernel accepts connections for a stopped process, which answers none.
 #[test]
 fn a_node_that_does_not_answer_is_given_up_with_a_reason() {
     use nix::sys::signal::Signal;
@@ -253,7 +253,7 @@ fn a_node_that_does_not_answer_is_given_up_with_a_reason() {
 
 const REQUESTS: usize = 60;
 const ROUNDS: usize = 3;
-/// What a request may take longer on a machine that does much else.
+/// Tolerance of the latency on a busy machine.
 const NOISE: Duration = Duration::from_millis(50);
-/// An honest client gives up after this.
+/// Timeout of an honest client.
 const TIMEOUT: Duration = Duration::from_secs(8);

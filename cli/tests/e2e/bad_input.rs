@@ -1,4 +1,4 @@
-//! What users can get wrong: each gets its error, nothing crashes, nothing is lost.
+//! Invalid user input: each gets its error, nothing crashes and nothing is lost.
 
 use crate::harness::{Node, Sandbox, exchange, run, wall, write};
 use engine::task::{
@@ -209,7 +209,7 @@ fn configurations_that_are_none() {
     ] {
         let said = node.run(&["node", "start", "--config", file(name).to_str().unwrap()]).bad(1);
         let said = said.replace(&sandbox.path("").display().to_string(), "HOME/");
-        // The sample that some end with has a snapshot of its own.
+        // The sample at the end of some errors has its own snapshot.
         let said = said.split("hint: this is a valid").next().unwrap().to_owned();
         insta::assert_snapshot!(format!("config_{}", name.replace('.', "_")), said);
     }
@@ -264,7 +264,7 @@ fn what_a_crash_left_in_run_is_no_obstacle() {
     node.run(&["node", "status"]).good();
 }
 
-/// Stores what a node would have stored whose clock was a day ahead of this one: a result, and a task that waits.
+/// Stores a result and a queued task as a node would whose clock is a day ahead.
 fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId) {
     let (done, open) = (TaskId([1; 16]), TaskId([2; 16]));
     let output = TaskOutput::Embedding { vectors: vec![vec![0.6, 0.8]], tokens: 3, truncated: Vec::new() };
@@ -300,7 +300,7 @@ fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId)
         choice: None,
     };
     let (mut store, ..) = RedbStore::open(&node.home.root().join("data/node.redb")).unwrap();
-    // Dropping it writes what waits.
+    // Dropping it flushes the queued writes.
     store.write(WriteId(1), vec![Record::Result(Box::new(result)), Record::Task(Box::new(task))]);
     (done, open)
 }

@@ -1,4 +1,4 @@
-//! A container's limit of memory: it bounds what the node takes, is shown, and a kill for it is called that.
+//! The memory limit of a container: it bounds the node, is shown, and an OOM kill is reported as one.
 
 use crate::doctor::codes;
 use crate::harness::{Node, Ran, Sandbox, run, until};
@@ -7,11 +7,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A control group with a limit of its own, removed in the end.
+/// A control group with its own limit, removed at the end.
 struct Group(PathBuf);
 
 impl Group {
-    /// Makes one below this process's own; `None` where this host does not let the test.
+    /// Creates a group below that of this process; `None` if the host does not allow it.
     fn with_memory(mb: u64) -> Option<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
         let name = format!("p2p-ai-agents-test-{}-{mb}", std::process::id());
@@ -72,7 +72,7 @@ fn the_limit_bounds_the_default_and_is_shown() {
 
 #[test]
 fn a_kill_for_want_of_memory_is_called_that() {
-    // Enough for a node, and not for its model.
+    // Enough for a node, but not for its model.
     let Some(group) = Group::with_memory(16) else {
         return eprintln!("skipped: this host does not let the test make a control group");
     };

@@ -1,11 +1,11 @@
-//! Nodes that die by SIGKILL in the middle of work: nothing that was acknowledged is lost.
+//! Nodes that are killed (SIGKILL) while they run tasks: no acknowledged task is lost.
 
 use crate::harness::{Node, Sandbox, signal, task_id, until};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Submits many tasks that each take a while, and returns their ids.
+/// Submits many slow tasks and returns their ids.
 fn submit_many(sandbox: &Sandbox, node: &Node<'_>, count: u32) -> Vec<String> {
     let file = sandbox.path("tasks.jsonl");
     let text = "all work and no play makes a dull mesh ".repeat(40);
@@ -34,7 +34,7 @@ fn a_task_survives_the_death_of_its_worker() {
     let id_b = b.start();
     a.await_peers(&[&id_b]);
     let mut ids = submit_many(&sandbox, &a, 60);
-    // Now it dies. On a busy machine its model may be ready only when the first tasks are done without it.
+    // Now kill it. On a busy machine its model may be ready only after the first tasks have completed elsewhere.
     until("the other node works", || {
         let tasks = tasks(&a);
         if tasks.iter().all(|task| task.get("result").is_some()) {
@@ -83,7 +83,7 @@ fn results_survive_a_kill() {
     node.kill();
     node.start();
     assert_eq!(node.json(&["task", "result", &id, "--json"]), before);
-    // Nothing comes to mind and changes it later.
+    // Nothing changes it later.
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(node.json(&["task", "result", &id, "--json"]), before);
 }
@@ -105,11 +105,11 @@ fn a_hanging_model_process_costs_a_task_its_time_and_the_node_nothing() {
     assert_eq!(node.await_task(&id)["status"], "COMPLETED");
 }
 
-/// Returns the one child of a process; `None` where it has none yet.
+/// Returns the only child of a process; `None` if it has none yet.
 pub(crate) fn child_of(parent: u32) -> Option<u32> {
     let parent_of = |pid: u32| -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the program's name in brackets: the state and the parent.
+        // After the program's name in brackets come the state and the parent.
         stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
     };
     let pids = std::fs::read_dir("/proc").unwrap();
@@ -119,7 +119,7 @@ pub(crate) fn child_of(parent: u32) -> Option<u32> {
     children.first().copied()
 }
 
-/// Kills a node again and again, at any moment and with tasks under way, and looks after what became of them.
+/// Kills a node repeatedly at random moments while tasks run, and checks their outcomes.
 fn soak(kills: u32) {
     let sandbox = Sandbox::new();
     let node = sandbox.node("a");
@@ -134,14 +134,14 @@ fn soak(kills: u32) {
     let mut acknowledged = std::collections::BTreeSet::new();
     let mut random = u64::from(std::process::id());
     for _ in 0..kills {
-        // A start that fails fails the test.
+        // A failed start fails the test.
         node.start();
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let moment = Duration::from_millis((random >> 33) % 250);
         let said = std::thread::scope(|scope| {
             let submit =
                 scope.spawn(|| node.run(&["task", "submit", "--quiet", "--file", file.to_str().unwrap()]));
-            // The point of it: wherever the node is by then.
+            // Kill the node at whatever point it has reached.
             std::thread::sleep(moment);
             node.kill();
             submit.join().unwrap()

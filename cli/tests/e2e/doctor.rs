@@ -1,11 +1,11 @@
-//! What the doctor says of real nodes, sound and not.
+//! The doctor's findings on real nodes, healthy and not.
 
 use crate::harness::{Node, Ran, Sandbox, until};
 use crate::mesh::Mesh;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
-/// Returns what a doctor who finds something wrong says.
+/// Returns the exit status and the codes of the doctor's findings.
 pub(crate) fn codes(node: &Node<'_>) -> (i32, Vec<String>) {
     read(&node.run(&["doctor", "--json"]))
 }

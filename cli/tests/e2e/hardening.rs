@@ -1,4 +1,4 @@
-//! What the node's processes keep to themselves: no secrets in a model's process, no core dumps, no new privileges.
+//! Hardening of the node's processes: no secrets in the process of a model, no core dumps, no new privileges.
 
 use crate::harness::{Sandbox, run, until};
 use crate::mesh::resident;
@@ -24,7 +24,7 @@ fn a_models_process_knows_no_secret_of_the_node() {
             assert!(!environment.contains("secret") && !environment.contains("TOKEN="), "{environment}");
             assert!(!environment.contains("P2P_AI_NETWORK"), "{environment}");
         }
-        // Whoever is not root may not even look.
+        // Users other than root cannot even look.
         Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}"),
     }
     node.submit("the model works all the same");

@@ -1,4 +1,4 @@
-//! Nodes of one test: a network and homes that no other test shares. Whatever still runs at the end is killed.
+//! The nodes of one test, with a network and homes of their own. Nodes that still run at the end are killed.
 
 use engine::UnixMillis;
 use nix::sys::signal::{Signal, kill};
@@ -18,7 +18,7 @@ pub(crate) struct Sandbox {
     network: String,
 }
 
-/// What a command did.
+/// The outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -27,14 +27,14 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Returns what was printed by a command that must have succeeded.
+    /// Asserts that the command succeeded and returns its standard output.
     #[track_caller]
     pub(crate) fn good(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.stdout
     }
 
-    /// Returns what was complained about by a command that must have failed like this.
+    /// Asserts that the command failed with this status and returns its standard error.
     #[track_caller]
     pub(crate) fn bad(self, code: i32) -> String {
         assert_eq!(self.code, code, "{self:?}");
@@ -71,7 +71,7 @@ impl Sandbox {
         Node { sandbox: self, home, port: free_port(), api_port: free_port() }
     }
 
-    /// A command that touches nothing outside of this sandbox.
+    /// Returns a command that touches nothing outside of this sandbox.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-ai-agents"));
         command
@@ -118,7 +118,7 @@ impl Node<'_> {
         id
     }
 
-    /// Starts the node without a model, which is quicker, and returns its id.
+    /// Starts the node without a model, which is faster, and returns its id.
     #[track_caller]
     pub(crate) fn start_bare(&self) -> String {
         started_id(&self.run(&["node", "start", "--no-model"]).good())
@@ -135,7 +135,7 @@ impl Node<'_> {
         }
     }
 
-    /// Ends the node as a power failure would, for all that a process can tell.
+    /// Kills the node, as a power failure would.
     #[track_caller]
     pub(crate) fn kill(&self) {
         signal(self.pid().unwrap(), Signal::SIGKILL);
@@ -147,7 +147,7 @@ impl Node<'_> {
         serde_json::from_str(&self.run(arguments).good()).unwrap()
     }
 
-    /// Waits until this node has links to exactly these.
+    /// Waits until the peers of this node are exactly these.
     #[track_caller]
     pub(crate) fn await_peers(&self, ids: &[&str]) {
         let mut wanted: Vec<&str> = ids.to_vec();
@@ -177,12 +177,12 @@ impl Node<'_> {
         })
     }
 
-    /// Returns what the node has logged so far. Lines are written beside the work that they tell of.
+    /// Returns the log so far. Lines are written asynchronously.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.home.log_file()).unwrap_or_default()
     }
 
-    /// Waits until the node has logged something.
+    /// Waits until the log contains a text.
     #[track_caller]
     pub(crate) fn await_log(&self, text: &str) {
         until("the log tells of it", || self.log().contains(text).then_some(()));
@@ -205,7 +205,7 @@ impl Drop for Sandbox {
 }
 
 pub(crate) fn signal(pid: u32, signal: Signal) {
-    // It may have gone by itself.
+    // It may have ended by itself.
     let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
 }
 
@@ -230,7 +230,7 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
     }
     let mut child = command.spawn().unwrap();
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that has seen enough may close its end.
+        // A command may close its end early.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output().unwrap();
@@ -241,7 +241,7 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
     }
 }
 
-/// Asks until there is an answer.
+/// Polls until there is a value.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -254,7 +254,7 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Sets a flag when it is dropped, so that threads that wait for the flag end with a test that fails as well.
+/// Sets a flag when it is dropped, so that threads that wait for it also end when the test fails.
 pub(crate) struct SetOnDrop<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -263,21 +263,21 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-/// Sends bytes to a port and returns whatever comes back until the other end closes.
+/// Sends bytes to an address and returns the response until the other end closes.
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-    // The other end may answer and close before it has read everything.
+    // The other end may respond and close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Returns a port that nobody uses, and that no other caller in this process gets.
+/// Returns an unused port that no other caller in this process gets.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Below the range that outgoing connections take theirs from.
+    // Below the range of ephemeral ports.
     let base = 10_000 + u16::try_from(std::process::id() % 40).unwrap() * 500;
     loop {
         let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 500;
@@ -297,5 +297,5 @@ pub(crate) fn write(path: &Path, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-/// Long enough for a machine that does much else, short of hanging for ever.
+/// Long enough for a busy machine, without hanging for ever.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);

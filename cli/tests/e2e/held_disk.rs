@@ -1,4 +1,4 @@
-//! A node whose disk answers nothing for a while: before it is ACTIVE, and when it has been for long.
+//! A node whose disk stalls, before it is ACTIVE and long after.
 
 use crate::harness::{Node, Sandbox, exchange, run, until};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A disk that can be held up.
+/// A disk that can be stalled.
 struct Disk {
     library: PathBuf,
     held: PathBuf,
@@ -24,7 +24,7 @@ impl Disk {
         Self { library, held: sandbox.path("held") }
     }
 
-    /// Holds up what a thread writes, or whatever is written where none is named.
+    /// Stalls the writes of a thread, or all writes if none is named.
     fn hold(&self, thread: &str) {
         std::fs::write(&self.held, thread).unwrap();
     }
@@ -33,7 +33,7 @@ impl Disk {
         std::fs::remove_file(&self.held).unwrap();
     }
 
-    /// The command that starts a node on this disk.
+    /// Returns the command that starts a node on this disk.
     fn start(&self, node: &Node<'_>) -> Command {
         let mut command = node.command(&["node", "start", "--no-model"]);
         command.env("LD_PRELOAD", &self.library).env("HELD_DISK", &self.held);
@@ -48,7 +48,7 @@ fn probe(node: &Node<'_>, path: &str) -> String {
     exchange(host, request.as_bytes())
 }
 
-/// Tells whether this is a time like 2026-11-22T14:45:20.973Z.
+/// Returns whether this is a time such as 2026-11-22T14:45:20.973Z.
 fn is_iso_8601(value: &Value) -> bool {
     let shape = |c: char| if c.is_ascii_digit() { '0' } else { c };
     value
@@ -60,7 +60,7 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-/// Waits for a node to be in a state before ACTIVE, and looks at it from all sides.
+/// Waits until a node is in a state before ACTIVE, and checks all of its interfaces.
 fn assert_early(sandbox: &Sandbox, node: &Node<'_>, state: &str) {
     let status: Value = until("the node says where it is", || {
         let ran = node.run(&["node", "status", "--json"]);
@@ -104,7 +104,7 @@ fn a_node_says_little_of_itself_until_it_is_active() {
     assert!(status["uptime_ms"].is_u64() && is_iso_8601(&status["timestamp"]), "{status}");
     assert!(probe(&node, "/readyz").starts_with("HTTP/1.1 200"));
 
-    // Storage opens, and then the self-check's write waits.
+    // Storage opens, and then the write of the self-check stalls.
     node.run(&["node", "stop"]).good();
     disk.hold("store");
     let starting = disk.start(&node).spawn().unwrap();
@@ -141,7 +141,7 @@ fn a_node_whose_disk_hangs_while_it_stops_is_named_in_time() {
     disk.hold("");
     let begun = Instant::now();
     let said = node.run(&["node", "stop"]).bad(1);
-    // Far less than any request may take.
+    // Far less than the timeout of any request.
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     let hint = format!("end it by force; no acknowledged task is lost: kill -9 {pid}");
     assert_eq!(

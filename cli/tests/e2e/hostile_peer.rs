@@ -1,5 +1,5 @@
-//! Programs that reach a node's port and break the protocol: they lose their link, it is counted under its name, and
-//! nothing else happens.
+//! Programs that connect to a node and violate the protocol: they are disconnected, the violation is counted by
+//! kind, and nothing else happens.
 
 use crate::doctor::codes;
 use crate::harness::{Node, Sandbox, exchange, until, wall};
@@ -16,7 +16,7 @@ fn faults(node: &Node<'_>) -> Value {
     node.json(&["node", "status", "--json"])["faults"].clone()
 }
 
-/// Waits until exactly these faults were counted, and makes sure that the node went on as if nothing had been.
+/// Waits until exactly these faults are counted, and checks that the node is otherwise unaffected.
 #[track_caller]
 fn await_faults(node: &Node<'_>, pid: Option<u32>, expected: &Value) {
     let mut last = Value::Null;
@@ -41,7 +41,7 @@ fn bytes_that_are_no_protocol_at_all() {
     node.start();
     let pid = node.pid();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, node.port));
-    // A fixed sequence stands for random bytes, so that a failure repeats.
+    // A fixed sequence replaces random bytes, so that a failure is repeatable.
     let noise: Vec<u8> = (0_u32..1 << 16).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     exchange(address, &noise);
     // Its first byte announces more than follows.
@@ -80,7 +80,7 @@ fn frames_that_no_node_sends_before_it_is_a_peer() {
         |raw_peer, other| frame(&raw_peer.hello_of(other, raw_peer.network(), wall())),
         |raw_peer, _| {
             let mut hello = raw_peer.hello();
-            // The last byte but the clock's is one of the signature.
+            // The byte before the clock is part of the signature.
             let at = hello.len() - 10;
             hello[at] ^= 1;
             [frame(&hello), frame(&Message::Welcome.encode())].concat()
@@ -135,7 +135,7 @@ fn frames_that_no_node_sends_once_it_is_a_peer() {
         raw_peer.send(say);
         raw_peer.read_to_end();
     }
-    // Who speaks for another is not believed, and the link stays: its neighbour may have been deceived as well.
+    // A forged message of another node is dropped and the link stays, because the peer may only have relayed it.
     let mut liar = RawPeer::join(&node, 51);
     let me = node.json(&["node", "status", "--json"])["node_id"].as_str().unwrap().parse().unwrap();
     let lie = Message::Routed(Box::new(Envelope {
@@ -176,7 +176,7 @@ fn peers_that_do_not_fit_are_told_why_and_so_is_the_user() {
     let own = PROTOCOL_VERSION.to_be_bytes();
     let at = bytes.windows(2).position(|pair| pair == own).unwrap();
     bytes[at..at + 2].copy_from_slice(&(PROTOCOL_VERSION + 1).to_be_bytes());
-    // Whatever else a future version says, this one does not try to read it.
+    // The rest of a future version's hello is not parsed.
     bytes.truncate(at + 2);
     bytes.extend([0xab; 500]);
     future.send(&frame(&bytes));

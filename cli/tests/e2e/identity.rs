@@ -1,4 +1,4 @@
-//! A name is not an identity: two models of one name in a network, and files that are replaced while they are in use.
+//! Model identity: two models with one name in a network, and files that are replaced while in use.
 
 use crate::harness::{Node, Sandbox, run, started_id, until, write};
 use crate::openai::{ask, post};
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Makes a small model of embeddings; its weights have the opposite sign where it is another one.
+/// Creates a small embedding model. The other variant has weights of the opposite sign.
 fn model(sandbox: &Sandbox, name: &str, other: bool) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/tests/data/bert");
     let folder = sandbox.path(name);
@@ -77,7 +77,7 @@ fn a_request_is_answered_by_one_of_two_models_of_a_name_and_everybody_is_told_of
     let [of_a, of_b] = [&a, &b].map(|node| fingerprint(node, "mine"));
     assert_ne!(of_a, of_b);
 
-    // Many texts are many tasks; each node answers all of them with its own model.
+    // Many texts become many tasks; each node answers all of them with its own model.
     let [by_a, by_b] = [&a, &b].map(|node| vectors(node, "mine", 100));
     for (own, others) in [(&by_a, &by_b), (&by_b, &by_a)] {
         assert!(own.iter().all(|vector| cosine(vector, &own[0]) > 0.999_999));
@@ -138,14 +138,14 @@ fn files_overwritten_while_they_are_in_use_are_the_old_or_the_new_ones_never_bot
     let [old, new] = ["before", "after"].map(one);
     assert!(cosine(&one("live"), &old) > 0.999_999);
     assert_eq!(fingerprint(&node, "live"), fingerprint(&node, "before"));
-    // In place: the file stays the same one, and its worker has it open.
+    // In place: it stays the same file, and its worker has it open.
     fs::write(live.join("model.safetensors"), fs::read(after.join("model.safetensors")).unwrap()).unwrap();
     for _ in 0..3 {
         let found = one("live");
         assert!(cosine(&found, &new) > 0.999_999, "{} {}", cosine(&found, &old), cosine(&found, &new));
     }
     assert_eq!(fingerprint(&node, "live"), fingerprint(&node, "after"));
-    // Many texts of one request, while the files are replaced again and again.
+    // Sends many texts in one request while the files are replaced repeatedly.
     for back in [true, false, true] {
         let source = if back { &before } else { &after };
         let content = fs::read(source.join("model.safetensors")).unwrap();

@@ -1,4 +1,4 @@
-//! Networks that are not all there: IPv6 alone, interfaces that come and go, bridges of containers, blocked packets.
+//! Incomplete networks: only IPv6, interfaces that come and go, container bridges, blocked packets.
 
 use crate::doctor::codes_in;
 use crate::harness::{until, write};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-/// Returns the address at the other end of a node's only link.
+/// Returns the remote address of a node's only link.
 #[track_caller]
 fn only_peer(mesh: &Mesh, place: usize) -> String {
     let peers = mesh.json(place, &["node", "peers", "--json"]);
@@ -25,7 +25,7 @@ fn with_nothing_but_ipv6_nodes_meet_and_work() {
     let [one, two] = [mesh.bare_place(&["br1"]), mesh.bare_place(&["br1"])];
     let [three, four] = [mesh.bare_place(&["br2"]), mesh.bare_place(&["br2"])];
     for place in [three, four] {
-        // Only addresses that an administrator gave, none that the machine made itself.
+        // Only configured addresses, none that the machine generated.
         mesh.ip(place, "addr flush dev eth0\n");
         mesh.ip(place, &format!("addr add fd00::{}/64 dev eth0\n", place + 1));
     }
@@ -61,14 +61,14 @@ fn an_interface_that_goes_and_comes_back() {
         mesh.await_active(place);
     }
     mesh.await_whole();
-    // A moment without it costs nothing.
+    // A short outage has no effect.
     mesh.ip(goes, "link set eth0 down\n");
     until("the node knows", || (!has_address(&mesh, goes)).then_some(()));
     mesh.ip(goes, "link set eth0 up\n");
     until("the node knows", || has_address(&mesh, goes).then_some(()));
     let _ = only_peer(&mesh, stays);
     assert_eq!(mesh.false_departures(&[]), 0);
-    // A longer time without it, and the nodes find each other again.
+    // After a longer outage the nodes find each other again.
     mesh.ip(goes, "link set eth0 down\n");
     mesh.await_gone(goes);
     let at = Moment::now();
@@ -77,7 +77,7 @@ fn an_interface_that_goes_and_comes_back() {
     assert!(took < Duration::from_secs(10), "linked again after {took:?}");
 }
 
-/// Tells whether a node says that it can be reached at its first leg.
+/// Returns whether a node announces the address of its first interface.
 fn has_address(mesh: &Mesh, place: usize) -> bool {
     let status = mesh.json(place, &["node", "status", "--json"]);
     status["addresses"].as_array().unwrap().iter().any(|at| at.as_str().unwrap().starts_with("10."))
@@ -115,7 +115,7 @@ fn a_bridge_of_containers_is_named_last() {
     ip("addr add 10.7.255.1/16 dev br7\n");
     let [one, two] = [mesh.bare_place(&[]), mesh.bare_place(&[])];
     for place in [one, two] {
-        // The bridge was there first, and has the same address on both machines, as it does on most.
+        // The bridge comes first and has the same address on both machines, as is usual.
         mesh.ip(
             place,
             "link add docker0 type bridge\naddr add 172.17.0.1/16 dev docker0\nlink set docker0 up\n",
@@ -189,7 +189,7 @@ fn where_the_port_is_blocked_the_doctor_says_which() {
     });
     let said = mesh.run(one, &["doctor"]).stdout;
     assert!(said.contains("The node at 10.1.0.2:9000 cannot be reached"), "{said}");
-    // Local addresses are looked up before any rule, until that one is moved behind another.
+    // Local addresses are looked up before any rule, unless that rule is moved behind another.
     mesh.ip(
         two,
         "rule add pref 9 lookup local\nrule del pref 0\nrule add pref 1 ipproto tcp dport 9000 unreachable\n",
@@ -220,10 +220,10 @@ fn a_key_on_two_machines_is_told_to_both_and_neither_flaps() {
             codes_in(&mesh, place).contains(&"identity_copied".to_owned()).then_some(())
         });
         let told = |line: &Value| line["level"] == "WARN" && line["message"] == "identity copied";
-        // What is logged is written a moment later.
+        // The log is written a moment later.
         until("its log says so", || mesh.log(place).iter().any(told).then_some(()));
     }
-    // Until it has seen both it cannot know: for a moment it takes the copy for a restart of the original.
+    // Before it has seen both, it takes the copy for a restart of the original.
     until("the third node turns the copy away", || {
         let status = mesh.json(other, &["node", "status", "--json"]);
         status["faults"]["refused"]["identity_copied"].as_u64()
@@ -236,7 +236,7 @@ fn a_key_on_two_machines_is_told_to_both_and_neither_flaps() {
     assert_eq!(mesh.json(copy, &["node", "status", "--json"])["peers"], 0);
     let settled = Moment::now();
     std::thread::sleep(WATCH);
-    // By the times of the lines, which may have been written later than that.
+    // By the timestamps of the lines, which may be written later.
     let log = mesh.log(other);
     let links: Vec<Moment> = log.iter().filter(|line| line["message"] == "link up").map(Moment::of).collect();
     assert!(links.len() <= 3, "{links:?}: to the original, at most one to the copy, and back");
@@ -246,11 +246,11 @@ fn a_key_on_two_machines_is_told_to_both_and_neither_flaps() {
     assert!(!only_peer(&mesh, other).is_empty());
 }
 
-/// How long nothing may happen. A node that gave way to its copy by turns would do so at each announcement and dial,
-/// which are a second apart at first.
+/// Duration without changes. Nodes that alternate with their copy would do so at each announcement and dial, one
+/// second apart at first.
 const WATCH: Duration = Duration::from_secs(5);
 
-/// The network of a campus: public addresses, all in one subnet. Whoever is outside of it is as foreign as ever.
+/// A campus network: public addresses in one subnet. Addresses outside of it are still foreign.
 #[test]
 fn public_addresses_in_one_subnet_are_local() {
     if !enter("interfaces::public_addresses_in_one_subnet_are_local") {
@@ -264,7 +264,7 @@ fn public_addresses_in_one_subnet_are_local() {
         mesh.ip(place, "addr flush dev eth0\n");
         mesh.ip(place, &format!("addr add {address} dev eth0\n"));
     }
-    // There is a way to each, as over a router.
+    // There is a route to each, as over a router.
     for place in [one, two] {
         mesh.ip(place, "route add 203.0.113.0/24 dev eth0\n");
     }

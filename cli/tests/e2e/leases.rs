@@ -1,11 +1,11 @@
-//! Work that takes longer than a lease, for an origin that sleeps when it ends.
+//! A task that takes longer than a lease, with an origin that is suspended when it ends.
 
 use crate::crashes::child_of;
 use crate::harness::{Node, Sandbox, signal, until};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
-/// Submits a text and waits until some node computes it.
+/// Submits a text and waits until a node runs it.
 fn running(node: &Node<'_>, text: &str) -> String {
     let submit = ["task", "submit", "--quiet", "--type", "embedding", "--timeout", "300", "--input", text];
     let id = node.run(&submit).good().trim_end().to_owned();
@@ -30,7 +30,7 @@ fn a_long_job_is_done_once_for_its_own_node_and_for_one_that_slept() {
     std::thread::sleep(LONGER_THAN_A_LEASE);
     let no_attempt_was_taken_back = |node: &Node<'_>| !node.log().contains("task reassigned");
     assert!(no_attempt_was_taken_back(&origin) && no_attempt_was_taken_back(&worker));
-    // As a laptop does whose lid is closed.
+    // As a laptop with a closed lid.
     let sleeper = origin.pid().unwrap();
     signal(sleeper, Signal::SIGSTOP);
     worker.await_peers(&[]);
@@ -38,7 +38,7 @@ fn a_long_job_is_done_once_for_its_own_node_and_for_one_that_slept() {
     assert_eq!(worker.await_task(&own)["attempts"], 1);
     signal(sleeper, Signal::SIGCONT);
     assert_eq!(origin.await_task(&others)["status"], "COMPLETED");
-    // It assigns the task once more as soon as it meets the worker, which has the output already.
+    // It assigns the task again when it meets the worker, which already has the output.
     for task in [&own, &others] {
         let log = worker.log();
         let begun = log.lines().filter(|line| line.contains("task started") && line.contains(task.as_str()));

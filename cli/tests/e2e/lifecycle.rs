@@ -1,4 +1,4 @@
-//! Starting, stopping, and who may do it.
+//! Starting and stopping, and the permission to do so.
 
 use crate::harness::{Sandbox, run, signal, until};
 use nix::sys::signal::Signal;
@@ -67,7 +67,7 @@ fn a_node_that_was_killed_can_be_started_again() {
     assert_eq!(node.start(), id);
 }
 
-/// Starts a node in the foreground, waits until it says that it is ACTIVE, and listens no more.
+/// Starts a node in the foreground, waits until it prints that it is ACTIVE, and closes its output.
 fn foreground(node: &crate::harness::Node<'_>) -> Child {
     let mut command = node.command(&["node", "start", "--foreground"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

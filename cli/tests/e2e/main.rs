@@ -1,4 +1,4 @@
-//! The product from outside: the real binary, real processes, real sockets, real files, on loopback only.
+//! End-to-end tests: the real binary, processes, sockets and files, on loopback only.
 //!
 //! Tests run side by side on one machine, so each has a network, a registry and homes of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]

@@ -1,8 +1,8 @@
-//! A mesh on one machine: each node in a network namespace of its own, joined by bridges that no other test sees.
+//! A mesh on one machine: each node in its own network namespace, joined by bridges that no other test sees.
 //!
-//! The whole test runs again in a process that has its own process, mount and network namespaces, and that ends when
-//! its parent does. However it ends, the kernel then takes away the nodes, the bridges and the rest: nothing is left
-//! to clean up. When something happened is read from the nodes' logs, so that looking does not slow them down.
+//! The whole test runs again in a process with its own process, mount and network namespaces, which ends with its
+//! parent. The kernel then removes the nodes and bridges, so nothing is left to clean up. Times of events are read
+//! from the logs, so that measuring does not slow the nodes down.
 
 use crate::harness::{Ran, run, signal, until};
 use nix::sys::signal::Signal;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Begins a test that wants namespaces; where this returns `false`, there is nothing left to do.
+/// Starts a test that needs namespaces. If it returns `false`, the test is done.
 pub(crate) fn enter(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         std::thread::spawn(|| {
@@ -51,7 +51,7 @@ pub(crate) fn enter(test: &str) -> bool {
     false
 }
 
-/// Some nodes and the bridges between them.
+/// Nodes and the bridges between them.
 pub(crate) struct Mesh {
     directory: tempfile::TempDir,
     places: Vec<Place>,
@@ -75,7 +75,7 @@ impl Mesh {
         Self { directory: tempfile::tempdir().unwrap(), places: Vec::new() }
     }
 
-    /// Makes a namespace with a leg on each of these bridges, and returns its number.
+    /// Creates a namespace with an interface on each of these bridges, and returns its number.
     pub(crate) fn place(&mut self, bridges: &[&str]) -> usize {
         let number = self.bare_place(&[]);
         for bridge in bridges {
@@ -84,7 +84,7 @@ impl Mesh {
         number
     }
 
-    /// Does the same without any IPv4 addresses.
+    /// Creates a namespace without IPv4 addresses.
     pub(crate) fn bare_place(&mut self, bridges: &[&str]) -> usize {
         let number = self.places.len();
         let name = format!("n{number}");
@@ -99,10 +99,10 @@ impl Mesh {
         number
     }
 
-    /// Gives a namespace another leg, with an address.
+    /// Adds an interface with an address to a namespace.
     pub(crate) fn plug(&mut self, number: usize, bridge: &str) {
         let leg = self.add_leg(number, bridge);
-        // Each bridge is a network of its own, told by its number.
+        // Each bridge has a subnet of its own, given by its number.
         let network = bridge.trim_start_matches("br");
         let (high, low) = (number / 250, number % 250 + 1);
         let address = format!("10.{network}.{high}.{low}/16");
@@ -119,7 +119,7 @@ impl Mesh {
         self.places[number].legs - 1
     }
 
-    /// Has `ip` carry out these lines in a namespace.
+    /// Runs these lines with `ip` in a namespace.
     pub(crate) fn ip(&self, place: usize, script: &str) {
         batch(inside(&self.places[place].name, "ip"), script);
     }
@@ -128,14 +128,14 @@ impl Mesh {
         &self.places[place].home
     }
 
-    /// Starts the node of a place, without waiting for it.
+    /// Starts the node of a namespace without waiting for it.
     pub(crate) fn start(&mut self, place: usize, flags: &[&str]) {
         let mut command = self.command(place, &["node", "start", "--foreground"]);
         command.args(flags).stdout(Stdio::null()).stderr(Stdio::null());
         self.places[place].process = Some(command.spawn().unwrap());
     }
 
-    /// Waits until a node is ACTIVE, and returns since when.
+    /// Waits until a node is ACTIVE and returns when it became so.
     #[track_caller]
     pub(crate) fn await_active(&mut self, place: usize) -> Moment {
         let (at, id) = until("the node is ACTIVE", || {
@@ -150,7 +150,7 @@ impl Mesh {
         at
     }
 
-    /// Waits until every running node sees all the others, and returns since when.
+    /// Waits until every running node sees all the others, and returns when that was.
     #[track_caller]
     pub(crate) fn await_whole(&self) -> Moment {
         let places: Vec<usize> = self.running().collect();
@@ -164,7 +164,7 @@ impl Mesh {
         whole.into_iter().max().unwrap()
     }
 
-    /// Waits until no running node sees this one any more, and returns since when.
+    /// Waits until no running node sees this one any more, and returns when that was.
     #[track_caller]
     pub(crate) fn await_gone(&self, gone: usize) -> Moment {
         let id = self.id(gone);
@@ -181,7 +181,7 @@ impl Mesh {
         left.into_iter().max().unwrap()
     }
 
-    /// Counts how often the others took a node for gone, other than these.
+    /// Counts how often a node lost a member other than these.
     pub(crate) fn false_departures(&self, gone: &[usize]) -> usize {
         let ids: Vec<&str> = gone.iter().map(|&place| self.id(place)).collect();
         let wrong = |line: &&Value| {
@@ -196,7 +196,7 @@ impl Mesh {
         self.end(place, Signal::SIGTERM)
     }
 
-    /// Ends a node's process without a word.
+    /// Kills the process of a node.
     pub(crate) fn kill(&mut self, place: usize) -> Moment {
         self.end(place, Signal::SIGKILL)
     }
@@ -209,7 +209,7 @@ impl Mesh {
         now
     }
 
-    /// Pulls the plug of a node's only leg: it runs on, and nobody hears of it.
+    /// Disconnects the only interface of a node, which continues to run.
     pub(crate) fn unplug(&mut self, place: usize) -> Moment {
         let now = Moment::now();
         ip(&format!("link set v{place}x0 down\n"));
@@ -250,7 +250,7 @@ impl Mesh {
         (0..self.places.len()).filter(|&place| self.places[place].process.is_some())
     }
 
-    /// Returns since when a node sees all of these, if it does now.
+    /// Returns when a node saw all of these, if it does now.
     fn saw_all(&self, place: usize, places: &[usize]) -> Option<Moment> {
         let wanted: BTreeSet<&str> =
             places.iter().filter(|&&other| other != place).map(|&other| self.id(other)).collect();
@@ -270,7 +270,7 @@ impl Mesh {
         since
     }
 
-    /// Returns when a node first logged a message, if it did.
+    /// Returns when a node first logged a message, if ever.
     pub(crate) fn first(&self, place: usize, message: &str) -> Option<Moment> {
         self.log(place).iter().find(|line| line["message"] == message).map(Moment::of)
     }
@@ -283,7 +283,7 @@ impl Mesh {
     }
 }
 
-/// A moment of the wall clock, which all nodes of one machine share.
+/// A time of the wall clock, which all nodes of one machine share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
     /// Since midnight.
@@ -303,7 +303,7 @@ impl Moment {
         Self { millis: ((units[0] * 60 + units[1]) * 60 + units[2]) * 1000 + units[3] }
     }
 
-    /// Returns the time since an earlier moment of the last 24 hours; none where that is not earlier.
+    /// Returns the time since an earlier moment of the last 24 hours, or zero if it is not earlier.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let day = i64::try_from(DAY_MILLIS).unwrap();
         let millis = (self.millis - earlier.millis).rem_euclid(day);
@@ -324,7 +324,7 @@ pub(crate) fn resident(pid: u32, figure: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Has `ip` carry out these lines, in the namespace of the test itself.
+/// Runs these lines with `ip` in the namespace of the test itself.
 pub(crate) fn ip(script: &str) {
     batch(Command::new("ip"), script);
 }

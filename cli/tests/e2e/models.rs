@@ -1,4 +1,4 @@
-//! Models by the real program: from a hub on loopback into a cache, shown, used, removed.
+//! Models in the real program: pulled from a hub on loopback into a cache, listed, used and removed.
 
 use crate::harness::{Node, Ran, Sandbox, run, until};
 use crate::test_hub::{Fault, Special, TestHub, hash};
@@ -38,7 +38,7 @@ impl Scene {
         run(self.command(arguments), b"")
     }
 
-    /// A command to a node that knows the hub.
+    /// Returns a command with the hub configured.
     fn ask(&self, node: &Node<'_>, more: &[(&str, &str)], arguments: &[&str]) -> Ran {
         let mut command = node.command(arguments);
         command
@@ -142,7 +142,7 @@ fn a_pull_that_was_killed_goes_on_where_it_was() {
     assert_eq!(scene.hub.transfers(), ["GET /storage/owner/model/model.safetensors from 1500000"]);
 }
 
-/// A small model as it is published, with the files that it has.
+/// A small published model and its files.
 fn published() -> Vec<(&'static str, Vec<u8>)> {
     let read = |name: &str| std::fs::read(format!("{BERT}/{name}")).unwrap();
     ["config.json", "model.safetensors", "tokenizer.json"].map(|name| (name, read(name))).to_vec()
@@ -150,7 +150,7 @@ fn published() -> Vec<(&'static str, Vec<u8>)> {
 
 const BERT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/tests/data/bert");
 
-/// Submits a text for a model and waits for what comes of it.
+/// Submits a text for a model and waits for the result.
 fn classify(scene: &Scene, node: &Node<'_>, model: &str) -> Ran {
     let submit =
         ["task", "submit", "--type", "classification", "--input", "some text", "--wait", "--model", model];
@@ -192,7 +192,7 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     scene.ask(&node, &[], &["model", "pull", "owner/tiny"]).good();
     until("the node offers it", || (classify(&scene, &node, "owner/tiny").code == 0).then_some(()));
 
-    // Another program damages what is loaded next time: it is removed and fetched anew.
+    // Another program damages a file: it is removed and fetched again.
     scene.ask(&node, &[], &["node", "stop"]).good();
     let blobs = scene.sandbox.path("hf/hub/models--owner--tiny/blobs");
     let weights = blobs.join(hash("model.safetensors", files[1].1));
@@ -247,7 +247,7 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     scene.ask(&node, &[("P2P_AI_PULL_ON_DEMAND", "true")], &["node", "start"]).good();
     let said = classify(&scene, &node, "large").bad(1);
     assert!(said.contains("it needs about 9000 MiB of memory, at most 389 MiB of max_memory_mb"), "{said}");
-    // A program hears that it is on its way; the command waits for it.
+    // The API reports that it is being fetched; the command waits for it.
     let task = serde_json::json!({"type": "classification", "input": "some text", "model": "owner/tiny"});
     let (status, body) = crate::openai::post(&node, "/api/v1/tasks", &task);
     assert_eq!((status, &body["error"]["code"]), (503, &serde_json::json!("model_pulling")), "{body}");
@@ -255,7 +255,7 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     let ended = classify(&scene, &node, "owner/late");
     assert_eq!(ended.code, 0, "{ended:?}");
     assert!(ended.stderr.contains("the model owner/late is being fetched"), "{ended:?}");
-    // The revision that goes without saying may be said, of what is here and of what is not.
+    // The default revision may be given explicitly, for present and for missing models.
     scene.hub.add("owner/third", Special::default(), &files);
     for (asked, name) in [("owner/late@main", "owner/late"), ("owner/third@main", "owner/third")] {
         let said = classify(&scene, &node, asked).good();

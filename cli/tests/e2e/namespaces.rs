@@ -1,14 +1,14 @@
-//! What only a real network shows: nodes in namespaces find each other, notice who is gone, and reach around corners.
+//! Real networks: nodes in namespaces find each other, notice lost nodes, and relay messages.
 
 use crate::harness::until;
 use crate::mesh::{Mesh, Moment, enter, resident};
 use std::time::Duration;
 
-/// What a run showed.
+/// The measurements of a run.
 struct Figures {
-    /// From the first start until the last node was ACTIVE.
+    /// From the first start until the last node is ACTIVE.
     active: Duration,
-    /// From then on until all saw all.
+    /// From then until all nodes see each other.
     whole: Duration,
     clean_exit: Option<Duration>,
     kill: Option<Duration>,
@@ -17,7 +17,7 @@ struct Figures {
     resident_kib: u64,
 }
 
-/// Starts this many nodes on one bridge, and takes them away: one by request, one by kill, one by its cable.
+/// Starts this many nodes on one bridge and removes three: one is stopped, one killed, one disconnected.
 fn measure(count: usize) -> Figures {
     let mut mesh = Mesh::new(&["br7"]);
     let places: Vec<usize> = (0..count).map(|_| mesh.place(&["br7"])).collect();
@@ -57,7 +57,7 @@ fn measure(count: usize) -> Figures {
     }
 }
 
-/// The floors that hold on a machine that does much else too.
+/// The limits that also hold on a busy machine.
 fn check(figures: &Figures) {
     for (what, took) in [("stopped", figures.clean_exit), ("killed", figures.kill)] {
         assert!(took.is_none_or(|took| took <= Duration::from_secs(5)), "{what}: seen after {took:?}");
@@ -154,5 +154,5 @@ fn figures() {
     println!("  {:44}{:>5} MB", "memory of a node, on average", figures.resident_kib / 1024);
 }
 
-/// While one change follows the other, news of them are paced; each of these is to be the only one for a while.
+/// Gossip about frequent changes is rate-limited, so each change here is the only one for a while.
 const REST: Duration = Duration::from_secs(2);

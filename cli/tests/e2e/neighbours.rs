@@ -1,11 +1,11 @@
-//! A model from a neighbour: in pieces that prove themselves, from several at once, and on after a crash.
+//! A model from other nodes: verified piece by piece, from several nodes in parallel, and resumed after a crash.
 
 use crate::harness::{Node, Sandbox, run, until};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// Makes a folder with the files of a model, the same each time.
+/// Creates a folder with the files of a model, the same each time.
 fn model(sandbox: &Sandbox, name: &str, megabytes: usize) -> PathBuf {
     let folder = sandbox.path(name);
     fs::create_dir_all(folder.join("onnx")).unwrap();
@@ -37,7 +37,7 @@ fn assert_same(one: &Path, other: &Path) {
     }
 }
 
-/// Pulls, and kills the node once something of the weights has come. Tells whether that was in the middle.
+/// Pulls, and kills the node once a part of the weights has arrived. Returns whether that interrupted the fetch.
 fn kill_midway(node: &Node<'_>, list: &Path, to: &Path) -> bool {
     let mut pulling =
         node.command(&pull(list, to)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -48,7 +48,7 @@ fn kill_midway(node: &Node<'_>, list: &Path, to: &Path) -> bool {
             large && entry.path().extension().is_some_and(|extension| extension == "leaves")
         })
     };
-    // More often than `until` looks: all of it takes no second.
+    // Polls more often than `until`, because the whole fetch takes less than a second.
     until("a piece has come", || (0..1000).any(|_| some()).then_some(()));
     node.kill();
     let code = pulling.wait().unwrap();
@@ -84,7 +84,7 @@ fn a_model_comes_from_two_neighbours_and_goes_on_after_a_crash() {
     });
     let said = c.run(&pull(&list, &to)).good();
     assert!(said.starts_with("All files are already here: "), "{said}");
-    // Who has fetched it gives it on.
+    // A node that has fetched it also provides it.
     a.run(&["node", "stop"]).good();
     b.run(&["node", "stop"]).good();
     d.start_bare();
@@ -142,14 +142,14 @@ fn what_nobody_has_or_is_no_list_is_told_apart() {
     let said = b.run(&pull(&list, &to)).bad(1);
     assert!(said.contains("\"../weights.bin\" is not a name within one folder"), "{said}");
     crate::harness::write(&list, &text);
-    // The file is no longer what its name says.
+    // The content no longer matches the hash.
     let mut weights = fs::read(mine.join("onnx/weights.bin")).unwrap();
     weights[300_000] ^= 1;
     fs::write(mine.join("onnx/weights.bin"), weights).unwrap();
     let said = b.run(&pull(&list, &to)).bad(1);
     assert!(said.contains("cannot fetch onnx/weights.bin: "), "{said}");
     assert!(to.join("config.json").exists() && !to.join("onnx/weights.bin").exists());
-    // Nothing of the user's is overwritten.
+    // No file of the user is overwritten.
     fs::create_dir_all(to.join("onnx")).unwrap();
     fs::write(to.join("onnx/weights.bin"), "mine").unwrap();
     let said = b.run(&pull(&list, &to)).bad(1);

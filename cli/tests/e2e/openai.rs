@@ -1,4 +1,4 @@
-//! The interfaces of a node that programs made for other servers speak to, with plain HTTP.
+//! The compatible APIs of a node, with plain HTTP.
 
 use crate::harness::{Node, Sandbox, exchange, run, until, write};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-/// Asks a node, and returns the status, and the body as JSON where it is that.
+/// Sends a request and returns the status and, if it is JSON, the body.
 pub(crate) fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
     let answer = exchange(node.api(), &[head(node, method, path, body.len()).as_bytes(), body].concat());
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
@@ -127,7 +127,7 @@ fn what_is_cut_off_is_told_by_every_route_and_over_neighbours() {
     origin.start_bare();
     let id_worker = worker.start();
     origin.await_peers(&[&id_worker]);
-    // One that takes 256 tokens, [CLS] and [SEP] among them.
+    // A model that takes 256 tokens, including [CLS] and [SEP].
     let long = "word ".repeat(300);
     let input = json!(["short", long, "short", format!("{long} and more")]);
     let cut = json!([{"index": 1, "dropped_tokens": 46}, {"index": 3, "dropped_tokens": 48}]);
@@ -163,11 +163,11 @@ fn what_is_cut_off_is_told_by_every_route_and_over_neighbours() {
     assert_eq!(result["output"]["dropped_tokens"], 46, "{result}");
     assert_eq!(result["output"]["truncated"], json!([{"index": 0, "dropped_tokens": 46}]));
     assert_eq!(result["worker"], json!(id_worker));
-    // A task that failed was submitted all the same: its result says why.
+    // A failed task was still submitted: its result gives the reason.
     let ran = origin.run(&[submit.as_slice(), &["--no-truncate"]].concat());
     assert_eq!((ran.code, ran.stderr.as_str()), (1, ""), "{ran:?}");
     assert!(ran.stdout.contains("it has 302 tokens, the model takes 256 (input_rejected)"), "{ran:?}");
-    // Lines of the log are written beside the work that they tell of.
+    // Log lines are written asynchronously.
     until("the log tells of what was cut", || {
         let logs = origin.run(&["node", "logs", "--lines", "1000"]).good();
         logs.contains("input truncated").then_some(())
@@ -190,7 +190,7 @@ fn a_cross_encoder_ranks_texts_where_there_is_one() {
     let (_, body) = post(&node, "/rerank", &json!({"query": "who sleeps?", "texts": texts}));
     let near = |found: &Value, exact: f64| (found.as_f64().unwrap() - exact).abs() < 1e-5;
     assert_eq!([&body[0]["index"], &body[1]["index"]], [&json!(1), &json!(0)], "{body}");
-    // The sigmoids of what 64-bit numpy computes.
+    // The sigmoids of the values that 64-bit numpy computes.
     assert!(near(&body[0]["score"], 0.043_335_3) && near(&body[1]["score"], 0.039_005_5), "{body}");
     let asked = json!({"query": "who sleeps?", "texts": texts, "raw_scores": true});
     let (_, body) = post(&node, "/rerank", &asked);
@@ -201,7 +201,7 @@ fn a_cross_encoder_ranks_texts_where_there_is_one() {
     let first = &body["results"][0];
     assert!(near(&first["relevance_score"], 0.039_005_5), "{body}");
     assert_eq!((&body["model"], &first["document"]["text"]), (&json!("ranker"), &json!(texts[0])));
-    // Labels of its own has only the judge; any others are compared by their embeddings.
+    // Only the cross-encoder has labels of its own; other models compare embeddings.
     let submit = ["task", "submit", "--type", "classification", "--wait", "--input", "some text"];
     assert!(node.run(&submit).good().contains("Model:      judge"));
     let said = node.run(&[submit.as_slice(), &["--label", "one", "--label", "two"]].concat()).good();
@@ -254,7 +254,7 @@ fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
     node.run(&["node", "stop"]).good();
 }
 
-/// The path of a small model as it is published.
+/// The path of a small published model.
 fn data(name: &str) -> String {
     format!("{}/../runtime/tests/data/{name}", env!("CARGO_MANIFEST_DIR"))
 }

@@ -1,4 +1,4 @@
-//! What somebody does who looks after nodes: looks, restarts, reads logs, gives work by the file.
+//! Operation of nodes: status, restarts, logs, and files of tasks.
 
 use crate::harness::{Sandbox, run, signal, until, write};
 use nix::pty::{OpenptyResult, Winsize, openpty};
@@ -15,7 +15,7 @@ fn a_restart_starts_the_node_as_it_was_started() {
     let sandbox = Sandbox::new();
     let node = sandbox.node("a");
     write(&sandbox.path("other.toml"), "max_peers = 5\n");
-    // Relative to where it is said, which is not where it is restarted.
+    // Relative to the directory of the first start, which is not that of the restart.
     let mut start = node.command(&["node", "start", "--no-model", "--config", "other.toml"]);
     start.current_dir(sandbox.path("")).env("P2P_AI_MAX_MEMORY_MB", "300");
     run(start, b"").good();
@@ -88,7 +88,7 @@ fn the_log_is_read_and_followed() {
     assert_eq!(node.run(&["node", "logs", "--level", "fatal"]).good(), "");
     let mut follow = node.command(&["node", "logs", "-f", "-n", "0", "--json"]);
     let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
-    // It may look only after the node has stopped; then it finds what was written before it looked.
+    // It may read only after the node has stopped; then it finds the earlier lines.
     node.run(&["node", "stop"]).good();
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     node.start_bare();
@@ -123,7 +123,7 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
     assert_eq!(entries().len(), 40);
     assert!(entries().iter().all(|entry| entry["output"]["vector"].as_array().unwrap().len() == 384));
 
-    // As a power failure would leave it: a few results, the last one torn; and one task that had failed.
+    // As after a power failure: a few results, the last one truncated, and one failed task.
     let text = std::fs::read_to_string(&results).unwrap();
     let failed = text.lines().nth(5).unwrap().replace("COMPLETED", "FAILED");
     let kept: Vec<&str> = text.lines().take(5).collect();
@@ -169,19 +169,19 @@ fn results_are_never_written_over_another_file() {
         assert!(said.contains("id: output_not_results") && said.contains("hint: "), "{said}");
         assert_eq!(&std::fs::read_to_string(&file).unwrap(), text);
     }
-    // To open a pipe would be to wait for its other end.
+    // Opening a pipe would block.
     let pipe = sandbox.path("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let said = submit(&pipe).bad(1);
     assert!(said.contains("it is not a file"), "{said}");
-    // A link to a file of results stays one.
+    // A link to a file of results stays a link.
     let link = sandbox.path("link.jsonl");
     write(&results, &result[..result.len() - 10]);
     std::os::unix::fs::symlink(&results, &link).unwrap();
     assert_eq!(submit(&link).good(), "1 completed\n");
     assert!(link.is_symlink());
     assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 1);
-    // A line may break off within its first word.
+    // A line may be truncated within its first word.
     write(&results, &result[..3]);
     assert_eq!(submit(&results).good(), "1 completed\n");
     assert_eq!(std::fs::read_to_string(&results).unwrap().lines().count(), 1);
@@ -282,7 +282,7 @@ fn health_names_what_is_wrong_and_recovers() {
     assert!(said.contains("config_unreadable"), "{said}");
     assert_eq!(node.json(&["node", "status", "--json"])["health"]["status"], "FAIL");
     std::fs::write(node.home.config_file(), good).unwrap();
-    // It is looked after without being asked.
+    // The node is checked without a request.
     until("the node is well again", || probe().contains("\"health\":\"PASS\"").then_some(()));
     node.run(&["node", "stop"]).good();
     let log = std::fs::read_to_string(node.home.log_file()).unwrap();
@@ -292,7 +292,7 @@ fn health_names_what_is_wrong_and_recovers() {
         .filter(|line: &Value| line["message"] == "health changed")
         .collect();
     let told: Vec<_> = told.iter().map(|line| (line["level"].as_str(), line["reasons"].clone())).collect();
-    // A busy machine may be told of besides.
+    // A busy machine may add another finding.
     let failed = told.iter().position(|told| *told == (Some("ERROR"), json!(["config_unreadable"]))).unwrap();
     assert_eq!(told[failed + 1..].last(), Some(&(Some("INFO"), json!([]))), "{told:?}");
 }
@@ -303,10 +303,10 @@ fn a_monitor_prints_a_line_each_time() {
     let node = sandbox.node("a");
     let id = node.start_bare();
     let said = node.run(&["node", "monitor", "--interval", "1", "--duration", "1"]).good();
-    // Besides, what happened meanwhile.
+    // Events in the meantime may follow.
     let looks: Vec<&str> = said.lines().filter(|line| line.contains(" tasks/s  ")).collect();
     assert_eq!(looks.len(), 2, "{said}");
-    // Its first check of health may still be under way at the first look.
+    // Its first health check may still be running.
     assert!(looks[1].contains("  health PASS  "), "{said}");
     for line in looks {
         let line = line.replace("health -", "health PASS");
@@ -343,7 +343,7 @@ fn a_monitor_on_a_terminal_is_a_screen_and_leaves_the_terminal_as_it_was() {
         let reader = Arc::clone(&shown);
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // The last of its other ends closes with an error.
+            // The last of its peers closes with an error.
             while let Ok(count @ 1..) = screen.read(&mut bytes) {
                 reader.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
             }
@@ -379,7 +379,7 @@ fn the_status_of_all_nodes_names_their_homes() {
             "{all}"
         );
     }
-    // One that does not answer hides none of the others.
+    // A node that does not answer does not hide the others.
     signal(a.pid().unwrap(), Signal::SIGKILL);
     until("it is gone", || a.pid().is_none().then_some(()));
     let said = sandbox.run(&["node", "status", "--all"]).good();

@@ -1,8 +1,8 @@
-//! Floods and slowness: what they cost a node, and that its other peers hardly notice.
+//! Floods and slow peers: what they cost a node, and that its other peers hardly notice.
 //!
-//! Two nodes are linked and one is attacked. Meanwhile the other looks how fast it answers: at most twice the usual
-//! time, with something added for a machine that does much else. The attacked node may take 32 MiB more memory at
-//! most, goes on in the same process, and has counted what was done to it.
+//! Two nodes are linked and one is attacked. The other measures its latency: at most twice the usual time, with a
+//! tolerance for a busy machine. The attacked node may use at most 32 MiB more memory, does not restart, and counts
+//! the violations.
 
 use crate::doctor::codes;
 use crate::harness::{Ran, Sandbox, SetOnDrop, exchange, run, until};
@@ -19,8 +19,8 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// Lets `attack` go on until its flag is set, and checks what it does to the process `pid` and its honest peer, which
-/// asks for the route to it with `explain`.
+/// Runs `attack` until its flag is set, and checks its effect on the process `pid` and on its honest peer, which
+/// requests the route to it with `explain`.
 #[track_caller]
 fn withstand(pid: u32, explain: impl Fn() -> Ran, attack: impl Fn(&AtomicBool) + Sync) {
     let sample = || {
@@ -37,7 +37,7 @@ fn withstand(pid: u32, explain: impl Fn() -> Ran, attack: impl Fn(&AtomicBool) +
         Duration::from_micros(samples[samples.len() / 2])
     };
     until("the two are linked", sample);
-    // Begins a new peak, where this user may: a node lets nobody but root look into its memory.
+    // Resets the peak, if this user may: only root can read a node's memory figures.
     let new_peak = std::fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok();
     let before = resident(pid, if new_peak { "VmRSS" } else { "VmHWM" });
     let mut seen = Vec::new();
@@ -77,7 +77,7 @@ fn noise_on_many_connections() {
         pid,
         || honest.run(&["route", "explain", &id, "--json"]),
         |over| {
-            // Some new, and again and again one that is known.
+            // Some new keys, and repeatedly a known one.
             for key in (9..=u8::MAX).flat_map(|key| [key, 9]).cycle() {
                 if over.load(Ordering::Relaxed) {
                     break;
@@ -109,7 +109,7 @@ fn a_thousand_connections_from_one_address() {
         || honest.run(&["route", "explain", &id, "--json"]),
         |over| crowd(address, || over.load(Ordering::Relaxed)),
     );
-    // Whoever comes from elsewhere finds room: here one that the attacked node does not hear of by itself.
+    // Connections from other addresses are accepted, here from a node that the attacked one has not discovered.
     let joined = AtomicBool::new(false);
     scope(|scope| {
         let _joined = SetOnDrop(&joined);
@@ -125,7 +125,7 @@ fn a_thousand_connections_from_one_address() {
     assert_eq!(node.pid(), Some(pid));
 }
 
-/// Opens a thousand connections from one address and says nothing on them; opens others for those that are closed.
+/// Opens a thousand silent connections from one address, and replaces the closed ones.
 fn crowd(address: SocketAddr, over: impl Fn() -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -155,7 +155,8 @@ fn peers_that_read_nothing_or_next_to_nothing() {
         pid,
         || honest.run(&["route", "explain", &id, "--json"]),
         |_| {
-            // A node that took every answer into memory would do so for ever: these are alive, and ask and ask.
+            // These peers are alive and keep sending requests; a node that queued every response would grow for
+            // ever.
             let mut deaf = RawPeer::join(&node, 1);
             let mut slow = RawPeer::join(&node, 2);
             let pings =
@@ -189,7 +190,7 @@ fn packets_that_are_costly_to_read_and_far_too_many() {
     }
 }
 
-/// The same for a minute: see the README.
+/// The same for a minute; see docs/benchmarks.md.
 #[test]
 #[ignore = "takes a minute"]
 fn a_minute_of_packets() {
@@ -198,7 +199,7 @@ fn a_minute_of_packets() {
     }
 }
 
-/// Sends 200 packets a second that make sense and as many that do not, for at least this long.
+/// Sends 200 valid and 200 invalid packets per second, for at least this long.
 fn flood(least: Duration) {
     let mut mesh = Mesh::new(&["br7"]);
     let [node, honest] = [mesh.place(&["br7"]), mesh.place(&["br7"])];
@@ -255,7 +256,7 @@ async fn send_packets(id: &str, least: Duration, over: impl Fn() -> bool) {
     let mut number = 0_u64;
     while begun.elapsed() < least || !over() {
         ticks.tick().await;
-        // A node that is not there, another one each time.
+        // A node that does not exist, a different one each time.
         let mut packet = announcement.clone();
         packet[name..name + 32].copy_from_slice(format!("{number:032x}").as_bytes());
         socket.send(interface, Family::V4, packet);
@@ -264,7 +265,7 @@ async fn send_packets(id: &str, least: Duration, over: impl Fn() -> bool) {
     }
 }
 
-/// Waits for what a node says of itself, which it does when it is asked.
+/// Waits for the announcement of a node, which it sends on request.
 async fn hear_announcement(socket: &mut MulticastSocket, interface: u32, id: &str) -> Vec<u8> {
     let mut question = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     question.extend(b"\x0e_p2p-ai-agents\x04_tcp\x05local\0\0\x0c\0\x01");
@@ -282,8 +283,8 @@ async fn hear_announcement(socket: &mut MulticastSocket, interface: u32, id: &st
     }
 }
 
-/// Returns a packet that names the service and is a trap: by turns one whose many names lead back over thousands of
-/// steps each, one whose name leads to itself, and one that promises more records than it has.
+/// Returns a malicious packet with the service name: in turn names that are compressed over thousands of steps, a
+/// name that points to itself, and a record count that is too high.
 fn bomb(number: u64) -> Vec<u8> {
     let service = b"\x0e_p2p-ai-agents\x04_tcp\x05local\0";
     let header = |records: u16| {
@@ -297,7 +298,7 @@ fn bomb(number: u64) -> Vec<u8> {
             let data = 4_000_u16;
             packet.extend([0, 16, 0, 1, 0, 0, 0, 9]);
             packet.extend(data.to_be_bytes());
-            // Each step leads to the one before it, the first to the name above.
+            // Each step points to the one before it, the first to the name above.
             let first = u16::try_from(packet.len()).unwrap();
             for step in (0..data).step_by(2) {
                 let to = if step == 0 { 12 } else { first + step - 2 };
@@ -325,15 +326,15 @@ fn bomb(number: u64) -> Vec<u8> {
     }
 }
 
-/// Not the address of an honest node, yet one of this machine.
+/// An address of this machine that no honest node uses.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 const SAMPLES: usize = 15;
-/// How long an attack goes on, at least.
+/// Minimum duration of an attack.
 const ATTACK: Duration = Duration::from_secs(2);
-/// A node waits for a reader for 10 s, and some more on a machine that does much else.
+/// A node waits 10 s for a reader, and longer on a busy machine.
 const READ_NOTHING_MAX: Duration = Duration::from_secs(120);
-/// A machine that does much else may spoil a round.
+/// A busy machine may spoil a round.
 const ROUNDS: usize = 3;
-/// What a round trip may take longer for no reason at all.
+/// Tolerance of a round trip.
 const NOISE: Duration = Duration::from_millis(3);
 const GROWTH_KIB_MAX: u64 = 32 << 10;

@@ -1,4 +1,4 @@
-//! A hand-made peer: it proves a key as every real one does, and then says whatever a test wants.
+//! A peer made by hand: it authenticates like a real one, and then sends any bytes.
 
 use crate::harness::Node;
 use engine::identity::Domain;
@@ -22,7 +22,7 @@ pub(crate) struct RawPeer {
 }
 
 impl RawPeer {
-    /// Connects to a node under the key that this number stands for.
+    /// Connects to a node with the key of this number.
     pub(crate) fn connect(node: &Node<'_>, key: u8) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -58,12 +58,12 @@ impl RawPeer {
         raw_peer
     }
 
-    /// Returns what a sound peer of this key would introduce itself with.
+    /// Returns a valid hello for this key.
     pub(crate) fn hello(&self) -> Vec<u8> {
         self.hello_of(&self.identity.clone(), &self.network, crate::harness::wall())
     }
 
-    /// Returns a hello with an advert of this identity, which need not be the one that was proved.
+    /// Returns a hello with an advert of this identity, which can differ from the authenticated one.
     pub(crate) fn hello_of(&self, identity: &Identity, network: &str, sent_at: UnixMillis) -> Vec<u8> {
         let (network, advert) = (network.to_owned(), advert(identity));
         Message::Hello(Box::new(Hello { network, incarnation: 1, advert, sent_at })).encode()
@@ -73,7 +73,7 @@ impl RawPeer {
         &self.network
     }
 
-    /// Sends bytes; tells whether the node still takes any.
+    /// Sends bytes and returns whether the link is still open.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         let Self { runtime, stream, .. } = self;
         let send = async {
@@ -98,7 +98,7 @@ impl RawPeer {
         let _ = runtime.block_on(stream.close());
     }
 
-    /// Returns all that the node says until it closes the link.
+    /// Returns all bytes that the node sends until it closes the link.
     #[track_caller]
     pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let Self { runtime, stream, .. } = self;
@@ -110,7 +110,7 @@ impl RawPeer {
     }
 }
 
-/// Returns an advert that is signed as it should be.
+/// Returns a validly signed advert.
 pub(crate) fn advert(identity: &Identity) -> SignedAdvert {
     let advert = Advert {
         key: identity.public_key(),

@@ -1,4 +1,4 @@
-//! Nodes that are recorded, and replayed from what was recorded.
+//! Recording nodes and replaying the recordings.
 
 use crate::harness::{Node, Sandbox, started_id};
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ fn recorded_nodes_are_replayed_and_damage_is_told() {
         assert!(!bytes.windows(32).any(|window| window == secret), "the private key is in the recording");
     }
 
-    // What the node was like while it lived, and that it has stopped at its end.
+    // The state of the node during its life, and that it has stopped at the end.
     let path = file_a.to_str().unwrap();
     let text = sandbox.run(&["sim", "replay", path, "--until", &format!("{uptime}ms"), "--state"]).good();
     for expected in ["State:       ACTIVE\n", "COMPLETED", "ALIVE", &id_b] {
@@ -90,7 +90,7 @@ fn a_killed_node_is_replayed_to_its_last_record() {
     let error = ran.bad(1);
     assert!(error.contains(&format!("the journal is truncated after record {last}\nhint: ")), "{error}");
 
-    // The next start keeps it, and records what it finds on its disk.
+    // The next start keeps the recording, and records the data on its disk.
     start_recorded(&node, &file);
     node.run(&["node", "stop"]).good();
     assert_eq!(replay(&sandbox, &file)["ended"], "stopped");

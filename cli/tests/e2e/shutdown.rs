@@ -1,4 +1,4 @@
-//! Leaving with work under way, and telling those who look after the process.
+//! Shutdown with running tasks, and messages to the service manager.
 
 use crate::crashes::child_of;
 use crate::harness::{Node, Sandbox, run, signal, until};
@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts a node in the foreground and waits until it says that it is ACTIVE.
+/// Starts a node in the foreground and waits until it prints that it is ACTIVE.
 fn foreground(node: &Node<'_>, environment: &[(&str, &str)], arguments: &[&str]) -> Child {
     let mut command = node.command(&[&["node", "start", "--foreground"], arguments].concat());
     command.envs(environment.iter().copied());
@@ -19,7 +19,7 @@ fn foreground(node: &Node<'_>, environment: &[(&str, &str)], arguments: &[&str])
     child
 }
 
-/// Lets a task run that does not end: its model's process stands still. Returns the task and the process.
+/// Starts a task that does not end, because the process of its model is stopped. Returns the task and the process.
 fn endless_task(node: &Node<'_>) -> (String, u32) {
     let first = node.submit("so that the model is there");
     node.await_task(&first);

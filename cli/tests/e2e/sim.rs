@@ -1,4 +1,4 @@
-//! The simulator's commands: what they print, write and answer.
+//! The commands of the simulator: their output, files and exit status.
 
 use crate::harness::{Ran, Sandbox, run, signal, until, write};
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ fn json(sandbox: &Sandbox, arguments: &[&str]) -> Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
-/// Some of its seeds fail: it depends on when the nodes start whether they know each other in time.
+/// Some of its seeds fail: whether the nodes know each other in time depends on when they start.
 const TOO_LATE: &str = "# Why: some seeds of this fail.\nnodes = 2\nexecutor = \"event-queue\"\nduration = \"3s\"\n\
     start = \"0s..200ms\"\n[[fault]]\nat = \"1ms\"\nkind = \"kill\"\nrestart_after = \"1ms\"\n\
     [liveness]\nafter = \"10ms\"\nwithin = \"310ms\"\n";

@@ -1,4 +1,4 @@
-//! What a node says of a disk that damages its data, loses them, or is full.
+//! A disk that damages or loses data, or is full: what the node reports.
 
 use crate::doctor::codes;
 use crate::harness::{Node, Ran, Sandbox, exchange, run, until};
@@ -49,7 +49,7 @@ fn result(number: u8) -> Record {
     Record::Result(Box::new(TaskResult { summary, outcome, fingerprint: None }))
 }
 
-/// A task that stays open, for there is no model for it.
+/// A task that stays open, because no model runs it.
 fn task(number: u8) -> Record {
     let spec = TaskSpec {
         input: TaskInput::from_text(TaskKind::Embedding, "waits".to_owned()),
@@ -72,7 +72,7 @@ fn store(node: &Node<'_>) {
     node.start_bare();
     node.run(&["node", "stop"]).good();
     let (mut store, ..) = RedbStore::open(&data_file(node)).unwrap();
-    // Dropping it writes what waits.
+    // Dropping it flushes the queued writes.
     store.write(WriteId(1), (1..=20).map(result).chain((101..=110).map(task)).collect());
 }
 
@@ -127,7 +127,7 @@ fn damaged_records_are_named_and_never_given_out() {
         let said = ask(what, number).bad(1);
         assert!(said.contains("id: record_damaged") && said.contains(&id(number).to_string()), "{said}");
     }
-    // A summary is made again from its result.
+    // A summary is rebuilt from its result.
     for number in (1..=20).filter(|number| *number != 7) {
         let said = node.run(&["task", "result", &id(number).to_string(), "--json"]).good();
         let result: Value = serde_json::from_str(&said).unwrap();
@@ -149,7 +149,7 @@ fn damaged_records_are_named_and_never_given_out() {
     let crashes = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("crash-")).count();
     assert_eq!(crashes, 0, "a damaged disk is no fault of the program");
 
-    // It is remembered, and what stays is sound.
+    // The damage is remembered, and the remaining records are valid.
     node.run(&["node", "restart"]).good();
     assert!(ask("status", 103).bad(1).contains("id: record_damaged"));
     assert!(ask("result", 7).bad(1).contains("id: record_damaged"));
@@ -196,11 +196,11 @@ fn data_that_are_gone_are_missed() {
         let started = node.run(&["node", "start", "--no-model", "--accept-data-loss"]);
         assert_eq!(started.code, 0, "{started:?}");
         assert!(started.stderr.contains("warning: the data file "), "{started:?}");
-        // What was accepted once is not accepted at each restart.
+        // The data loss was accepted for one start, not for every restart.
         node.run(&["node", "restart"]).good();
         node.run(&["node", "stop"]).good();
     }
-    // A file that holds nothing of a node's is not touched unless that is asked for.
+    // A file without records of a node is changed only on request.
     std::fs::write(data_file(&node), "my notes").unwrap();
     let said = node.run(&["node", "start", "--no-model"]).bad(1);
     assert!(said.contains("id: storage_unusable") && said.contains("hint: "), "{said}");
@@ -211,7 +211,7 @@ fn data_that_are_gone_are_missed() {
         "my notes"
     );
     node.run(&["node", "stop"]).good();
-    // Data that are elsewhere since the setting has changed are no loss, and are named.
+    // Data at another path, because the setting has changed, are not lost and are named.
     let mut start = node.command(&["node", "start", "--no-model"]);
     start.env("P2P_AI_STORAGE_PATH", sandbox.path("elsewhere"));
     let started = run(start, b"");
@@ -222,7 +222,7 @@ fn data_that_are_gone_are_missed() {
     assert_eq!((mode(sandbox.path("elsewhere")), mode(sandbox.path("elsewhere/files"))), (0o700, 0o700));
 }
 
-/// Runs a script in which `$home` is an empty directory on a disk of its own.
+/// Runs a script with `$home` as an empty directory on a disk of its own.
 fn on_small_disk(node: &Node<'_>, place: &std::path::Path, script: &str) -> Option<Ran> {
     std::fs::create_dir_all(place).unwrap();
     let program = env!("CARGO_BIN_EXE_p2p-ai-agents");

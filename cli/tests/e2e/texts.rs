@@ -1,4 +1,4 @@
-//! What people read: help and errors, word for word.
+//! Texts for people: help and errors, word for word.
 
 use crate::harness::Sandbox;
 
@@ -29,7 +29,7 @@ fn subcommands(help: &str) -> Vec<String> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     listed
         .take_while(|line| !line.is_empty())
-        // A long description goes on further to the right.
+        // The continuation of a long description stands further to the right.
         .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')))
         .filter_map(|line| line.split(' ').next())
         .map(str::to_owned)

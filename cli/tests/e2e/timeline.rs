@@ -1,4 +1,4 @@
-//! The picture of a simulated run: written where it was asked for, complete, and a page that works in a browser.
+//! The timeline of a simulated run: it is written completely, and its page works in a browser.
 
 use crate::harness::{Sandbox, write};
 use serde_json::Value;
@@ -12,7 +12,7 @@ fn a_page_and_a_trace_are_written_and_are_the_same_each_time() {
         (sandbox.path("first.html"), sandbox.path("second.html"), sandbox.path("run.json"));
     for file in [&first, &second, &trace] {
         if *file == second {
-            // What was there before, and was longer, goes.
+            // An older, longer file is truncated.
             let older = std::fs::read_to_string(&first).unwrap();
             write(&second, &format!("{older}{}", "x".repeat(5 << 20)));
         }
@@ -47,11 +47,11 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     let directory = sandbox.path("directory.html");
     std::fs::create_dir(&directory).unwrap();
     assert!(run(directory.to_str().unwrap()).contains("is a directory"));
-    // To open a pipe would be to wait for its other end.
+    // Opening a pipe would block.
     let pipe = sandbox.path("pipe.html");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(run(pipe.to_str().unwrap()).contains("exists and is not a timeline"));
-    // Not even by mistake is a scenario overwritten.
+    // A scenario is not overwritten by mistake.
     let file = sandbox.path("precious.toml");
     write(&file, "nodes = 2\n");
     let said = run(file.to_str().unwrap());
@@ -71,7 +71,7 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     assert!(both.bad(2).contains("cannot be used with"));
 }
 
-/// The page is opened as a user would, and tries itself: it clicks, presses keys, searches, and says what came of it.
+/// The page is opened as by a user, and tests itself: it clicks, presses keys, searches, and reports the results.
 #[test]
 fn the_page_works_in_a_browser() {
     let Some(browser) = browser() else {

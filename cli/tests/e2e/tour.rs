@@ -1,4 +1,4 @@
-//! What the README promises: two nodes find each other, share work, and stop.
+//! The basic promises: two nodes find each other, share tasks, and stop.
 
 use crate::harness::{Ran, Sandbox, until};
 use serde_json::json;
@@ -176,7 +176,7 @@ fn a_text_is_classified_against_given_labels() {
     let result = node.json(&[&with_labels[..], &["--json"]].concat());
     assert_eq!(result["output"]["label"], "sport", "{result}");
     assert_eq!(result["output"]["scores"].as_array().map(Vec::len), Some(3), "{result}");
-    // Without labels nothing can be chosen, and the next task is served all the same.
+    // Without labels the task fails, and the next one is not affected.
     let refused = node.run(&submit);
     assert!(refused.stdout.contains("the model has no labels of its own"), "{refused:?}");
     assert_eq!(node.json(&[&with_labels[..], &["--json"]].concat())["output"]["label"], "sport");
