@@ -98,7 +98,7 @@ pub(crate) enum Command {
 /// Parses the arguments of this process. Exits with an explanation if they are invalid.
 pub(crate) fn parse() -> Arguments {
     let words = help_first(std::env::args_os().collect());
-    Arguments::try_parse_from(words).unwrap_or_else(|error| advise(error).exit())
+    Arguments::try_parse_from(words).unwrap_or_else(|error| add_tip(error).exit())
 }
 
 /// Reads `NOUN help VERB` as `help NOUN VERB`.
@@ -116,7 +116,7 @@ fn help_first(mut words: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Adds a tip to the error if the text of a task stands at the wrong place or is not quoted.
-fn advise(mut error: clap::Error) -> clap::Error {
+fn add_tip(mut error: clap::Error) -> clap::Error {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let is_text =
         error.kind() == ErrorKind::UnknownArgument && !context(ContextKind::InvalidArg).starts_with('-');

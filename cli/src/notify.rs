@@ -25,17 +25,17 @@ impl ServiceManager {
     pub(crate) fn ready(&self, status: &str) {
         // A line break would start another message.
         let status: String = status.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        self.say(&format!("READY=1\nSTATUS={status}"));
+        self.send(&format!("READY=1\nSTATUS={status}"));
     }
 
     /// Reports that the service is stopping.
     pub(crate) fn stopping(&self) {
-        self.say("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
     /// Reports that the service is alive.
     pub(crate) fn alive(&self) {
-        self.say("WATCHDOG=1");
+        self.send("WATCHDOG=1");
     }
 
     /// Returns the interval of watchdog messages: half of the manager's timeout.
@@ -43,10 +43,10 @@ impl ServiceManager {
         self.socket.as_ref().and(self.watchdog).map(|wait| wait / 2).filter(|wait| !wait.is_zero())
     }
 
-    fn say(&self, word: &str) {
+    fn send(&self, message: &str) {
         if let Some((socket, address)) = &self.socket {
             // There is no remedy for a manager that does not listen.
-            let _ = socket.send_to_addr(word.as_bytes(), address);
+            let _ = socket.send_to_addr(message.as_bytes(), address);
         }
     }
 }

@@ -15,21 +15,21 @@ use std::process::ExitCode;
 pub(super) type Answer<T> = (Home, Result<(Client, T), Failure>);
 
 /// Sends a request to every running node.
-pub(super) async fn ask<T>(path: &'static str) -> Result<Vec<Answer<T>>, Failure>
+pub(super) async fn request<T>(path: &'static str) -> Result<Vec<Answer<T>>, Failure>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let ask_one = |home: Home| {
+    let request_one = |home: Home| {
         tokio::spawn(async move {
-            let asked = async {
+            let requested = async {
                 let client = Client::connect(&home)?;
                 let said = client.get(path).await?;
                 Ok((client, said))
             };
-            (asked.await, home)
+            (requested.await, home)
         })
     };
-    let under_way: Vec<_> = homes::running()?.into_iter().map(ask_one).collect();
+    let under_way: Vec<_> = homes::running()?.into_iter().map(request_one).collect();
     let mut answers = Vec::new();
     for answer in under_way {
         let (said, home) = answer.await.map_err(|error| Failure::from_error(&error).id("internal_error"))?;
@@ -58,7 +58,7 @@ where
     let mut failed = false;
     block_on(async {
         let (mut found, mut silent) = (Vec::new(), false);
-        for (home, said) in ask::<T>(path).await? {
+        for (home, said) in request::<T>(path).await? {
             match said {
                 Ok((client, said)) => {
                     failed |= !well(&said);

@@ -45,7 +45,7 @@ async fn examine(home: &Home) -> Report {
         Ok((status, diagnosis)) => {
             findings.extend(storage::running_node(&status, &diagnosis));
             examine_node(&status, &diagnosis, &mut findings);
-            findings.extend(network::closed_port(status.network_port).await);
+            findings.extend(network::check_port(status.network_port).await);
             summary = Some(finding::summary(&status));
         }
         Err(found) => {
@@ -59,7 +59,7 @@ async fn examine(home: &Home) -> Report {
     }
     if settings.as_ref().is_none_or(|settings| settings.discovery) {
         let names = settings.map(|settings| settings.interfaces).filter(|names| !names.is_empty());
-        findings.extend(network::deaf_interfaces(names).await);
+        findings.extend(network::check_multicast(names).await);
     }
     Report::new(findings, summary)
 }
@@ -95,7 +95,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     let parts = ["", "config", "data", "logs", "run"].map(|part| home.root().join(part));
     let shut = parts.iter().filter(|path| path.exists()).find(|path| access(path.as_path(), flags).is_err());
     if let Some(path) = shut {
-        findings.push(Finding::home_shut(path));
+        findings.push(Finding::home_inaccessible(path));
         return None;
     }
     if home.identity_file().exists()
@@ -110,7 +110,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     match config::load(home, &overrides) {
         Ok(effective) => Some(effective.settings),
         Err(error) => {
-            findings.push(Finding::config_wrong(&error));
+            findings.push(Finding::config_invalid(&error));
             None
         }
     }
@@ -143,7 +143,7 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
     findings.extend(diagnosis.troubles.iter().map(Finding::from_recent));
     findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
-        findings.push(Finding::alone(&status.network));
+        findings.push(Finding::no_peers(&status.network));
     }
 }
 

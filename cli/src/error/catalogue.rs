@@ -751,16 +751,16 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Passes every source file of a folder to `see`. Skips tests, because they use errors of their own.
-    fn sources(folder: &Path, see: &mut impl FnMut(&str)) {
+    /// Passes every source file of a folder to `visit`. Skips tests, because they use errors of their own.
+    fn sources(folder: &Path, visit: &mut impl FnMut(&str)) {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             let path = entry.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if path.is_dir() {
-                sources(&path, see);
+                sources(&path, visit);
             } else if name.ends_with(".rs") && !is_test(name) {
                 let text = fs::read_to_string(&path).unwrap();
-                see(text.split("#[cfg(test)]").next().unwrap_or_default());
+                visit(text.split("#[cfg(test)]").next().unwrap_or_default());
             }
         }
     }
@@ -780,7 +780,7 @@ mod tests {
     #[test]
     fn every_name_that_the_program_gives_is_explained() {
         let mut found = BTreeSet::new();
-        let mut see = |text: &str| {
+        let mut visit = |text: &str| {
             for start in [".id(\"", "internal(\""] {
                 found.extend(
                     text.split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
@@ -796,7 +796,7 @@ mod tests {
             }
         };
         for folder in ["src", "../engine/src", "../runtime/src"] {
-            sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut see);
+            sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut visit);
         }
         for name in ["file_exists", "model_embedded", "poison", "pulls_full", "queue_full", "replay_differs"]
         {

@@ -208,7 +208,7 @@ impl Finding {
         })
     }
 
-    pub(super) fn home_shut(path: &Path) -> Self {
+    pub(super) fn home_inaccessible(path: &Path) -> Self {
         Self::problem(
             "home_shut",
             format!("This user may not read and write {}.", path.display()),
@@ -222,7 +222,7 @@ impl Finding {
         Self::problem("identity_unusable", capitalized(&error.to_string()), why, error.hint())
     }
 
-    pub(super) fn config_wrong(error: &ConfigError) -> Self {
+    pub(super) fn config_invalid(error: &ConfigError) -> Self {
         Self::problem(
             "config_wrong",
             capitalized(&error.to_string()),
@@ -249,7 +249,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn alone(network: &str) -> Self {
+    pub(super) fn no_peers(network: &str) -> Self {
         Self::note(
             "alone",
             format!("No other node of network {network:?} was found."),
@@ -458,7 +458,7 @@ mod tests {
     #[test]
     fn what_may_be_wrong_with_a_machine() {
         let findings = vec![
-            Finding::alone("local"),
+            Finding::no_peers("local"),
             Finding::not_running(),
             Finding::not_active(State::Registering),
             Finding::port_taken(9000),
@@ -467,17 +467,17 @@ mod tests {
             Finding::multicast_taken(),
             Finding::disk_full(Path::new("/home/you/.p2p-ai-agents"), 5 << 20),
             Finding::memory_short(50 << 10),
-            Finding::home_shut(Path::new("/home/you/.p2p-ai-agents/data")),
+            Finding::home_inaccessible(Path::new("/home/you/.p2p-ai-agents/data")),
             Finding::model_not_ready("all-MiniLM-L6-v2"),
             Finding::model_unusable("owner/none"),
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
-        assert!(Report::new(vec![Finding::alone("local")], None).healthy);
+        assert!(Report::new(vec![Finding::no_peers("local")], None).healthy);
     }
 
     #[test]
     fn findings_as_json() {
-        let report = Report::new(vec![Finding::alone("local"), Finding::not_running()], None);
+        let report = Report::new(vec![Finding::no_peers("local"), Finding::not_running()], None);
         insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
     }
 }

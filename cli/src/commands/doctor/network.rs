@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Sends a multicast packet on each interface and reports the interfaces on which it does not loop back.
-pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Finding> {
+pub(super) async fn check_multicast(names: Option<Vec<String>>) -> Option<Finding> {
     let mut socket =
         MulticastSocket::open(MulticastOptions { interfaces: names, ..MulticastOptions::default() });
     let Ok(MulticastEvent::Interfaces(interfaces)) = timeout(TIMEOUT, socket.next()).await else {
@@ -48,7 +48,7 @@ pub(super) async fn deaf_interfaces(names: Option<Vec<String>>) -> Option<Findin
 }
 
 /// Connects to the port of the node, as a peer on this machine would.
-pub(super) async fn closed_port(port: u16) -> Option<Finding> {
+pub(super) async fn check_port(port: u16) -> Option<Finding> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let open = matches!(timeout(TIMEOUT, TcpStream::connect(address)).await, Ok(Ok(_)));
     (!open).then(|| Finding::port_closed(port))

@@ -28,7 +28,7 @@ pub(super) fn parse_id(text: &str, done: &str) -> Result<ModelId, Failure> {
 }
 
 /// Returns the failure of a missing model.
-pub(super) fn absence(id: &ModelId, error: &PresentError) -> Failure {
+pub(super) fn missing_model(id: &ModelId, error: &PresentError) -> Failure {
     let failure = Failure::from_error(error).id(error.code());
     match (id, error) {
         (ModelId::Hub { .. }, PresentError::NotFetched(_)) => failure.hint(format!(

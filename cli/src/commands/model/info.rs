@@ -11,12 +11,12 @@ use std::fs;
 use std::path::Path;
 
 pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> Result<(), Failure> {
-    let listed = list::standing(home, hub.clone()).await?.into_iter().find(|model| is(model, asked));
+    let listed = list::model_states(home, hub.clone()).await?.into_iter().find(|model| is(model, asked));
     let present = match &listed {
         Some(listed) => find_listed(&hub, asked, listed),
         None => {
             let id = cache::parse_id(asked, "inspected")?;
-            Some(hub.find(&id).map_err(|error| cache::absence(&id, &error))?)
+            Some(hub.find(&id).map_err(|error| cache::missing_model(&id, &error))?)
         }
     };
     if format.json { output::json(&fields(listed.as_ref(), present.as_ref())) } else { show(listed, present) }

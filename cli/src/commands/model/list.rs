@@ -60,7 +60,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
 }
 
 /// Returns the models of the running node, or else those that the next one could run.
-pub(super) async fn standing(home: &Home, hub: Hub) -> Result<Vec<Standing>, Failure> {
+pub(super) async fn model_states(home: &Home, hub: Hub) -> Result<Vec<Standing>, Failure> {
     Ok(listing(home, hub).await?.models)
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
     let mut done = 0;
     for file in &manifest.files {
         let path = folder.join(&file.path);
-        if !is_here(&path, file)? {
+        if !is_present(&path, file)? {
             let from = fetch(&client, file, path, |fetch| bar.set_position(done + fetch.present)).await?;
             peers = peers.max(from);
             fetched += file.bytes;
@@ -54,7 +54,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
 }
 
 /// Returns whether a file is present already. A different file at the path is an error and stays unchanged.
-fn is_here(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
+fn is_present(path: &PathBuf, file: &ManifestFile) -> Result<bool, Failure> {
     let Ok(found) = fs::metadata(path) else { return Ok(false) };
     let blob = hash_file(path, found.len()).map_err(|error| {
         Failure::new(format!("cannot read {}", path.display())).id("path_unusable").because(Some(&error))

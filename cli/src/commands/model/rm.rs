@@ -13,7 +13,7 @@ pub(super) fn run(home: &Home, hub: &Hub, id: &ModelId, format: Format) -> Resul
             .id("model_is_local")
             .hint("remove local files yourself"));
     }
-    let freed = hub.remove(id).map_err(|error| cache::absence(id, &error))?;
+    let freed = hub.remove(id).map_err(|error| cache::missing_model(id, &error))?;
     cache::refresh_node(home);
     if format.json {
         return output::json(&json!({ "name": id.to_string(), "bytes_freed": freed }));

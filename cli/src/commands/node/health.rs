@@ -42,7 +42,7 @@ fn print(health: &Health, home: Option<&Home>) -> Result<(), Failure> {
             text = format!("{text}  {} of {} MB", used >> 20, health.memory_bytes_max >> 20);
         }
         if let Some(reason) = found.reason {
-            text = format!("{text}  {}: {}", word(reason), advice(reason));
+            text = format!("{text}  {}: {}", word(reason), remedy(reason));
         }
         (name, text)
     };
@@ -72,7 +72,7 @@ pub(super) const fn word(reason: HealthReason) -> &'static str {
     }
 }
 
-const fn advice(reason: HealthReason) -> &'static str {
+const fn remedy(reason: HealthReason) -> &'static str {
     match reason {
         HealthReason::ConfigUnreadable => "p2p-ai-agents node config says what is wrong with it",
         HealthReason::CryptoTimeout => "the machine is too busy",

@@ -31,7 +31,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
         output::write(unit.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let path = place(system)?;
+    let path = unit_path(system)?;
     let older = keep_older(&path, &unit)?;
     write(&path, &unit).map_err(|error| {
         // Nothing was replaced, so no copy is needed.
@@ -68,13 +68,13 @@ fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
         Err(error) => return Err(error.into()),
         Ok(metadata) if metadata.is_file() => fs::read(path)?,
         // A masked unit is a link to `/dev/null`.
-        Ok(_) => return Err(foreign(path)),
+        Ok(_) => return Err(not_ours(path)),
     };
     if older.is_empty() || older == unit.as_bytes() {
         return Ok(None);
     }
     if !older.starts_with(TEMPLATE.lines().next().unwrap_or_default().as_bytes()) {
-        return Err(foreign(path));
+        return Err(not_ours(path));
     }
     let mut number = 1_u32;
     loop {
@@ -87,13 +87,13 @@ fn keep_older(path: &Path, unit: &str) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-fn foreign(path: &Path) -> Failure {
+fn not_ours(path: &Path) -> Failure {
     Failure::new(format!("{} was not written by this command", path.display()))
         .id("file_exists")
         .hint("move it away; nothing was changed")
 }
 
-fn place(system: bool) -> Result<PathBuf, Failure> {
+fn unit_path(system: bool) -> Result<PathBuf, Failure> {
     if system {
         return Ok(Path::new("/etc/systemd/system").join(UNIT));
     }
@@ -107,7 +107,7 @@ fn place(system: bool) -> Result<PathBuf, Failure> {
 
 /// Fills in the template.
 fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
-    let (program, home) = (word(program)?, word(home)?);
+    let (program, home) = (quote(program)?, quote(home)?);
     let user = if system {
         let name =
             User::from_uid(geteuid()).ok().flatten().map_or_else(|| "root".to_owned(), |user| user.name);
@@ -126,7 +126,7 @@ fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
 }
 
 /// Quotes a path as one word of a unit.
-fn word(path: &Path) -> Result<String, Failure> {
+fn quote(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
     let text = text.ok_or_else(|| {
         Failure::new(format!("a systemd unit cannot contain the path {}", path.display())).id("home_unusable")
@@ -170,9 +170,9 @@ mod tests {
 
     #[test]
     fn paths_are_one_word_and_nothing_is_left_open() {
-        assert_eq!(word(Path::new("/usr/bin/x")).unwrap(), "/usr/bin/x");
-        assert_eq!(word(Path::new("/a b/100%/\"q\"")).unwrap(), "\"/a b/100%%/\\\"q\\\"\"");
-        assert!(word(Path::new("/a\nb")).is_err());
+        assert_eq!(quote(Path::new("/usr/bin/x")).unwrap(), "/usr/bin/x");
+        assert_eq!(quote(Path::new("/a b/100%/\"q\"")).unwrap(), "\"/a b/100%%/\\\"q\\\"\"");
+        assert!(quote(Path::new("/a\nb")).is_err());
         let of_system = unit(Path::new("/x"), Path::new("/h"), true).unwrap();
         assert!(of_system.contains("\nReadWritePaths=/h\n") && !of_system.contains('{'), "{of_system}");
         let unit = unit(Path::new("/x"), Path::new("/h"), false).unwrap();

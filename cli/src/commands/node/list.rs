@@ -28,7 +28,7 @@ struct Running {
 }
 
 pub(super) async fn run(format: Format) -> Result<(), Failure> {
-    let answers = all_nodes::ask::<StatusAnswer>("/api/v1/status").await?;
+    let answers = all_nodes::request::<StatusAnswer>("/api/v1/status").await?;
     let nodes: Vec<Running> = answers
         .into_iter()
         .map(|(home, said)| running(&home, said.ok().map(|(_, status)| status.state())))

@@ -26,14 +26,14 @@ pub(super) fn run_all(format: Format) -> Outcome {
 fn print(client: &Client, status: StatusAnswer, home: Option<&Home>) -> Result<(), Failure> {
     let home = home.map(|home| ("Home", home.root().display().to_string()));
     let rows = match status {
-        StatusAnswer::Early(metadata) => early(client, metadata),
-        StatusAnswer::Whole(status) => whole(client, *status),
+        StatusAnswer::Early(metadata) => early_rows(client, metadata),
+        StatusAnswer::Whole(status) => full_rows(client, *status),
     };
     let rows: Vec<_> = home.into_iter().chain(rows).collect();
     output::properties(&rows)
 }
 
-fn early(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
+fn early_rows(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
     vec![
         ("State", metadata.state.to_string()),
         ("Version", metadata.version),
@@ -42,7 +42,7 @@ fn early(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn whole(client: &Client, status: Status) -> Vec<(&'static str, String)> {
+fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
     let addresses: Vec<String> = status.addresses.iter().map(|address| address.ip().to_string()).collect();
     let models = models(&status);
     vec![

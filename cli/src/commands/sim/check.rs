@@ -20,7 +20,7 @@ pub(super) fn run(files: &[PathBuf], format: Format) -> Outcome {
             Ok(scenario) => output::line(&terminal::sanitize_line(&summary(&scenario)))?,
             Err(error) => {
                 // The exit status covers all files.
-                let _ = scenario::wrong(&error).report();
+                let _ = scenario::invalid(&error).report();
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn run(directory: &Path, format: Format) -> Outcome {
             Err(error) => {
                 wrong += 1;
                 // The exit status covers all files.
-                let _ = scenario::wrong(&error).report();
+                let _ = scenario::invalid(&error).report();
             }
         }
     }

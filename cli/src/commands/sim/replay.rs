@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Journal written by `node start --record` or `sim run --record`
     pub(crate) file: PathBuf,
     /// Stop at this time after the start of the node or simulation, such as 90s, 1500ms or 2m
-    #[arg(long, value_parser = moment, value_name = "TIME")]
+    #[arg(long, value_parser = parse_time, value_name = "TIME")]
     pub(crate) until: Option<Duration>,
     /// Print the state of the node at the end
     #[arg(long)]
@@ -72,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn moment(text: &str) -> Result<Duration, String> {
+fn parse_time(text: &str) -> Result<Duration, String> {
     let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
     let micros = units.into_iter().find_map(|(unit, micros)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -219,11 +219,11 @@ impl State {
 
 fn member_row(member: &Member) -> [String; 4] {
     let address = member.addresses.first().map_or_else(|| "-".to_owned(), ToString::to_string);
-    let links: Vec<String> = member.links.iter().map(short).collect();
+    let links: Vec<String> = member.links.iter().map(abbreviate).collect();
     [member.id.to_string(), address, member.hops.to_string(), links.join(" ")]
 }
 
-fn short(id: &NodeId) -> String {
+fn abbreviate(id: &NodeId) -> String {
     id.to_string().chars().take(SHORT_CHARS).collect()
 }
 
@@ -235,11 +235,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_checked() {
-        assert_eq!(moment("1500ms"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(moment("2m"), Ok(Duration::from_secs(120)));
+    fn times_are_checked() {
+        assert_eq!(parse_time("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
         for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "9999999999999999h"] {
-            assert!(moment(bad).is_err(), "{bad:?}");
+            assert!(parse_time(bad).is_err(), "{bad:?}");
         }
     }
 }

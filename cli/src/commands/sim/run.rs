@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", conflicts_with = "seeds")]
     pub(crate) seed: Option<u64>,
     /// Run all seeds from A up to but not including B
-    #[arg(long, value_parser = seed_range, value_name = "A..B")]
+    #[arg(long, value_parser = parse_seeds, value_name = "A..B")]
     pub(crate) seeds: Option<Range<u64>>,
     /// Executor to use instead of the one in the scenario
     #[arg(long, value_enum, value_name = "EXECUTOR")]
@@ -113,7 +113,7 @@ fn run_many(scenario: &Scenario, seeds: &Range<u64>, arguments: &Arguments) -> O
     }
 }
 
-fn seed_range(text: &str) -> Result<Range<u64>, String> {
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     let bounds = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
     match bounds {
         Some((from, to)) if from < to => Ok(from..to),
@@ -130,9 +130,9 @@ mod tests {
 
     #[test]
     fn seed_ranges_are_checked() {
-        assert_eq!(seed_range("3..5"), Ok(3..5));
+        assert_eq!(parse_seeds("3..5"), Ok(3..5));
         for bad in ["5..3", "3", "3..", "a..b", "3..3"] {
-            assert!(seed_range(bad).is_err(), "{bad:?}");
+            assert!(parse_seeds(bad).is_err(), "{bad:?}");
         }
     }
 }

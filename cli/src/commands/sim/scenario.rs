@@ -18,18 +18,18 @@ pub(crate) enum ExecutorChoice {
 
 /// Loads a scenario for the chosen executor.
 pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scenario, Failure> {
-    let scenario = Scenario::load(file).map_err(|error| wrong(&error))?;
+    let scenario = Scenario::load(file).map_err(|error| invalid(&error))?;
     let executor = match executor {
         None => return Ok(scenario),
         Some(ExecutorChoice::Auto) => Executor::suited_to(&scenario),
         Some(ExecutorChoice::EventQueue) => Executor::EventQueue,
         Some(ExecutorChoice::Turmoil) => Executor::Turmoil,
     };
-    scenario.on(executor).map_err(|error| wrong(&error))
+    scenario.on(executor).map_err(|error| invalid(&error))
 }
 
 /// Returns the failure of an invalid scenario, with the place in the file.
-pub(crate) fn wrong(error: &ScenarioError) -> Failure {
+pub(crate) fn invalid(error: &ScenarioError) -> Failure {
     let unreadable = matches!(error.problem, Problem::Unreadable(_));
     let id = if unreadable { "scenario_unreadable" } else { "scenario_invalid" };
     match error.picture() {

@@ -42,7 +42,7 @@ fn print(file: &Path, checked: &Checked) -> Result<(), Failure> {
     ];
     if !checked.is_sound() {
         rows.push(("Damaged", checked.damaged.len().to_string()));
-        rows.push(("Gone", gone(checked.lost)));
+        rows.push(("Gone", lost_count(checked.lost)));
     }
     rows.extend(checked.fault.iter().map(|fault| ("Fault", fault.clone())));
     output::properties(&rows)?;
@@ -56,7 +56,7 @@ fn print(file: &Path, checked: &Checked) -> Result<(), Failure> {
 }
 
 /// Formats the number of lost records that cannot be identified.
-pub(super) fn gone(lost: Option<u64>) -> String {
+pub(super) fn lost_count(lost: Option<u64>) -> String {
     lost.map_or_else(|| "unknown".to_owned(), |lost| lost.to_string())
 }
 

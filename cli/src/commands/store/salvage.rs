@@ -1,6 +1,6 @@
 //! `store salvage`: saves the readable records of a stopped node's damaged data file.
 
-use super::check::{data_file, explain, gone, list, records};
+use super::check::{data_file, explain, list, lost_count, records};
 use crate::error::Outcome;
 use crate::output::{self, Format};
 use runtime::home::Home;
@@ -37,7 +37,7 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
         ("Open tasks", format!("{} saved", salvaged.tasks)),
         ("Results", format!("{} saved", salvaged.results)),
         ("Damaged", salvaged.damaged.len().to_string()),
-        ("Gone", gone(salvaged.lost)),
+        ("Gone", lost_count(salvaged.lost)),
         ("Old file", salvaged.kept.display().to_string()),
     ])?;
     list(&salvaged.damaged)?;

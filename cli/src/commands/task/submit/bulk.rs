@@ -208,14 +208,14 @@ impl OldLine {
             }
             Ok(_) => Self::Again,
             // Only the last line can lack its end, if this program was killed during a write.
-            Err(_) if is_broken_off(line) => Self::Again,
+            Err(_) if is_truncated(line) => Self::Again,
             Err(_) => Self::Foreign,
         }
     }
 }
 
 /// Returns whether a line may be a truncated result. It can end anywhere, also within [`LINE_START`].
-fn is_broken_off(line: &[u8]) -> bool {
+fn is_truncated(line: &[u8]) -> bool {
     !line.ends_with(b"\n") && (line.starts_with(LINE_START) || LINE_START.starts_with(line))
 }
 
@@ -278,10 +278,10 @@ impl Results {
     }
 }
 
-/// Passes each line of a file with its number to `see`; a missing file has no lines.
+/// Passes each line of a file with its number to `visit`; a missing file has no lines.
 fn read_lines(
     path: &Path,
-    mut see: impl FnMut(u64, &[u8]) -> Result<(), OpenError>,
+    mut visit: impl FnMut(u64, &[u8]) -> Result<(), OpenError>,
 ) -> Result<(), OpenError> {
     // Only a regular file is opened: a pipe would block.
     match std::fs::metadata(path) {
@@ -293,7 +293,7 @@ fn read_lines(
     let (mut file, mut line, mut number) = (BufReader::new(File::open(path)?), Vec::new(), 0);
     while file.by_ref().take(RESULT_BYTES_MAX).read_until(b'\n', &mut line)? > 0 {
         number += 1;
-        see(number, &line)?;
+        visit(number, &line)?;
         line.clear();
     }
     Ok(())
