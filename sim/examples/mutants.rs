@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p sim --example mutants`, or with the names of some bugs: `… mutants dedup_dropped`.
 
-#![allow(clippy::print_stdout, reason = "a program for people")]
+#![allow(clippy::print_stdout, reason = "a program that prints for people")]
 
 #[path = "../tests/mutants/plan.rs"]
 mod plan;

@@ -365,7 +365,7 @@ impl Faults {
 
     /// Returns the additional delays from one node to another, by fault.
     pub(crate) fn delays(&self, from: NodeIndex, to: NodeIndex) -> impl Iterator<Item = (usize, Range)> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults neither delay nor alter frames")]
         self.impairments.iter().filter_map(move |&fault| match &self.plan[fault].kind {
             FaultKind::LatencyStep { add, .. } => Some((fault, *add)),
             FaultKind::Asymmetry { from: senders, to: receivers, add, .. } => {
@@ -377,7 +377,7 @@ impl Faults {
 
     /// Returns the disturbances in effect with their shares per million, by fault.
     pub(crate) fn disturbances(&self) -> impl Iterator<Item = (usize, Disturbance, u32)> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the others let all through as it is")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults neither delay nor alter frames")]
         self.impairments.iter().filter_map(|&fault| match self.plan[fault].kind {
             FaultKind::Disturbance { how, per_million, .. } => Some((fault, how, per_million)),
             _ => None,

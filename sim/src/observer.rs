@@ -166,7 +166,7 @@ impl Observer {
 
     /// Decodes unsealed end-to-end messages once for all interested invariants.
     fn observe_messages(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry words")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only frames carry messages")]
         match observation {
             Observation::Input(Input::Frame { bytes, .. }) => self.observe_frame(now, node, bytes, false),
             Observation::Input(Input::Frames { frames, .. }) => {

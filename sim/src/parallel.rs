@@ -181,7 +181,7 @@ mod tests {
     fn the_last_seed_of_all_is_the_end_and_no_seed_is_no_run() {
         let last: Vec<u64> = seeds(u64::MAX - 1..=u64::MAX, 2, 9).iter().map(|(seed, _)| *seed).collect();
         assert_eq!(last, [u64::MAX - 1, u64::MAX]);
-        #[allow(clippy::reversed_empty_ranges, reason = "that is what is tested")]
+        #[allow(clippy::reversed_empty_ranges, reason = "an empty range is the case under test")]
         let none = seeds(2..=1, 2, 9);
         assert!(none.is_empty());
     }

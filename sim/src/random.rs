@@ -145,7 +145,7 @@ fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 }
 
 /// Splits a number into its low and high half.
-#[allow(clippy::cast_possible_truncation, reason = "the halves are what is wanted")]
+#[allow(clippy::cast_possible_truncation, reason = "each half is meant to be truncated")]
 const fn split(value: u64) -> [u32; 2] {
     [value as u32, (value >> 32) as u32]
 }

@@ -1,6 +1,6 @@
 //! An invalid scenario is rejected, with the line and a fix.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::{Executor, Scenario};
 

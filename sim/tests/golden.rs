@@ -6,7 +6,7 @@
 //! INSTA_UPDATE=always cargo test --release --workspace --test golden
 //! ```
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::{Executor, Scenario};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Each machine fault has its effect, and nothing else has it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::report::Report;
 use sim::scenario::OutcomeKind;

@@ -3,7 +3,7 @@
 //! A few seeds of each are enough here; `cargo run --release -p sim --example mutants` tests all of them and prints a
 //! table.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 #[path = "mutants/plan.rs"]
 mod plan;

@@ -1,6 +1,6 @@
 //! An idle mesh comes to rest: once all nodes know each other, no link comes up or goes down.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::{Executor, Scenario};
 

@@ -1,7 +1,7 @@
 //! The same seed gives the same run: twice in one process, in two processes, and on both executors; another seed gives
 //! another run. Two processes compare their journals record by record, so a difference is located.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::{Executor, Options, Report, Scenario};
 use std::fs;

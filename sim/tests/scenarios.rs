@@ -1,7 +1,7 @@
 //! Every scenario of the repository passes under several seeds on every executor that can model it, with the same
 //! outcomes on both.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use sim::report::Report;
 use sim::{Executor, Scenario, Sweep};

@@ -1,6 +1,6 @@
 //! A failing seed becomes a small file that fails in the same way, and that a correct engine passes.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
 use core::time::Duration;
 use engine::Config;

@@ -572,7 +572,7 @@ impl EventQueue {
         Some(error)
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
+    #[allow(clippy::cast_possible_truncation, reason = "it only distinguishes the jobs of a run")]
     fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
         Draw {
             random: self.cluster.random,

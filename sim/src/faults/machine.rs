@@ -31,7 +31,7 @@ impl Draw {
 
 /// Returns how many milliseconds a wall clock is ahead of the true time.
 pub(crate) fn clock_ahead<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>) -> i64 {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others set no clock")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults set no clock")]
     let one = |(_, what): (usize, &MachineFault)| match what {
         MachineFault::ClockJump { millis } => *millis,
         _ => 0,
@@ -44,7 +44,7 @@ pub(crate) fn write_delay<'a>(
     faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
 ) -> Duration {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no write")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults delay no write")]
     let one = |(fault, what): (usize, &MachineFault)| match what {
         MachineFault::DiskSlow { add } => draw.span(*add, Purpose::DiskFault, fault),
         _ => Duration::ZERO,
@@ -57,7 +57,7 @@ pub(crate) fn write_error<'a>(
     mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
 ) -> Option<WriteError> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no write")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults fail no write")]
     faults.find_map(|(fault, what)| match what {
         MachineFault::DiskError { per_million } => {
             draw.hits(*per_million, Purpose::DiskFault, fault).then_some(WriteError::Io)
@@ -69,7 +69,7 @@ pub(crate) fn write_error<'a>(
 
 /// Returns the additional time of a job.
 pub(crate) fn job_delay<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>, draw: Draw) -> Duration {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others slow no job")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults delay no job")]
     let one = |(fault, what): (usize, &MachineFault)| match what {
         MachineFault::InferenceSlow { add } => draw.span(*add, Purpose::InferenceFault, fault),
         _ => Duration::ZERO,
@@ -82,7 +82,7 @@ pub(crate) fn job_error<'a>(
     mut faults: impl Iterator<Item = (usize, &'a MachineFault)>,
     draw: Draw,
 ) -> Option<InferenceError> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the others fail no job")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults fail no job")]
     faults.find_map(|(fault, what)| match what {
         MachineFault::InferenceCrash { per_million } => {
             draw.hits(*per_million, Purpose::InferenceFault, fault).then_some(InferenceError::Crashed)

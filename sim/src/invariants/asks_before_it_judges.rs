@@ -37,7 +37,7 @@ impl Invariant for AsksBeforeItJudges {
 
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let pause = &mut self.pauses[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these judge")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are verdicts on peers")]
         let peer = match observation {
             Observation::Started => {
                 *pause = Pause::default();

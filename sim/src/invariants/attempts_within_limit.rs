@@ -28,7 +28,7 @@ impl Invariant for AttemptsWithinLimit {
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let deaths = &mut self.nodes[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of attempts")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern attempts")]
         match observation {
             Observation::Started => deaths.clear(),
             Observation::Output(Output::Event(Event::TaskReassigned { task, reason, .. })) => {

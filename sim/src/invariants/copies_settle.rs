@@ -103,7 +103,7 @@ impl Invariant for CopiesSettle {
                 self.troubled_at = now;
             }
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of copies and members")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern copies and members")]
         match observation {
             Observation::Started if self.cluster.role(node) == NodeRole::Copy => {
                 self.copies.insert(node, (now, self.cluster.key_of(node)));

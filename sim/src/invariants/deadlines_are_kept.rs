@@ -110,7 +110,7 @@ impl Invariant for DeadlinesAreKept {
         if let Some((by, origin, task)) = self.late(now) {
             return Err(format!("task {task} of n{origin} should have ended by {by}"));
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of tasks' times")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern timeouts")]
         match observation {
             Observation::Stopped => {
                 self.open.retain(|(origin, _), _| *origin != node);

@@ -75,7 +75,7 @@ impl Invariant for DurableBeforeAcknowledged {
         message: &DirectMessage<'_>,
     ) -> Result<(), String> {
         let durable = &mut self.nodes[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of outcomes and their receipt")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern outcomes and acknowledgements")]
         match (message.sent, message.payload) {
             (false, Payload::Outcome { attempt, result: Ok(_), .. })
                 if !durable.acknowledged.contains(&message.id) =>

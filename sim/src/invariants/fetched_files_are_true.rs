@@ -66,7 +66,7 @@ impl Invariant for FetchedFilesAreTrue {
     }
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are about files")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern files")]
         match observation {
             Observation::Started => self.nodes[node as usize] = Fetches::default(),
             Observation::Input(Input::Request { id, request: Request::Fetch(spec) }) => {

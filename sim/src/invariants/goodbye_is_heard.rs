@@ -57,7 +57,7 @@ impl Invariant for GoodbyeIsHeard {
         if !self.applies {
             return Ok(());
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of partings")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern departures")]
         match observation {
             Observation::Started => {
                 self.peers.retain(|(of, _), _| *of != node);

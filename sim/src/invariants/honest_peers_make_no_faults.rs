@@ -34,7 +34,7 @@ impl Invariant for HonestPeersMakeNoFaults {
     }
 
     fn observe(&mut self, _: Instant, _: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these accuse somebody")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are accusations")]
         match observation {
             Observation::Output(Output::Event(Event::PeerFault { peer, fault })) => {
                 self.checks += 1;

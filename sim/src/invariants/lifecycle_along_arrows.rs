@@ -77,7 +77,7 @@ impl Invariant for LifecycleAlongArrows {
         if life.leaves_by.is_some_and(|by| now > by) && life.state == State::ShuttingDown {
             return Err("it has not shut down within 8 s".to_owned());
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of a node's life")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern the lifecycle")]
         match observation {
             Observation::Started => *life = Life::new(),
             Observation::Stopped => life.leaves_by = None,

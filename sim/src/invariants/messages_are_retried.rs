@@ -34,7 +34,7 @@ impl Invariant for MessagesAreRetried {
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let known = &mut self.nodes[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of messages and whom they reach")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern messages and reachability")]
         match observation {
             Observation::Started => *known = Known::default(),
             Observation::Output(Output::Event(event)) => match event {

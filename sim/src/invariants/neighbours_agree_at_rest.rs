@@ -68,7 +68,7 @@ impl Invariant for NeighboursAgreeAtRest {
         if self.links.observe(&self.cluster, node, observation).is_some() {
             self.changed_at = now;
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of what members say")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern messages of members")]
         match observation {
             Observation::Started => self.peers.retain(|(of, _), _| *of != node),
             Observation::Output(Output::Event(event)) => match event {

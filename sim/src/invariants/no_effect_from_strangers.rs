@@ -52,7 +52,7 @@ impl NoEffectFromStrangers {
     }
 
     fn event(&mut self, node: NodeIndex, event: &Event) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are effects of others")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these are effects of other nodes")]
         match event {
             Event::LinkUp { peer, .. } => self.known(*peer, "a peer"),
             Event::MemberJoined { member } => {

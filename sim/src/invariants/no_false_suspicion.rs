@@ -49,7 +49,7 @@ impl Invariant for NoFalseSuspicion {
             return Ok(());
         }
         self.links.observe(&self.cluster, node, observation);
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of suspicion")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern suspicions")]
         let suspect = match observation {
             Observation::Output(Output::Event(Event::PeerSlow { peer })) => peer,
             Observation::Output(Output::Event(Event::TaskReassigned { worker, reason, .. }))

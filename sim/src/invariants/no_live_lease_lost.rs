@@ -43,7 +43,7 @@ impl Invariant for NoLiveLeaseLost {
     }
 
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of processes and leases")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern processes and leases")]
         match observation {
             Observation::Started | Observation::Stopped => self.troubled_at = Some(now),
             Observation::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,

@@ -27,7 +27,7 @@ impl Invariant for NoWorkForTheSlow {
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let slow = &mut self.slow[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of slow peers and of work")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern slow peers and assignments")]
         match observation {
             Observation::Started => slow.clear(),
             Observation::Output(Output::Event(event)) => match event {

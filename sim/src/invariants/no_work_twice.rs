@@ -47,10 +47,7 @@ impl Invariant for NoWorkTwice {
         message: &DirectMessage<'_>,
     ) -> Result<(), String> {
         let reported = &mut self.reported[node as usize];
-        #[allow(
-            clippy::wildcard_enum_match_arm,
-            reason = "only these tell of outcomes, and of what makes them void"
-        )]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern outcomes and restarts")]
         match message.payload {
             Payload::Outcome { attempt, fingerprint, result: Ok(_), .. } if message.sent => {
                 reported.insert((message.destination, attempt.task), *fingerprint);
@@ -68,7 +65,7 @@ impl Invariant for NoWorkTwice {
     }
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern the start of attempts")]
         match observation {
             Observation::Started => {
                 self.reported[node as usize].clear();

@@ -54,7 +54,7 @@ impl Invariant for NothingStartsLate {
         message: &DirectMessage<'_>,
     ) -> Result<(), String> {
         let state = &mut self.nodes[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell a worker what to do")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern assignments")]
         match message.payload {
             Payload::Assign(assignment) if !message.sent && state.received.insert(message.id) => {
                 let until = now.after(Duration::from_millis(assignment.remaining_millis));
@@ -72,7 +72,7 @@ impl Invariant for NothingStartsLate {
     }
 
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell that work begins")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern the start of attempts")]
         match observation {
             Observation::Started => {
                 self.nodes[node as usize] = NodeState::default();

@@ -87,7 +87,7 @@ impl Invariant for OneModelPerRequest {
     }
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of models")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern models")]
         match observation {
             Observation::Started => self.nodes[node as usize] = Worker::default(),
             Observation::Input(Input::Model { name, fingerprint, .. }) => {

@@ -40,7 +40,7 @@ impl Invariant for TtlNeverExceeded {
         observation: Observation<'_>,
     ) -> Result<(), String> {
         let Observation::Output(Output::Event(event)) = observation else { return Ok(()) };
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of hops")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events concern hops")]
         match event {
             Event::MessageSent { message, ttl, .. } => self.sent(*message, *ttl),
             Event::MessageForwarded { message, ttl, .. } => {

@@ -134,7 +134,7 @@ impl Invariant for ViewIsTrue {
         if self.links.observe(&self.cluster, node, observation).is_some() {
             self.changed(now, node);
         }
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of members")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern members")]
         match observation {
             Observation::Started => self.views[node as usize] = NodeSet::default(),
             Observation::Output(Output::Event(event)) => match event {

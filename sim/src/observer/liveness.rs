@@ -39,7 +39,7 @@ impl Liveness {
 
     pub(crate) fn observe(&mut self, cluster: &Cluster, node: NodeIndex, observation: Observation<'_>) {
         let view = &mut self.nodes[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events tell of tasks and members")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these events concern tasks and members")]
         match observation {
             Observation::Started => *view = View { running: true, members: NodeSet::default() },
             Observation::Stopped => view.running = false,

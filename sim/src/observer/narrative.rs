@@ -47,7 +47,7 @@ impl Narrative {
     }
 
     pub(super) fn event(&mut self, cluster: &Cluster, now: Instant, node: NodeIndex, event: &Event) {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is no news to people")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other events are not part of the narrative")]
         let text = match event {
             Event::BlobFetched { bytes, peers, .. } => {
                 format!("n{node} has fetched a file of {bytes} bytes, from {peers} nodes")

@@ -118,7 +118,7 @@ impl Recorder {
     }
 
     fn input(&mut self, at: u64, node: NodeIndex, input: &Input) {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "its words say what it is")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the description names the variant")]
         let name = match input {
             Input::Datagram { from, bytes, .. } => {
                 if let Some(from) = cluster::node_at(from.ip(), self.cluster.len()) {
@@ -166,7 +166,7 @@ impl Recorder {
     }
 
     fn output(&mut self, at: u64, node: NodeIndex, output: &Output) {
-        #[allow(clippy::wildcard_enum_match_arm, reason = "its words say what it is")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the description names the variant")]
         let name = match output {
             Output::Event(event) => return self.event(at, node, event),
             Output::Examine => return,
@@ -288,7 +288,7 @@ impl Recorder {
     fn span(&mut self, at: u64, node: NodeIndex, event: &Event) -> Option<TaskId> {
         let find = |id: &NodeId| self.cluster.find(*id);
         let spans = &mut self.spans;
-        #[allow(clippy::wildcard_enum_match_arm, reason = "the rest is over as soon as it happens")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other events have no duration")]
         match event {
             Event::StateChanged { to, .. } => spans.life(at, node, Some(state(*to))),
             Event::PeerSlow { peer } => {
@@ -340,7 +340,10 @@ const fn state(state: State) -> &'static str {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "what has no place of its own is about the world")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "events without a kind of their own are shown as world events"
+)]
 const fn kind(event: &Event) -> Kind {
     match event {
         Event::ClockDiffers { .. }

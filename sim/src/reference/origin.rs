@@ -69,7 +69,7 @@ impl Origins {
     fn event(&mut self, now: Instant, node: NodeIndex, event: &Event) -> Result<(), String> {
         let me = self.cluster.id(node);
         let origin = &mut self.origins[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of tasks and workers")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern tasks and workers")]
         match event {
             Event::TaskAccepted { task, .. } => {
                 self.checks += 1;

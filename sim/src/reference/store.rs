@@ -95,7 +95,7 @@ impl Invariant for Store {
 
     fn observe(&mut self, _: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         let disk = &mut self.disks[node as usize];
-        #[allow(clippy::wildcard_enum_match_arm, reason = "only these tell of what is stored")]
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern stored records")]
         match observation {
             Observation::Started => disk.found = Some(BTreeSet::new()),
             Observation::Durable(record) => return disk.apply(record),

@@ -37,7 +37,7 @@ impl Records {
     ///
     /// # Errors
     /// [`ReplayError::Io`] and [`ReplayError::Journal`].
-    #[allow(clippy::should_implement_trait, reason = "an iterator cannot lend what it holds")]
+    #[allow(clippy::should_implement_trait, reason = "an iterator cannot lend from itself")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, ReplayError> {
         while !self.at_end && self.decoder.wants_more(&self.buffer[self.used..]) {
             self.fill()?;
@@ -97,7 +97,7 @@ pub(super) fn describe_output(body: &[u8]) -> String {
 
 /// Describes an output.
 pub(super) fn describe_decoded(output: &Output) -> String {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "only a frame hides what it says")]
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only a frame needs decoding")]
     match output {
         Output::Send { link, frame, .. } => match Message::decode(frame) {
             Ok(message) => shorten(&format!("output Send to {link:?}: {message:?}")),

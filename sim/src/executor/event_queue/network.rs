@@ -67,7 +67,7 @@ pub(super) struct Dial {
 impl EventQueue {
     pub(super) fn latency(&mut self, from: NodeIndex, to: NodeIndex) -> Duration {
         let pair = u64::from(from) << 32 | u64::from(to);
-        #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]
+        #[allow(clippy::cast_possible_truncation, reason = "the time only distinguishes draws")]
         let n = self.now as u32;
         let usual =
             self.cluster.random.between(self.scenario.network.latency.ends(), Purpose::Latency, pair, n);
@@ -247,7 +247,7 @@ impl EventQueue {
     }
 
     fn is_lost(&self, per_million: u32, who: u64, number: u64) -> bool {
-        #[allow(clippy::cast_possible_truncation, reason = "the number only tells draws apart")]
+        #[allow(clippy::cast_possible_truncation, reason = "the number only distinguishes draws")]
         let n = number as u32;
         self.cluster.random.below(1_000_000, Purpose::Loss, who, n) < u64::from(per_million)
     }

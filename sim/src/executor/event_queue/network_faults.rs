@@ -98,7 +98,7 @@ impl EventQueue {
         );
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "the time only tells draws apart")]
+    #[allow(clippy::cast_possible_truncation, reason = "the time only distinguishes draws")]
     fn moment(&self) -> u32 {
         self.now as u32
     }

@@ -53,7 +53,7 @@ impl SimInference {
         Some(error)
     }
 
-    #[allow(clippy::cast_possible_truncation, reason = "it only tells the jobs of a run apart")]
+    #[allow(clippy::cast_possible_truncation, reason = "it only distinguishes the jobs of a run")]
     fn draw(&self, job: JobId) -> Draw {
         let (random, node) = (self.machine.cluster.random, self.machine.node);
         Draw { random, node, n: (job.0 as u32) ^ self.incarnation << 20 }
