@@ -351,7 +351,7 @@ impl EventQueue {
             return;
         }
         host.armed = None;
-        host.machine.drop_held();
+        host.machine.discard_waiting();
         host.machine.loses_power_on_write = false;
         host.pending.clear();
         host.jobs.clear();
@@ -409,7 +409,7 @@ impl EventQueue {
     /// Schedules a timer no later than the node's deadline. A timer that fires too early is cheaper than moving one.
     fn arm(&mut self, node: NodeIndex) {
         let host = &mut self.hosts[node as usize];
-        if host.machine.is_held() {
+        if host.machine.is_suspended() {
             return;
         }
         let Some(deadline) = host.node.as_ref().and_then(Node::poll_timeout) else { return };
@@ -436,7 +436,7 @@ impl EventQueue {
             return;
         }
         host.armed = None;
-        if host.machine.is_held() {
+        if host.machine.is_suspended() {
             return;
         }
         if host.machine.clock.drifts() {

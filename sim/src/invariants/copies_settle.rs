@@ -28,7 +28,7 @@ pub(super) struct CopiesSettle {
     /// Nodes whose process is suspended.
     suspended: NodeSet,
     /// When the network last changed.
-    troubled_at: Instant,
+    disturbed_at: Instant,
     checks: u64,
 }
 
@@ -43,7 +43,7 @@ impl CopiesSettle {
             links: BTreeMap::new(),
             running: NodeSet::default(),
             suspended: NodeSet::default(),
-            troubled_at: Instant::ZERO,
+            disturbed_at: Instant::ZERO,
             checks: 0,
         }
     }
@@ -60,7 +60,7 @@ impl CopiesSettle {
     fn flapped(&mut self, now: Instant, member: NodeId) -> Result<(), String> {
         let Some(member) = self.cluster.find(member) else { return Ok(()) };
         let of_it = |(since, key): &&(Instant, NodeIndex)| {
-            *key == member && now.since(self.troubled_at.max(*since)) > SETTLING_TIMEOUT
+            *key == member && now.since(self.disturbed_at.max(*since)) > SETTLING_TIMEOUT
         };
         match self.copies.values().find(of_it) {
             None => Ok(()),
@@ -72,7 +72,7 @@ impl CopiesSettle {
     fn settled(&mut self, now: Instant) -> Result<(), String> {
         for (&copy, &(since, original)) in &self.copies {
             let runs = |node: NodeIndex| self.running.contains(node) && !self.suspended.contains(node);
-            let quiet = now.since(self.troubled_at.max(since));
+            let quiet = now.since(self.disturbed_at.max(since));
             if quiet <= SETTLING_TIMEOUT || !runs(copy) || !runs(original) {
                 continue;
             }
@@ -100,7 +100,7 @@ impl Invariant for CopiesSettle {
         if matches!(observation, Observation::Started | Observation::Stopped) {
             self.running.set(node, matches!(observation, Observation::Started));
             if self.cluster.is_copied(node) || self.cluster.role(node) == NodeRole::Copy {
-                self.troubled_at = now;
+                self.disturbed_at = now;
             }
         }
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern copies and members")]
@@ -138,12 +138,12 @@ impl Invariant for CopiesSettle {
     }
 
     fn network_changed(&mut self, now: Instant) {
-        self.troubled_at = now;
+        self.disturbed_at = now;
     }
 
     fn process_suspended(&mut self, now: Instant, node: NodeIndex, suspended: bool) {
         self.suspended.set(node, suspended);
-        self.troubled_at = now;
+        self.disturbed_at = now;
     }
 
     fn checks(&self) -> u64 {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct NoLiveLeaseLost {
     cluster: Arc<Cluster>,
-    troubled_at: Option<Instant>,
+    disturbed_at: Option<Instant>,
     /// Whether every message reaches the node that it is addressed to.
     others_apply: bool,
     checks: u64,
@@ -29,7 +29,7 @@ impl NoLiveLeaseLost {
     pub(super) fn new(cluster: Arc<Cluster>, scenario: &Scenario) -> Self {
         // With loss, retransmission holds up a connection for minutes.
         let others_apply = cluster.all_are_members() && scenario.network.loss.is_none();
-        Self { cluster, troubled_at: None, others_apply, checks: 0 }
+        Self { cluster, disturbed_at: None, others_apply, checks: 0 }
     }
 }
 
@@ -45,13 +45,13 @@ impl Invariant for NoLiveLeaseLost {
     fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) -> Result<(), String> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern processes and leases")]
         match observation {
-            Observation::Started | Observation::Stopped => self.troubled_at = Some(now),
+            Observation::Started | Observation::Stopped => self.disturbed_at = Some(now),
             Observation::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,
             Observation::Output(Output::Event(Event::TaskReassigned { task, worker, reason }))
                 if *reason == ReassignReason::LeaseExpired =>
             {
                 let own = *worker == self.cluster.id(node);
-                let quiet = self.troubled_at.is_none_or(|then| now.since(then) > EXCUSED);
+                let quiet = self.disturbed_at.is_none_or(|then| now.since(then) > EXCUSED);
                 if own || self.others_apply && quiet {
                     let worker = self.cluster.name(*worker);
                     return Err(format!("task {task} is taken from {worker}, which is alive and reachable"));
@@ -63,11 +63,11 @@ impl Invariant for NoLiveLeaseLost {
     }
 
     fn network_changed(&mut self, now: Instant) {
-        self.troubled_at = Some(now);
+        self.disturbed_at = Some(now);
     }
 
     fn process_suspended(&mut self, now: Instant, _: NodeIndex, _: bool) {
-        self.troubled_at = Some(now);
+        self.disturbed_at = Some(now);
     }
 
     fn checks(&self) -> u64 {

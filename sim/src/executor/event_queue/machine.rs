@@ -20,7 +20,7 @@ use runtime::driver;
 #[derive(Debug, Default)]
 pub(super) struct Machine {
     pub(super) clock: Clock,
-    held: Option<Held>,
+    suspension: Option<Suspension>,
     unready: bool,
     /// Whether its models were replaced since it started.
     replaced: bool,
@@ -32,7 +32,7 @@ pub(super) struct Machine {
 
 /// The inputs that wait for a suspended process.
 #[derive(Debug, Default)]
-struct Held {
+struct Suspension {
     asleep: bool,
     inputs: Vec<Input>,
     packets: usize,
@@ -46,7 +46,7 @@ pub(super) struct Clock {
     at: u64,
     /// How fast it runs, in parts per million.
     ppm: i32,
-    stands: bool,
+    stopped: bool,
     /// How many milliseconds the wall clock is ahead of the true time.
     ahead: i64,
 }
@@ -55,7 +55,7 @@ impl Clock {
     /// Returns the time that it shows at a moment of simulated time.
     pub(super) fn shows(&self, now: u64) -> u64 {
         let passed = now.saturating_sub(self.at);
-        match (self.stands, self.ppm) {
+        match (self.stopped, self.ppm) {
             (true, _) => self.showed,
             (false, 0) => self.showed + passed,
             (false, _) => self.showed + scaled(passed, self.rate(), MILLION, 0),
@@ -65,7 +65,7 @@ impl Clock {
     /// Returns the first moment of simulated time at which it shows a time; `None` if it is stopped.
     pub(super) fn will_show(&self, time: u64) -> Option<u64> {
         let missing = time.saturating_sub(self.showed);
-        match (self.stands, self.ppm) {
+        match (self.stopped, self.ppm) {
             (true, _) => None,
             (false, 0) => Some(self.at + missing),
             (false, _) => Some(self.at + scaled(missing, MILLION, self.rate(), self.rate() - 1)),
@@ -87,8 +87,8 @@ impl Clock {
         driver::clock_offset(Instant::from_micros(self.shows(now)), self.wall(now))
     }
 
-    fn change(&mut self, now: u64, ppm: i32, stands: bool) {
-        *self = Self { showed: self.shows(now), at: now, ppm, stands, ..*self };
+    fn change(&mut self, now: u64, ppm: i32, stopped: bool) {
+        *self = Self { showed: self.shows(now), at: now, ppm, stopped, ..*self };
     }
 
     fn rate(&self) -> u64 {
@@ -105,7 +105,7 @@ fn scaled(value: u64, by: u64, over: u64, plus: u64) -> u64 {
 impl Machine {
     /// Holds back an input for a suspended process, or returns it.
     pub(super) fn hold(&mut self, input: Input) -> Option<Input> {
-        let Some(held) = &mut self.held else { return Some(input) };
+        let Some(held) = &mut self.suspension else { return Some(input) };
         let packet = matches!(input, Input::Datagram { .. });
         held.packets += usize::from(packet);
         if !packet || held.packets <= PACKETS_MAX {
@@ -115,12 +115,12 @@ impl Machine {
     }
 
     /// Discards the inputs that wait for a process that is gone.
-    pub(super) fn drop_held(&mut self) {
-        self.held = None;
+    pub(super) fn discard_waiting(&mut self) {
+        self.suspension = None;
     }
 
-    pub(super) const fn is_held(&self) -> bool {
-        self.held.is_some()
+    pub(super) const fn is_suspended(&self) -> bool {
+        self.suspension.is_some()
     }
 
     pub(super) const fn is_unready(&self) -> bool {
@@ -150,7 +150,7 @@ impl EventQueue {
             }
         }
         self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);
-        self.set_held(node, asleep, stopped);
+        self.set_suspended(node, asleep, stopped);
         self.notify_clock(node);
         let machine = &mut self.hosts[node as usize].machine;
         let before =
@@ -181,21 +181,21 @@ impl EventQueue {
         }
     }
 
-    fn set_clock(&mut self, node: NodeIndex, ppm: i32, ahead: i64, stands: bool) {
+    fn set_clock(&mut self, node: NodeIndex, ppm: i32, ahead: i64, stopped: bool) {
         let now = self.now;
         let host = &mut self.hosts[node as usize];
         let clock = &mut host.machine.clock;
         if mem::replace(&mut clock.ahead, ahead) != ahead {
             self.observer.mark("clock_jumped");
         }
-        if (clock.ppm, clock.stands) != (ppm, stands) {
+        if (clock.ppm, clock.stopped) != (ppm, stopped) {
             if clock.ppm != ppm {
                 self.observer.mark("clock_drifts");
             }
-            if clock.stands != stands {
-                self.observer.clock_stopped(Instant::from_micros(now), node, stands);
+            if clock.stopped != stopped {
+                self.observer.clock_stopped(Instant::from_micros(now), node, stopped);
             }
-            clock.change(now, ppm, stands);
+            clock.change(now, ppm, stopped);
             host.armed = None;
             self.arm(node);
         }
@@ -213,7 +213,9 @@ impl EventQueue {
         let now = self.now;
         let host = &mut self.hosts[node as usize];
         let (ahead, machine) = (host.machine.clock.wall_ahead(now), &mut host.machine);
-        if host.node.is_none() || machine.is_held() || !driver::clocks_diverge(machine.reported_ahead, ahead)
+        if host.node.is_none()
+            || machine.is_suspended()
+            || !driver::clocks_diverge(machine.reported_ahead, ahead)
         {
             return;
         }
@@ -222,16 +224,16 @@ impl EventQueue {
         self.handle(node, Input::ClockSet(wall));
     }
 
-    fn set_held(&mut self, node: NodeIndex, asleep: bool, stopped: bool) {
+    fn set_suspended(&mut self, node: NodeIndex, asleep: bool, stopped: bool) {
         let host = &mut self.hosts[node as usize];
         let runs = host.node.is_some();
-        match &mut host.machine.held {
+        match &mut host.machine.suspension {
             None if runs && (asleep || stopped) => {
-                host.machine.held = Some(Held { asleep, ..Held::default() });
+                host.machine.suspension = Some(Suspension { asleep, ..Suspension::default() });
                 self.observer.process_suspended(Instant::from_micros(self.now), node, true);
             }
             Some(held) if asleep || stopped => held.asleep |= asleep,
-            Some(_) => self.wake(node),
+            Some(_) => self.resume(node),
             None => {}
         }
     }
@@ -256,8 +258,8 @@ impl EventQueue {
     }
 
     /// Resumes a process: it handles all inputs that waited for it.
-    fn wake(&mut self, node: NodeIndex) {
-        let Some(held) = self.hosts[node as usize].machine.held.take() else { return };
+    fn resume(&mut self, node: NodeIndex) {
+        let Some(held) = self.hosts[node as usize].machine.suspension.take() else { return };
         self.observer.mark(if held.asleep { "machine_woke" } else { "process_continued" });
         self.observer.process_suspended(self.now(), node, false);
         for input in held.inputs {
@@ -310,12 +312,12 @@ mod tests {
     fn what_waits_is_bounded_where_the_world_may_lose_it() {
         let mut machine = Machine::default();
         assert_eq!(machine.hold(Input::Tick), Some(Input::Tick));
-        machine.held = Some(Held::default());
+        machine.suspension = Some(Suspension::default());
         let from = "10.0.0.1:5353".parse().unwrap();
         for _ in 0..PACKETS_MAX + 5 {
             assert_eq!(machine.hold(Input::Datagram { interface: 1, from, bytes: Vec::new() }), None);
             assert_eq!(machine.hold(Input::Tick), None);
         }
-        assert_eq!(machine.held.unwrap().inputs.len(), 2 * PACKETS_MAX + 5);
+        assert_eq!(machine.suspension.unwrap().inputs.len(), 2 * PACKETS_MAX + 5);
     }
 }

@@ -110,7 +110,7 @@ impl EventQueue {
             .filter(|&target| address.port() == cluster::PORT && self.cluster.can_reach(node, target));
         let Some(target) = target else { return self.handle(node, fail(DialError::Refused)) };
         let ways = [(node, target), (target, node)];
-        let paused = self.hosts[target as usize].machine.is_held();
+        let paused = self.hosts[target as usize].machine.is_suspended();
         if paused
             || ways.iter().any(|&(from, to)| self.faults.link_condition(from, to) != LinkCondition::Open)
         {
