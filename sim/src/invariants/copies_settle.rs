@@ -154,8 +154,8 @@ impl Invariant for CopiesSettle {
 /// The most time until both nodes with one key know of each other and others see only one of them.
 const SETTLING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most time during which the later node may still find peers that know the earlier one only by gossip and accept
-/// a link, until such a peer tells it to yield.
+/// The most time during which the later node may still link to peers that know the earlier one only by gossip. Then
+/// such a peer tells it to yield.
 const FENCING_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! A node writes only valid pieces of a file that it fetches, reports the file as fetched only if it is the requested
-//! one, and asks no peer again that sent an invalid piece.
+//! A node writes only valid pieces of a file that it fetches, and reports the file as fetched only if it is the
+//! requested one. It asks no peer again that sent an invalid piece.
 //!
 //! A SHA-256 hash can only be checked against the whole file. Until then the pieces may be those of another file,
 //! which nobody gets to see.

@@ -1,6 +1,6 @@
-//! Only members of the network have an effect: every link, member and worker is a node of this network, a task runs
-//! only for the node that assigned it, and an outcome counts only from a node that the origin assigned the task to
-//! since it started.
+//! Only members of the network have an effect: every link, member and worker is a node of this network. A task runs
+//! only for the node that assigned it. An outcome counts only from a node that the origin assigned the task to since
+//! it started.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};

@@ -1,5 +1,5 @@
-//! Some time after the last fault, every accepted task has its outcome and its user knows it, every running node knows
-//! exactly the other running nodes, and no node holds resources for work that has ended.
+//! Some time after the last fault, every accepted task has its outcome and its user knows it. Every running node knows
+//! exactly the other running nodes. No node holds resources for work that has ended.
 //!
 //! A task whose origin never starts again is not required to end.
 
