@@ -9,15 +9,17 @@
 mod adversary;
 mod blobs;
 mod calendar;
+mod jobs;
 mod machine;
 mod network;
 mod network_faults;
+mod requests;
+mod writes;
 
 use crate::blob_disk::BlobDisk;
-use crate::clients::{self, RETRY_INTERVAL};
+use crate::clients::RETRY_INTERVAL;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
-use crate::faults::machine::{Draw, job_delay, job_error, write_delay, write_error};
 use crate::faults::{Change, Effect, Faults, Step, Stop};
 use crate::inference;
 use crate::invariant::Observation;
@@ -31,16 +33,11 @@ use core::mem;
 use core::time::Duration;
 use engine::AdvertCache;
 use engine::blobs::BlobOrder;
-use engine::input::{Interface, ModelState};
+use engine::input::Interface;
 use engine::output::{InferenceJob, Output};
-use engine::record::Record;
-use engine::request::{Answer, Cursor, Request, Response};
-use engine::task::{TaskKind, TaskStatus};
+use engine::request::{Cursor, Request};
 use engine::time::micros;
-use engine::{
-    Fingerprint, InferenceError, Input, Instant, JobId, LinkId, Node, Rejection, RequestId, TaskId,
-    WriteError,
-};
+use engine::{Fingerprint, Input, Instant, JobId, LinkId, Node, RequestId, TaskId};
 use machine::Machine;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
@@ -474,180 +471,6 @@ impl EventQueue {
             // Only nodes ask mDNS questions in a simulation.
             Output::Unicast { .. } => {}
             Output::Write { id, records } => self.write(node, id, records),
-        }
-    }
-
-    fn write(&mut self, node: NodeIndex, id: engine::WriteId, records: Vec<Record>) {
-        let (random, range) = (self.cluster.random, self.scenario.disk_latency);
-        let host = &mut self.hosts[node as usize];
-        let (incarnation, n) = (host.incarnation, host.disk.begun);
-        let latency = random.between(range.ends(), Purpose::DiskLatency, u64::from(node), n);
-        let delay = write_delay(self.faults.machine_faults(node), Draw { random, node, n });
-        if !delay.is_zero() {
-            self.observer.mark("disk_slow");
-        }
-        host.disk.begin(id, records);
-        host.disk_busy_until = host.disk_busy_until.max(self.now + micros(latency + delay));
-        if host.machine.loses_power_on_write {
-            let while_writing = (Duration::ZERO, Duration::from_micros(host.disk_busy_until - self.now));
-            let at = self.now + micros(random.between(while_writing, Purpose::PowerGoes, u64::from(node), n));
-            self.next.push(at, Scheduled::PowerFails { node, incarnation });
-        }
-        self.next.push(host.disk_busy_until, Scheduled::WriteDone { node, incarnation });
-    }
-
-    fn write_done(&mut self, node: NodeIndex, incarnation: u32) {
-        if !self.is_running(node, incarnation) {
-            return;
-        }
-        let (random, disk) = (self.cluster.random, &mut self.hosts[node as usize].disk);
-        let draw = Draw { random, node, n: disk.oldest() };
-        let ended = match write_error(self.faults.machine_faults(node), draw) {
-            None => self.complete_write(node).map(|id| (id, Ok(()))),
-            Some(error) => disk.fail().map(|id| (id, Err(error))),
-        };
-        if let Some((id, result)) = ended {
-            if result == Err(WriteError::Full) {
-                self.observer.mark("disk_full");
-            }
-            self.handle(node, Input::WriteDone { id, result });
-        }
-    }
-
-    fn complete_write(&mut self, node: NodeIndex) -> Option<engine::WriteId> {
-        let (id, records) = self.hosts[node as usize].disk.complete()?;
-        for record in &records {
-            self.observer.observe(self.now(), node, Observation::Durable(record));
-        }
-        Some(id)
-    }
-
-    fn infer(&mut self, node: NodeIndex, job: JobId, wanted: Fingerprint, work: InferenceJob) {
-        let compute = self.scenario.workload.as_ref().map(|workload| workload.compute);
-        let time = compute
-            .map(|range| inference::compute_time(self.cluster.random, range, &work))
-            .unwrap_or_default();
-        let delay = job_delay(self.faults.machine_faults(node), self.job_draw(node, job));
-        if !delay.is_zero() {
-            self.observer.mark("inference_slow");
-        }
-        let time = time + delay;
-        let host = &mut self.hosts[node as usize];
-        let incarnation = host.incarnation;
-        let pieces = inference::pieces(wanted, &work);
-        host.jobs.insert(job, (wanted, work, time));
-        let shares = u32::try_from(pieces.len() + 1).unwrap_or(u32::MAX);
-        for (tokens, text) in (1..).zip(pieces) {
-            self.after(
-                time / shares * tokens,
-                Scheduled::JobProgress { node, incarnation, job, text, tokens },
-            );
-        }
-        self.after(time, Scheduled::JobEnd { node, incarnation, job, cancelled: false });
-    }
-
-    fn job_end(&mut self, node: NodeIndex, incarnation: u32, job: JobId, cancelled: bool) {
-        if !self.is_running(node, incarnation) {
-            return;
-        }
-        let Some((wanted, work, time)) = self.hosts[node as usize].jobs.remove(&job) else { return };
-        let result = match self.job_error(node, job, &work) {
-            _ if cancelled => Err(InferenceError::Cancelled),
-            // The files were replaced before the job started; running jobs were ended by the replacement.
-            _ if wanted != self.model_of(node) => Err(InferenceError::ModelChanged),
-            Some(error) => Err(error),
-            None => Ok(inference::outputs(wanted, &work)),
-        };
-        self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
-    }
-
-    fn job_error(&mut self, node: NodeIndex, job: JobId, work: &InferenceJob) -> Option<InferenceError> {
-        if self.observer.clients.any_task_has_input(self.faults.poison(), &work.texts()) {
-            self.observer.mark("poison_taken");
-            return Some(InferenceError::Crashed);
-        }
-        let error = job_error(self.faults.machine_faults(node), self.job_draw(node, job))?;
-        let crashed = error == InferenceError::Crashed;
-        self.observer.mark(if crashed { "inference_crashed" } else { "inference_failed" });
-        Some(error)
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "it only distinguishes the jobs of a run")]
-    fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
-        Draw {
-            random: self.cluster.random,
-            node,
-            n: (job.0 as u32) ^ self.hosts[node as usize].incarnation << 20,
-        }
-    }
-
-    fn models_ready(&mut self, node: NodeIndex, incarnation: u32) {
-        if self.is_running(node, incarnation) && !self.hosts[node as usize].machine.is_unready() {
-            self.notify_models(node, &ModelState::Ready);
-        }
-    }
-
-    fn submission(&mut self, number: u32) {
-        let Some(workload) = &self.scenario.workload else { return };
-        let Some((_, origin)) = workload.submissions.when_and_where(number) else { return };
-        let Some(node) = self.faults.pick(origin, Purpose::Origin, u64::from(number)) else { return };
-        if let Some(request) = self.observer.clients.submission(number, node) {
-            self.ask(node, PendingRequest::Submission(number), request);
-        }
-    }
-
-    fn ask(&mut self, node: NodeIndex, pending: PendingRequest, request: Request) {
-        let host = &mut self.hosts[node as usize];
-        if host.node.is_some() {
-            let id = RequestId(host.requests);
-            host.requests += 1;
-            host.pending.insert(id, pending);
-            self.handle(node, Input::Request { id, request });
-        }
-    }
-
-    /// Schedules a user's next request for streamed text, once the node has returned all its outputs.
-    fn watch(&mut self, node: NodeIndex, task: TaskId, seen: Cursor) {
-        let incarnation = self.hosts[node as usize].incarnation;
-        self.after(Duration::ZERO, Scheduled::WatchOn { node, incarnation, task, seen });
-    }
-
-    fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
-        let host = &mut self.hosts[node as usize];
-        let incarnation = host.incarnation;
-        match host.pending.remove(&id) {
-            None => {
-                let words = format!("an answer to a request that nobody awaits: {answer:?}");
-                self.observer.violated(self.now(), node, "one_answer_per_request", words);
-            }
-            Some(PendingRequest::Fetch(number)) => self.fetched(number, answer),
-            Some(PendingRequest::Leave) => {}
-            Some(PendingRequest::Submission(number)) => {
-                if matches!(answer, Err(Rejection::QueueFull { .. })) {
-                    self.observer.mark("queue_full");
-                }
-                if let Some(task) = self.observer.clients.submitted(number, node, answer) {
-                    if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
-                        self.watch(node, task, Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
-                    }
-                    self.after(Duration::ZERO, Scheduled::AwaitOutcome { node, incarnation, number, task });
-                }
-            }
-            Some(PendingRequest::News(task, seen)) => {
-                if let Ok(Response::TaskUpdate(view, news)) = answer
-                    && !view.status.is_terminal()
-                {
-                    if !news.text.is_empty() {
-                        self.observer.mark("text_streamed");
-                    }
-                    self.watch(node, task, clients::advance_cursor(seen, view.status, news));
-                }
-            }
-            Some(PendingRequest::Outcome(number)) => {
-                if let Some(task) = self.observer.clients.awaited(number, answer) {
-                    self.after(RETRY_INTERVAL, Scheduled::AwaitOutcome { node, incarnation, number, task });
-                }
-            }
         }
     }
 
