@@ -16,7 +16,7 @@ const KINDS_SEEN = new Array(D.kinds.length).fill(0);
 for (let i = 0; i < COUNT; i++) KINDS_SEEN[R.kind[i]]++;
 
 const lives = D.lives.map(([node, from, to, state]) => ({ type: "life", node, from, to: to ?? END, state }));
-const moods = D.moods.map(([node, peer, from, to, dead]) => ({ type: "mood", node, peer, from, to: to ?? END, dead: dead === 1 }));
+const suspicions = D.suspicions.map(([node, peer, from, to, dead]) => ({ type: "suspicion", node, peer, from, to: to ?? END, dead: dead === 1 }));
 const tasks = D.tasks.map(([id, origin, from, to, status, worker, attempts], i) => ({
   type: "task", number: i + 1, id, origin, from, to: to ?? END, open: to === null, status, worker, runs: [],
   attempts: attempts.map(([worker, number, from, to, end]) => ({ worker, number, from, to: to ?? END, end })),

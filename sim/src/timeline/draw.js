@@ -86,7 +86,7 @@ function draw() {
   drawLives(c);
   drawMessages(c);
   drawSpans(c);
-  drawMoods(c);
+  drawSuspicions(c);
   drawSelection(c);
   c.restore();
   drawViolation(c);
@@ -362,20 +362,20 @@ function drawDot(c, i) {
   hits.push({ x0: x - 4, x1: x + 4, y0: y - 4, y1: y + 4, of: { type: "row", row: i }, dot: true });
 }
 
-function drawMoods(c) {
-  for (const mood of moods) {
-    const lane = lanes[mood.node];
-    const x0 = Math.max(GUTTER, xOf(mood.from)), x1 = xOf(mood.to);
+function drawSuspicions(c) {
+  for (const suspicion of suspicions) {
+    const lane = lanes[suspicion.node];
+    const x0 = Math.max(GUTTER, xOf(suspicion.from)), x1 = xOf(suspicion.to);
     if (x1 < GUTTER || x0 > size.width || lane.h < 14) continue;
-    const y = wireY(mood.node) - (lane.h > 40 ? 8 : 5);
+    const y = wireY(suspicion.node) - (lane.h > 40 ? 8 : 5);
     bar(c, x0, Math.max(x1, x0 + 2), y, 3, P.slow);
-    if (mood.dead && x1 <= size.width) {
+    if (suspicion.dead && x1 <= size.width) {
       c.fillStyle = P.bad;
       c.fillRect(x1 - 1, y - 3, 3, 9);
     }
-    const text = `${nodeName(mood.peer)} SLOW${mood.dead ? " → DEAD" : ""}`;
+    const text = `${nodeName(suspicion.peer)} SLOW${suspicion.dead ? " → DEAD" : ""}`;
     if (x1 - x0 > text.length * 6.2 && lane.life > 14) label(c, text, x0 + 2, y - 6, P.soft, 10);
-    hits.push({ x0: x0 - 2, x1: Math.max(x1, x0 + 2) + 2, y0: y - 4, y1: y + 5, of: mood });
+    hits.push({ x0: x0 - 2, x1: Math.max(x1, x0 + 2) + 2, y0: y - 4, y1: y + 5, of: suspicion });
   }
 }
 

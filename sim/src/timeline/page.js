@@ -40,7 +40,7 @@ function zoom(factor, time = (view.from + view.to) / 2) {
 
 /** Returns the time by which nearly all events have happened: the end of the initial view. */
 function eventful() {
-  const ends = bands.map((band) => band.to).concat(tasks.map((task) => task.to), moods.map((mood) => mood.to)).filter((end) => end < END);
+  const ends = bands.map((band) => band.to).concat(tasks.map((task) => task.to), suspicions.map((suspicion) => suspicion.to)).filter((end) => end < END);
   if (violation) return END * 1.01;
   const times = [];
   for (let i = 0; i < COUNT; i++) if (R.kind[i] >= KIND.map) times.push(R.at[i]);
@@ -137,7 +137,7 @@ function describe() {
   details.hidden = selected === null;
   if (selected === null) return;
   const said = {
-    row: describeRow, task: describeTask, run: describeRun, band: describeBand, mood: describeMood, life: describeLife, node: describeNode,
+    row: describeRow, task: describeTask, run: describeRun, band: describeBand, suspicion: describeSuspicion, life: describeLife, node: describeNode,
     violation: () => [head(violation.invariant.replaceAll("_", " "), P.bad), make("p", {}, violation.words),
       table([["at", [timeLink(violation.at)]], ["node", violation.node === null ? "all" : [nodeLink(violation.node)]]])],
   }[selected.type];
@@ -238,8 +238,8 @@ function describeBand(band) {
   make("button", { onclick: () => goTo(band.from, band.to, Math.max((band.to - band.from) * 1.4, 1e5)) }, "zoom to it")];
 }
 
-const describeMood = (mood) => [head(`${nodeName(mood.node)} considers ${nodeName(mood.peer)} SLOW`, P.slow),
-  table([["from", [timeLink(mood.from)]], ["for", lasting(mood.to - mood.from)], ["then", mood.dead ? "declared DEAD" : "recovered, or link closed"]])];
+const describeSuspicion = (suspicion) => [head(`${nodeName(suspicion.node)} considers ${nodeName(suspicion.peer)} SLOW`, P.slow),
+  table([["from", [timeLink(suspicion.from)]], ["for", lasting(suspicion.to - suspicion.from)], ["then", suspicion.dead ? "declared DEAD" : "recovered, or link closed"]])];
 
 const describeLife = (life) => [head(`${nodeName(life.node)}: ${life.state}`, P.life),
   table([["node", [nodeLink(life.node)]], ["from", [timeLink(life.from)]], ["for", lasting(life.to - life.from)]])];
@@ -302,7 +302,7 @@ function tipFor(what) {
   if (what.type === "task") return [`task ${what.number}: ${what.open ? "open" : what.status}`, `accepted by ${nodeName(what.origin)} · ${lasting(what.to - what.from)}`];
   if (what.type === "run") return [`task ${what.task}, attempt ${what.attempt}: ${what.end}`, `at ${nodeName(what.node)} · ${lasting(what.to - what.from)}`];
   if (what.type === "band") return [what.words, `${clock(what.from)} for ${lasting(what.to - what.from)}`];
-  if (what.type === "mood") return [`${nodeName(what.node)} considers ${nodeName(what.peer)} SLOW${what.dead ? ", then DEAD" : ""}`, `for ${lasting(what.to - what.from)}`];
+  if (what.type === "suspicion") return [`${nodeName(what.node)} considers ${nodeName(what.peer)} SLOW${what.dead ? ", then DEAD" : ""}`, `for ${lasting(what.to - what.from)}`];
   if (what.type === "life") return [`${nodeName(what.node)}: ${what.state}`, `for ${lasting(what.to - what.from)}`];
   if (what.type === "violation") return ["violated: " + violation.invariant.replaceAll("_", " "), violation.words];
   return [nodeName(what.node), D.nodes[what.node]];
@@ -465,7 +465,7 @@ function legend() {
   }, make("i"), name, make("small", {}, KINDS_SEEN[kind].toLocaleString("en"))));
   const sample = (colour, text) => make("span", { class: "sample", colour }, make("i"), text);
   const samples = [tasks.length ? sample(P.task, "task open") : null, runs.length ? sample(P.run, "attempt") : null,
-    moods.length ? sample(P.slow, "SLOW peer") : null, bands.length ? sample(`rgba(${P.fault},.35)`, "fault") : null];
+    suspicions.length ? sample(P.slow, "SLOW peer") : null, bands.length ? sample(`rgba(${P.fault},.35)`, "fault") : null];
   byId("legend").replaceChildren(...[...buttons, ...samples].filter(Boolean));
 }
 

@@ -58,8 +58,8 @@ fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
         "texts": recording.texts,
         "rows": rows(&recording.rows),
         "lives": recording.lives.iter().map(|life| json!([life.node, life.from, life.to, life.state])).collect::<Vec<_>>(),
-        "moods": recording.moods.iter()
-            .map(|mood| json!([mood.node, mood.peer, mood.from, mood.to, u8::from(mood.dead)])).collect::<Vec<_>>(),
+        "suspicions": recording.suspicions.iter()
+            .map(|suspicion| json!([suspicion.node, suspicion.peer, suspicion.from, suspicion.to, u8::from(suspicion.dead)])).collect::<Vec<_>>(),
         "tasks": recording.tasks.iter().map(task).collect::<Vec<_>>(),
         "runs": recording.runs.iter()
             .map(|run| json!([run.node, run.task, run.attempt, run.from, run.to, run.end])).collect::<Vec<_>>(),

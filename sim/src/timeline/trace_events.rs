@@ -80,9 +80,16 @@ fn spans(end: Instant, recording: &Recording, events: &mut Vec<Value>) {
         let arguments = json!({ "attempt": run.attempt, "end": run.end });
         span(run.node + 1, run.from, run.to, "job", format!("run task {}", run.task), arguments);
     }
-    for mood in &recording.moods {
-        let name = format!("n{} is SLOW", mood.peer);
-        span(mood.node + 1, mood.from, mood.to, "peer", name, json!({ "then_dead": mood.dead }));
+    for suspicion in &recording.suspicions {
+        let name = format!("n{} is SLOW", suspicion.peer);
+        span(
+            suspicion.node + 1,
+            suspicion.from,
+            suspicion.to,
+            "peer",
+            name,
+            json!({ "then_dead": suspicion.dead }),
+        );
     }
     for band in &recording.bands {
         let mut nodes: Vec<u32> = band.groups.iter().map(|(node, _)| node + 1).collect();

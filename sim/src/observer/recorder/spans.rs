@@ -77,13 +77,13 @@ pub(crate) struct FaultSpan {
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     pub(crate) lives: Vec<StateSpan>,
-    pub(crate) moods: Vec<SuspicionSpan>,
+    pub(crate) suspicions: Vec<SuspicionSpan>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) runs: Vec<Run>,
     pub(crate) bands: Vec<FaultSpan>,
     numbers: BTreeMap<TaskId, u32>,
     open_lives: BTreeMap<NodeIndex, usize>,
-    open_moods: BTreeMap<(NodeIndex, NodeIndex), usize>,
+    open_suspicions: BTreeMap<(NodeIndex, NodeIndex), usize>,
     open_runs: BTreeMap<NodeIndex, Vec<usize>>,
 }
 
@@ -110,7 +110,7 @@ impl Spans {
         self.life(at, node, None);
         self.end_runs(at, node, "lost", |_| true);
         let open: Vec<_> =
-            self.open_moods.range((node, 0)..=(node, NodeIndex::MAX)).map(|(&key, _)| key).collect();
+            self.open_suspicions.range((node, 0)..=(node, NodeIndex::MAX)).map(|(&key, _)| key).collect();
         for (_, peer) in open {
             self.suspicion_ended(at, node, peer, false);
         }
@@ -118,16 +118,16 @@ impl Spans {
 
     pub(crate) fn suspected(&mut self, at: u64, node: NodeIndex, peer: NodeIndex) {
         self.suspicion_ended(at, node, peer, false);
-        if self.moods.len() < SPANS_MAX {
-            self.open_moods.insert((node, peer), self.moods.len());
-            self.moods.push(SuspicionSpan { node, peer, from: at, to: None, dead: false });
+        if self.suspicions.len() < SPANS_MAX {
+            self.open_suspicions.insert((node, peer), self.suspicions.len());
+            self.suspicions.push(SuspicionSpan { node, peer, from: at, to: None, dead: false });
         }
     }
 
     pub(crate) fn suspicion_ended(&mut self, at: u64, node: NodeIndex, peer: NodeIndex, dead: bool) {
-        if let Some(open) = self.open_moods.remove(&(node, peer)) {
-            let mood = &mut self.moods[open];
-            (mood.to, mood.dead) = (Some(at), dead);
+        if let Some(open) = self.open_suspicions.remove(&(node, peer)) {
+            let suspicion = &mut self.suspicions[open];
+            (suspicion.to, suspicion.dead) = (Some(at), dead);
         }
     }
 
