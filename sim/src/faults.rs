@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_is_cut_off_from_all() {
+    fn one_node_is_isolated_from_all() {
         let text = "[[fault]]\nat = \"1s\"\nkind = \"isolate_one\"\nheal_after = \"2s\"\n";
         let mut alone = BTreeSet::new();
         for seed in 0..20 {
@@ -470,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_added_in_the_direction_that_it_is_for_until_it_is_over() {
+    fn delays_apply_in_their_direction_until_they_are_cleared() {
         let text = "[[fault]]\nat = \"1s\"\nkind = \"asymmetry\"\nfrom = [\"n0\"]\nto = [\"n1\"]\nadd = \"2s\"\n\
             [[fault]]\nat = \"1s\"\nkind = \"latency_step\"\nadd = \"1s\"\nheal_after = \"3s\"\n\
             [[fault]]\nat = \"1s\"\nkind = \"duplicate\"\nshare = \"5%\"\n";

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_after_the_stop() {
+    fn a_stopped_sweep_returns_no_report() {
         let scenario = Scenario::parse("one", "nodes = 2\nduration = \"1s\"\n").unwrap();
         let mut runs = Runs::start(&scenario, 0..=u64::MAX, NonZero::<usize>::MIN, Options::default());
         assert!(runs.next(&AtomicBool::new(true)).is_none());

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_run_reaches_fails_the_sweep() {
+    fn an_event_that_no_run_reaches_fails_the_sweep() {
         assert!(sweep("link_up").passed());
         let missed = sweep("task_reassigned");
         assert!(!missed.passed());

@@ -114,7 +114,7 @@ fn a_clock_that_jumped_is_seen_after_a_restart() {
 }
 
 #[test]
-fn nobody_hears_of_a_process_that_is_stopped_or_a_machine_that_sleeps() {
+fn a_suspended_process_or_sleeping_machine_does_not_respond() {
     assert_eq!(count(&run(Executor::EventQueue, ""), "peer_dead"), 0);
     for kind in ["machine_asleep", "process_stopped"] {
         let report = run(Executor::EventQueue, &fault(kind, "node = \"n1\"\nheal_after = \"18s\"\n"));

@@ -67,7 +67,7 @@ fn be_the_other_process() {
 }
 
 #[test]
-fn where_runs_part_is_told() {
+fn the_point_where_runs_diverge_is_reported() {
     let scratch = Scratch::new("part");
     let run = |directory: &str, at: u32, seed: u64| {
         let text = format!(

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_swarm_draws_as_many_as_it_is_told_and_each_of_them_now_and_then() {
+    fn a_swarm_draws_a_number_in_its_range_and_every_fault_at_times() {
         let text = format!("{SWARM}{}{}{}", kill(0, ""), kill(1, ""), kill(2, ""));
         let drawn: Vec<_> = (0..60).map(|seed| nodes_killed(&text, seed)).collect();
         assert!(drawn.iter().all(|nodes| (1..=2).contains(&nodes.len())), "{drawn:?}");
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn churn_goes_on_as_long_as_it_is_told_and_in_every_way() {
+    fn churn_lasts_its_duration_and_stops_nodes_in_every_way() {
         let injections =
             injections_of("kind = \"churn\"\nevery = \"1s\"\naway = \"1s..2s\"\nlasts = \"30s\"\n");
         assert_eq!(injections.len(), 30);

@@ -78,7 +78,7 @@ mod tests {
     use engine::NodeId;
 
     #[test]
-    fn after_a_long_pause_nobody_is_judged_at_once() {
+    fn after_a_suspension_no_peer_is_judged_at_once() {
         // The suspension in seconds, the delay of the verdict after it, and whether that verdict is allowed.
         for (pause, after, good) in [(8, 0, false), (8, 1, true), (2, 0, true)] {
             let mut invariant = AsksBeforeItJudges::new(1);

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_one_gives_way_and_both_are_told() {
+    fn the_later_one_yields_and_both_are_notified() {
         let mut one = invariant();
         assert_eq!(notified(&mut one, 2, true), Ok(()));
         assert_eq!(notified(&mut one, 0, false), Ok(()));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_told_in_time_is_wrong() {
+    fn a_node_that_is_not_notified_in_time_is_wrong() {
         let mut one = invariant();
         assert_eq!(notified(&mut one, 2, true), Ok(()));
         assert_eq!(one.observe(at(15), 1, Observation::Stopped), Ok(()));

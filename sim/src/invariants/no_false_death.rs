@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_wall_nobody_can_know() {
+    fn a_partitioned_peer_may_be_declared_dead() {
         let partition = "[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"]]\n";
         assert_eq!(watch_deaths(partition, false, 1), Ok(()));
     }

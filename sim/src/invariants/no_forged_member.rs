@@ -98,7 +98,7 @@ mod tests {
     use engine::{Identity, LinkId, NodeId};
 
     #[test]
-    fn whoever_does_not_exist_is_no_member() {
+    fn an_invented_node_is_no_member() {
         let cluster = cluster(2);
         let member = cluster.id(1);
         let mut invariant = NoForgedMember::new(cluster);

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_begins_again_only_after_a_restart_or_an_error() {
+    fn a_reported_task_runs_again_only_after_a_restart_or_an_error() {
         let output =
             || Ok(TaskOutput::Embedding { vectors: vec![vec![1.0]], tokens: 1, truncated: Vec::new() });
         assert!(starts(&mut after(output())).is_err());

@@ -85,7 +85,7 @@ mod tests {
     const TASK: TaskId = TaskId([1; 16]);
 
     #[test]
-    fn gaps_and_other_words_are_wrong() {
+    fn gaps_and_changed_texts_are_wrong() {
         let mut invariant = StreamsAgree::default();
         let news = |attempt, offset, text: &str| TaskUpdate { attempt, offset, text: text.to_owned() };
         assert_eq!(invariant.piece(TASK, &news(1, 0, "once ")), Ok(()));

@@ -140,7 +140,7 @@ mod tests {
     use crate::scenario::Scenario;
 
     #[test]
-    fn the_oldest_goes_first_and_nodes_have_names() {
+    fn the_oldest_event_is_evicted_and_nodes_have_names() {
         let scenario = Scenario::parse("two", "nodes = 2\nduration = \"60s\"\n").unwrap();
         let cluster = Cluster::new(&scenario, 1, None);
         let mut recorder = FlightRecorder::new(2);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn words_name_the_nodes_involved() {
+    fn a_description_names_the_involved_nodes() {
         assert_eq!(nodes_named_in("n3 does not know n0, which runs (n3)", 4), [0, 3]);
         assert_eq!(nodes_named_in("n4 and n are none; nor is note n1x", 4), Vec::<NodeIndex>::new());
     }

@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_may_go_on_is_told_not_to() {
+    fn a_worker_that_loses_a_task_is_told() {
         let mut one = One::new();
         one.observe(Event::PeerSlow { peer: one.worker }).unwrap();
         one.comes_back(ReassignReason::Unreachable).unwrap();

@@ -80,7 +80,7 @@ fn every_life_of_every_node_is_replayed() {
 }
 
 #[test]
-fn a_replay_stops_where_it_is_told_and_shows_the_node_then() {
+fn a_replay_stops_at_the_requested_time_and_shows_the_state() {
     let scratch = record("until", "event-queue", 3);
     let path = scratch.0.join("n0.1.journal");
     let at = |seconds: u64| Instant::from_micros(seconds * 1_000_000);
@@ -96,7 +96,7 @@ fn a_replay_stops_where_it_is_told_and_shows_the_node_then() {
 }
 
 #[test]
-fn a_node_that_does_something_else_is_told_by_the_first_record() {
+fn a_differing_node_is_reported_at_its_first_record() {
     let scratch = record("else", "event-queue", 3);
     let path = scratch.0.join("n0.1.journal");
     let Err(ReplayError::Mismatch(mismatch)) =
@@ -120,7 +120,7 @@ fn a_node_that_does_something_else_is_told_by_the_first_record() {
 }
 
 #[test]
-fn an_output_that_is_missing_or_too_many_is_told() {
+fn a_missing_or_additional_output_is_reported() {
     let scratch = record("missing", "event-queue", 3);
     let path = scratch.0.join("n0.1.journal");
     // The numbers of outputs that precede an input: each is the last of its step.
@@ -229,7 +229,7 @@ fn a_journal_that_is_cut_anywhere_is_replayed_up_to_there() {
 }
 
 #[test]
-fn what_is_no_journal_is_told() {
+fn a_file_that_is_no_journal_is_rejected() {
     let scratch = Scratch::new("garbage");
     fs::create_dir_all(&scratch.0).unwrap();
     let path = scratch.0.join("garbage");

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_over_lines_is_underlined_to_the_end_of_the_first() {
+    fn a_range_over_several_lines_is_underlined_on_the_first() {
         let text = "[[fault]]\nat = 1\n";
         assert_eq!(picture(text, 0..15), " --> a.toml:1:1\n  |\n1 | [[fault]]\n  | ^^^^^^^^^");
     }

@@ -49,7 +49,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_needed_stays_and_nothing_else(
+        fn only_needed_items_remain(
             all in 1_usize..60, needed in proptest::collection::btree_set(0_usize..60, 1..6)
         ) {
             let all: Vec<usize> = (0..60.max(all)).collect();

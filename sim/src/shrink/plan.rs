@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_nodes_that_are_gone_goes_with_them() {
+    fn faults_of_removed_nodes_are_removed() {
         let fewer = with_nodes(&three(), &[0, 3]).unwrap();
         assert_eq!((fewer.nodes, fewer.faults.len()), (2, 1));
         let FaultKind::Partition { groups, .. } = &fewer.faults[0].kind else { panic!("{fewer:?}") };

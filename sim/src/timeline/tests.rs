@@ -146,7 +146,7 @@ fn a_violation_is_on_the_page() {
 }
 
 #[test]
-fn hostile_words_stay_words() {
+fn hostile_texts_stay_texts() {
     let text = "# Why: </script><img onerror=alert(1)> \u{2028}\nnodes = 1\nduration = \"1s\"\nexecutor = \"event-queue\"\n";
     let scenario = Scenario::parse("<b>.toml", text).unwrap();
     let html = run_drawn(&scenario, 1, Options::default()).1.to_html();

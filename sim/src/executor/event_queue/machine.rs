@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_stood_still_goes_on_where_it_stood() {
+    fn a_stopped_clock_resumes_where_it_stopped() {
         let mut clock = Clock::default();
         clock.change(5, 0, true);
         assert_eq!((clock.shows(9), clock.will_show(6)), (5, None));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_where_the_world_may_lose_it() {
+    fn waiting_packets_of_a_suspended_process_are_bounded() {
         let mut machine = Machine::default();
         assert_eq!(machine.hold(Input::Tick), Some(Input::Tick));
         machine.suspension = Some(Suspension::default());

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_told_apart_by_what_they_are_and_where_they_go() {
+    fn frames_are_matched_by_content_and_direction() {
         let mut in_flight = InFlight::default();
         in_flight.sent(0, 1, b"ping", 1);
         in_flight.sent(0, 1, b"ping", 2);

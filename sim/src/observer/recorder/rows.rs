@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_explains_least_goes_first_and_as_a_whole() {
+    fn the_least_informative_kind_is_dropped_first_and_as_a_whole() {
         let mut rows = RowLog::new(4);
         for at in 0..3 {
             assert!(rows.push(row(at, Kind::Heartbeat)).is_some());
