@@ -1,7 +1,6 @@
 //! What a model is by its small files alone: known without loading it, and by the same reading that loads it.
 
 use super::EMBEDDED_MODEL;
-use super::embedded;
 use super::encoder::Precision;
 use super::encoder::model::single;
 use super::encoder::pooling::Mode;
@@ -39,7 +38,7 @@ impl EncoderInfo {
     pub fn for_model(spec: &ModelSpec) -> Option<Self> {
         let source = spec.source.first()?;
         let description = if source.as_os_str() == EMBEDDED_MODEL {
-            single(&Weights::parse(embedded::FILE).ok()?).ok()?
+            single(&Weights::parse(embedded_model::FILE).ok()?).ok()?
         } else {
             describe(Path::new(source)).ok()?
         };

@@ -2,7 +2,6 @@
 //! that crashes or hangs takes a worker with it and never the node.
 
 pub mod decoder;
-mod embedded;
 mod encoder;
 mod encoder_info;
 mod files;
@@ -37,9 +36,9 @@ pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Returns the fingerprint of the model that is compiled into the program, computed in this precision.
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
-    let file = ("model.safetensors", engine::blobs::Hash(embedded::FILE_HASH));
+    let file = ("model.safetensors", engine::blobs::Hash(embedded_model::FILE_HASH));
     files::fingerprint::fingerprint([file].into_iter(), precision)
 }
 
 /// The size of the model that is compiled into the program.
-pub const EMBEDDED_MODEL_BYTES: u64 = embedded::FILE_BYTES;
+pub const EMBEDDED_MODEL_BYTES: u64 = embedded_model::FILE_BYTES;

@@ -451,7 +451,7 @@ fn pass_len(texts: &[Tokenized]) -> usize {
 fn read_model(model: &OsStr, precision: Precision) -> Result<Model<'static>, String> {
     let backend = Backend::Kernels(precision);
     if model == super::EMBEDDED_MODEL {
-        return Model::load(super::embedded::FILE, backend).map_err(|error| error.to_string());
+        return Model::load(embedded_model::FILE, backend).map_err(|error| error.to_string());
     }
     let path = Path::new(model);
     if !path.exists() {

@@ -163,7 +163,7 @@ mod tests {
     /// A node of any processor may compute a text that another one is compared with.
     #[test]
     fn a_text_has_nearly_one_vector_on_every_instruction_set() {
-        let weights = Weights::parse(crate::inference::embedded::FILE).unwrap();
+        let weights = Weights::parse(embedded_model::FILE).unwrap();
         let description = single(&weights).unwrap();
         let config = &description.config;
         let parameters = Parameters::new(&weights, config);
