@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Starts a line of nodes of which only the last one has a model.
+/// Starts a line of nodes; only the last one has a model.
 fn line(nodes: usize) -> Network {
     let mut network = Network::with_lines((1..nodes).map(|at| (at - 1, at)));
     for at in 0..nodes {

@@ -1,4 +1,4 @@
-//! Whatever the map, the paths are shortest ones, and whoever follows them from node to node arrives.
+//! On any map, the paths are shortest, and following them from node to node reaches the destination.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
