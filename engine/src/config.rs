@@ -1,4 +1,4 @@
-//! The settings that a node gets at its start.
+//! The settings that a node gets at its start. Its driver has checked them; the engine does not check them again.
 
 use crate::model::ModelOffer;
 #[cfg(feature = "testing")]
