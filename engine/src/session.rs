@@ -1,8 +1,8 @@
 //! End-to-end sessions between members, over relays: Noise IK. A relay can neither read, change, replay nor forge a
 //! message.
 //!
-//! The handshake has no messages of its own. A node without a session seals to the static key in the other's advert,
-//! and attaches the first handshake message to everything it sends until an answer arrives. The responder attaches its
+//! The handshake has no messages of its own. A node without a session seals to the static key in the other's advert.
+//! It attaches the first handshake message to everything it sends until an answer arrives. The responder attaches its
 //! answer to everything *it* sends until a message shows that the answer arrived. The loss of either therefore costs
 //! only the retry of the message that carried it. Either end may begin, even both at once; both then use the session
 //! that the node with the smaller id began.
@@ -11,7 +11,7 @@
 //! valid only for one start of its initiator and one of its responder, as their adverts name both starts. Each
 //! handshake of an initiator has a greater number than all earlier ones.
 //!
-//! Limits: messages before the first answer are sealed to the responder's static key alone, as in all of IK, so a later
+//! Limits: as in all of IK, messages before the first answer are sealed to the responder's static key alone. A later
 //! thief of that key can read them. A first message could be replayed after handshakes from [`HEARD_MAX`] other
 //! members; the router's memory of delivered messages then detects the replay.
 
@@ -61,6 +61,7 @@ pub(crate) struct Sessions {
     allowance: Allowance,
 }
 
+/// The sessions with one member.
 #[derive(Debug)]
 struct Peer {
     contact: Contact,
@@ -73,6 +74,7 @@ struct Peer {
     renewed_at: Option<Instant>,
 }
 
+/// A handshake of this node that waits for its answer.
 #[derive(Debug)]
 struct Pending {
     id: u64,
@@ -84,6 +86,7 @@ struct Pending {
     early: Sealing,
 }
 
+/// The keys and counters of one session.
 #[derive(Debug)]
 struct Session {
     id: u64,
@@ -94,6 +97,7 @@ struct Session {
     opening: Opening,
 }
 
+/// The state of a handshake that this node answered.
 #[derive(Debug)]
 struct Answered {
     first: Vec<u8>,
@@ -157,9 +161,11 @@ impl Sessions {
     /// Opens the payload of an envelope from `from`.
     ///
     /// # Errors
-    /// [`DropReason::SessionLost`] if its session is unknown or no longer known, [`DropReason::Replayed`] if it was
-    /// opened before, [`DropReason::Unauthentic`] if `from` did not seal it, [`DropReason::Overload`] if too many
-    /// handshakes were begun within this second. The payload is unusable after an error.
+    /// The payload is unusable after an error.
+    /// - [`DropReason::SessionLost`] if its session is unknown or no longer known.
+    /// - [`DropReason::Replayed`] if it was opened before.
+    /// - [`DropReason::Unauthentic`] if `from` did not seal it.
+    /// - [`DropReason::Overload`] if too many handshakes were begun within this second.
     pub(crate) fn open(
         &mut self,
         now: Instant,
