@@ -43,6 +43,7 @@ pub(crate) struct Outcome {
 /// The origin of a task, and the task.
 pub(crate) type Key = (NodeId, TaskId);
 
+/// An outcome that its origin has not acknowledged.
 #[derive(Debug)]
 struct Owed {
     since: Instant,
@@ -51,6 +52,7 @@ struct Owed {
     place: Place,
 }
 
+/// Where the payload of an outcome is.
 #[derive(Debug)]
 enum Place {
     /// In transit; the message holds the payload.

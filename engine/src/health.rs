@@ -126,6 +126,7 @@ pub(crate) struct Health {
     actions: Vec<Action>,
 }
 
+/// A check in progress.
 #[derive(Debug)]
 struct Check {
     begun: Instant,
@@ -333,7 +334,9 @@ const STORAGE_TIMEOUT: Duration = Duration::from_millis(500);
 const CRYPTO_TIMEOUT: Duration = Duration::from_millis(100);
 /// Timeout of the host's answer.
 const HOST_TIMEOUT: Duration = Duration::from_millis(1_000);
+/// The share of the memory limit from which on memory use is WARN.
 const MEMORY_WARN_PERCENT: u64 = 80;
+/// The share of the memory limit above which memory use is FAIL.
 const MEMORY_FAIL_PERCENT: u64 = 85;
 /// Maximum number of requests that wait for one check.
 pub(crate) const WAITERS_MAX: usize = 1024;

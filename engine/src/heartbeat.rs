@@ -54,6 +54,7 @@ pub(crate) struct Heartbeat {
     actions: Vec<Action>,
 }
 
+/// The state of one link.
 #[derive(Debug)]
 struct Watch {
     liveness: Liveness,

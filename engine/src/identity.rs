@@ -38,6 +38,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
+/// The domain tag of the hash that derives the session secret.
 const SESSION_TAG: &[u8] = b"p2p-ai-agents/session-key/1\0";
 /// Maximum number of recorded results. Beyond it, recording stops.
 const USES_MAX: usize = 65_536;

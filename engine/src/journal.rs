@@ -299,6 +299,7 @@ impl fmt::Display for JournalError {
 
 impl core::error::Error for JournalError {}
 
+/// The kind byte of a record. Its values are part of the format.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Kind {

@@ -56,6 +56,7 @@ pub(crate) struct Router {
     actions: Vec<Action>,
 }
 
+/// A message of this node that waits for its acknowledgement.
 #[derive(Debug)]
 struct Sent {
     envelope: Envelope,
@@ -68,6 +69,7 @@ struct Sent {
     first_hop: Option<NodeId>,
 }
 
+/// A message that was delivered here.
 #[derive(Debug)]
 struct Seen {
     acknowledged: bool,

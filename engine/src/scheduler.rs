@@ -32,6 +32,7 @@ pub(crate) struct Candidate {
     pub(crate) loaded: bool,
 }
 
+/// What this origin has measured of one worker.
 #[derive(Debug, Default)]
 struct Worker {
     outstanding: u64,
@@ -147,6 +148,7 @@ const WORKERS_MAX: usize = 4_096;
 const SERVICE_GUESS_MICROS: u64 = 10_000;
 /// The assumed time to load a model.
 const LOAD_GUESS_MICROS: u64 = 500_000;
+/// How long a worker whose queue was full is not chosen.
 const FULL_BACKOFF: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

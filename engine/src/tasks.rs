@@ -120,6 +120,7 @@ pub(crate) struct OpenTask {
     pub(crate) model_chosen: bool,
 }
 
+/// The state of an open task. It only moves down this list, except that a task may leave its worker and wait again.
 #[derive(Debug)]
 enum Phase {
     /// Not accepted yet: the task is being stored.

@@ -510,9 +510,12 @@ fn run_model(work: &InferenceJob) -> Vec<TaskOutput> {
 /// The starts of copies count from here, so that no two starts with one key have the same randomness.
 const COPY_STARTS: u8 = 128;
 const INTERFACE: u32 = 1;
+/// How long a frame, a datagram or a closed link takes to arrive.
 const LATENCY: Duration = Duration::from_millis(1);
+/// How long a write takes.
 const WRITE: Duration = Duration::from_millis(2);
 /// The text of every generation.
 const STORY: [&str; 4] = ["once ", "upon ", "a ", "time"];
 const PIECES: u32 = 4;
+/// How long a job takes by default.
 const COMPUTE: Duration = Duration::from_millis(10);

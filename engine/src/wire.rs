@@ -447,6 +447,7 @@ pub(crate) mod octets {
     }
 }
 
+/// The kind byte of a frame. Its values are part of the protocol.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Kind {
@@ -517,12 +518,17 @@ fn versioned(body: &[u8]) -> Result<&[u8], DecodeError> {
     }
 }
 
+/// The first bytes of a hello after its kind byte.
 const MAGIC: [u8; 4] = *b"p2pa";
+/// Maximum number of addresses in an advert.
 const ADDRESSES_MAX: usize = 8;
+/// Maximum size of an encoded advert, in bytes.
 const ADVERT_BYTES_MAX: usize = 8 << 10;
 /// A kind byte and a length.
 const LENGTH_BYTES_MAX: usize = 6;
+/// Maximum number of links in an advert: the greatest that a node may be configured to have.
 const LINKS_MAX: usize = 256;
+/// Maximum number of models in an advert.
 const MODELS_MAX: usize = 16;
 const MODEL_NAME_BYTES_MAX: usize = 96;
 const NETWORK_BYTES_MAX: usize = 64;

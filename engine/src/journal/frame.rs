@@ -148,6 +148,7 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
+/// The reversed polynomial of CRC-32.
 const POLYNOMIAL: u32 = 0xEDB8_8320;
 const HEADER_BYTES: usize = 8;
 
