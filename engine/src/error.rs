@@ -23,10 +23,10 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged => f.write_str("the bytes are not those that were written"),
-            Self::Malformed => f.write_str("the bytes are not well-formed"),
-            Self::TooLarge => f.write_str("larger than allowed"),
-            Self::Version(found) => write!(f, "written by an unknown version ({found})"),
+            Self::Damaged => f.write_str("the checksum does not match, so the bytes are damaged"),
+            Self::Malformed => f.write_str("the bytes are malformed"),
+            Self::TooLarge => f.write_str("the value is larger than allowed"),
+            Self::Version(found) => write!(f, "the bytes were written by an unsupported version ({found})"),
         }
     }
 }
@@ -67,15 +67,17 @@ pub enum FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Forged => "what the reachable nodes have under this hash is another file",
+            Self::Forged => "the reachable nodes have a different file under this hash",
             Self::Left => "the node is shutting down",
-            Self::NotFound => "no node of this network that can be reached has the file",
-            Self::SourcesLost => "the nodes that have the file cannot be reached any more",
-            Self::Storage(BlobError::Full) => "no space is left for the file",
-            Self::Storage(BlobError::Gone | BlobError::Io) => "the disk does not take the file",
-            Self::Storage(BlobError::WrongHash) => "what is on the disk is not what was written",
-            Self::TooLarge => "the file is larger than nodes give each other",
-            Self::TooMany => "too many files are fetched at the same time, or the same one with another size",
+            Self::NotFound => "no reachable node of this network has the file",
+            Self::SourcesLost => "the nodes that have the file are no longer reachable",
+            Self::Storage(BlobError::Full) => "the disk is full, so the file cannot be stored",
+            Self::Storage(BlobError::Gone | BlobError::Io) => "the disk failed to store the file",
+            Self::Storage(BlobError::WrongHash) => "the file on the disk does not match its hash",
+            Self::TooLarge => "the file is larger than nodes may transfer",
+            Self::TooMany => {
+                "too many files are being fetched, or the same file with another size; try again later"
+            }
         })
     }
 }
@@ -157,7 +159,7 @@ impl fmt::Display for Rejection {
             Self::Fetch(error) => error.fmt(f),
             Self::Input(fault) => fault.fmt(f),
             Self::InputTooLong { bytes, limit } => {
-                write!(f, "the input has {bytes} bytes, more than the {limit} allowed")
+                write!(f, "the input has {bytes} bytes; at most {limit} are allowed")
             }
             Self::KindUnsupported(kind) => {
                 write!(f, "no node of this network has a model for {kind} tasks")
@@ -175,9 +177,9 @@ impl fmt::Display for Rejection {
             Self::TaskFinished(id) => write!(f, "Task has already ended (id: {id})"),
             Self::TaskNotFound(id) => write!(f, "Task not found (id: {id})"),
             Self::TimeoutOutOfRange(timeout) => {
-                write!(f, "a timeout of {} s is outside 1 s to 3600 s", timeout.as_secs())
+                write!(f, "the timeout is {} s; 1 s to 3600 s are allowed", timeout.as_secs())
             }
-            Self::TooManyWaiting => f.write_str("too many requests wait for tasks to end"),
+            Self::TooManyWaiting => f.write_str("too many requests wait for tasks to end; try again later"),
         }
     }
 }

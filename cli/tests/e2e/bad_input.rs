@@ -94,7 +94,7 @@ fn tasks_that_make_no_sense() {
     let said = node.run_with_input(&arguments, &vec![b'a'; 300 << 10]).bad(1);
     assert_eq!(
         said,
-        "error: the input has 307200 bytes, more than the 262144 allowed\n  id: input_exceeds_max_length\n"
+        "error: the input has 307200 bytes; at most 262144 are allowed\n  id: input_exceeds_max_length\n"
     );
     let said = node.run_with_input(&arguments, &vec![b'a'; 2 << 20]).bad(1);
     assert!(said.starts_with("error: standard input has more than"), "{said}");

@@ -420,36 +420,38 @@ impl core::fmt::Display for InputFault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::ChatLength(found) => {
-                write!(f, "a conversation of {found} messages; 1 to {CHAT_MESSAGES_MAX} are allowed")
+                write!(f, "the conversation has {found} messages; 1 to {CHAT_MESSAGES_MAX} are allowed")
             }
             Self::Empty => f.write_str("the input is empty"),
             Self::EmptyPart(number) => write!(f, "input {number} is empty (the first is 0)"),
             Self::Inputs(found) => {
-                write!(f, "{found} inputs in one task; 1 to {EMBEDDING_INPUTS_MAX} are allowed")
+                write!(f, "the task has {found} inputs; 1 to {EMBEDDING_INPUTS_MAX} are allowed")
             }
             Self::LabelLength(found) => {
-                write!(f, "a label of {found} bytes; 1 to {LABEL_BYTES_MAX} are allowed")
+                write!(f, "a label has {found} bytes; 1 to {LABEL_BYTES_MAX} are allowed")
             }
-            Self::Labels(found) => write!(f, "{found} labels; at most {LABELS_MAX} are allowed"),
-            Self::LabelsAlike => f.write_str("there must be two different labels or more, or none"),
+            Self::Labels(found) => write!(f, "the task has {found} labels; at most {LABELS_MAX} are allowed"),
+            Self::LabelsAlike => f.write_str("labels must be at least two and all different, or none"),
             Self::MaxTokens(found) => {
                 write!(f, "max_tokens is {found}; 1 to {MAX_TOKENS_MAX} are allowed")
             }
             Self::StopLength(found) => {
-                write!(f, "a stop text of {found} bytes; 1 to {STOP_BYTES_MAX} are allowed")
+                write!(f, "a stop text has {found} bytes; 1 to {STOP_BYTES_MAX} are allowed")
             }
-            Self::Stops(found) => write!(f, "{found} stop texts; at most {STOPS_MAX} are allowed"),
+            Self::Stops(found) => {
+                write!(f, "the task has {found} stop texts; at most {STOPS_MAX} are allowed")
+            }
             Self::Temperature(found) => {
-                write!(f, "a temperature of {}.{:03}; 0 to 2 are allowed", found / 1000, found % 1000)
+                write!(f, "the temperature is {}.{:03}; 0 to 2 are allowed", found / 1000, found % 1000)
             }
             Self::Tokens(found) => {
-                write!(f, "an input of {found} tokens; at most {EMBEDDING_TOKENS_MAX} are allowed")
+                write!(f, "an input has {found} tokens; at most {EMBEDDING_TOKENS_MAX} are allowed")
             }
             Self::TopP(found) => {
                 write!(f, "top_p is {}.{:03}; above 0 and at most 1 is allowed", found / 1000, found % 1000)
             }
             Self::Texts(found) => {
-                write!(f, "{found} texts to compare with a query; 1 to {RERANKING_TEXTS_MAX} are allowed")
+                write!(f, "the query has {found} texts to score; 1 to {RERANKING_TEXTS_MAX} are allowed")
             }
         }
     }
