@@ -288,12 +288,12 @@ impl TaskFailure {
 impl fmt::Display for TaskFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InputRejected(why) => write!(f, "the model refused the input: {why}"),
+            Self::InputRejected(why) => write!(f, "the model rejected the input: {why}"),
             Self::ModelFailed(why) => write!(f, "the model failed: {why}"),
             Self::PartRejected { part, reason } => {
-                write!(f, "the model refused input {part} (the first is 0): {reason}")
+                write!(f, "the model rejected input {part} (the first is 0): {reason}")
             }
-            Self::Poison => f.write_str("every attempt ended with the death of its worker"),
+            Self::Poison => f.write_str("the model process crashed in every attempt"),
             Self::ModelChanged => f.write_str(
                 "the model was replaced by another one of the same name while the request ran; try again",
             ),

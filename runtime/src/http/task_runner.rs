@@ -293,7 +293,7 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
 }
 
 fn refusal(reason: &str) -> String {
-    format!("the model refused the input: {reason}")
+    format!("the model rejected the input: {reason}")
 }
 
 /// How long a request waits for room in the queue before it is told that there is none.
