@@ -62,8 +62,8 @@ pub enum End {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "it reached its largest size",
-            Self::Late => "the disk did not keep up",
+            Self::Full => "it reached its maximum size",
+            Self::Late => "the disk was too slow",
             Self::Stopped => "the node stopped",
             Self::TooLarge => "an input or output was too large to record",
         })
@@ -288,7 +288,7 @@ impl fmt::Display for JournalError {
             Self::Format(format) => {
                 write!(f, "record 0 has the unknown format {format}; this program reads format {FORMAT}")
             }
-            Self::Malformed { record } => write!(f, "record {record} makes no sense"),
+            Self::Malformed { record } => write!(f, "record {record} is invalid"),
             Self::NotAJournal => f.write_str("this is not a journal"),
             Self::Version(version) => {
                 write!(f, "record 0 was written by version {version:?}; this program is version {VERSION:?}")
