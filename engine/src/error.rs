@@ -1,6 +1,7 @@
 //! Errors, one enum per operation, split by who is to blame: the user, a peer, the disk, the model.
 
 use crate::blobs::BlobError;
+use crate::bounded_text::{FailureReason, UnknownModelName};
 use crate::ids::{NodeId, TaskId};
 use crate::task::{InputFault, TaskKind};
 use core::fmt;
@@ -101,7 +102,7 @@ pub enum Rejection {
     /// No model on this network supports this kind of task.
     KindUnsupported(TaskKind),
     /// No model on this network has this name and kind.
-    ModelUnknown(String),
+    ModelUnknown(UnknownModelName),
     /// The node is not ACTIVE yet.
     NodeNotReady,
     /// The node is shutting down.
@@ -242,15 +243,15 @@ pub enum InferenceError {
     /// The model process died while the job ran. Another try is likely to end the same way.
     Crashed,
     /// The model cannot process this input. Another try would fail the same way.
-    InputRejected(String),
+    InputRejected(FailureReason),
     /// The model cannot be loaded or run on this node.
-    ModelFailed(String),
+    ModelFailed(FailureReason),
     /// The model cannot process one of several inputs. Another try would fail the same way.
     PartRejected {
         /// The index of the input, from 0.
         part: u32,
         /// The reason, as shown to users.
-        reason: String,
+        reason: FailureReason,
     },
     /// The model's files were replaced after the job was requested, so the output may come from either version.
     ModelChanged,

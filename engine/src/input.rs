@@ -1,6 +1,7 @@
 //! The inputs of a node.
 
 use crate::blobs::BlobReport;
+use crate::bounded_text::FailureReason;
 use crate::error::{DialError, InferenceError, StrangerFault, WriteError};
 use crate::health::HostFacts;
 use crate::identity::PublicKey;
@@ -19,7 +20,7 @@ pub enum ModelState {
     /// It is loaded, or its first job loads it.
     Ready,
     /// Never, for this reason; waiting does not help.
-    Unusable(String),
+    Unusable(FailureReason),
 }
 
 impl ModelState {

@@ -18,6 +18,7 @@ mod frame;
 
 pub use frame::FRAME_BYTES_MAX;
 
+use crate::bounded_text::ForeignVersion;
 use crate::config::Config;
 use crate::identity::{KeyUses, PublicKey};
 use crate::input::Input;
@@ -244,7 +245,7 @@ fn record(number: u64, kind: u8, body: &[u8]) -> Result<Record<'_>, JournalError
             // The rest may differ in another version.
             let version = postcard::take_from_bytes::<String>(body).map(|(version, _)| version);
             match version {
-                Ok(version) if version != VERSION => return Err(JournalError::Version(version)),
+                Ok(version) if version != VERSION => return Err(JournalError::Version(version.into())),
                 Ok(_) => exactly(body).map(Record::Start),
                 Err(_) => None,
             }
@@ -278,7 +279,7 @@ pub enum JournalError {
     /// The file is not a journal.
     NotAJournal,
     /// The journal was written by another version of the product, whose nodes may behave differently.
-    Version(String),
+    Version(ForeignVersion),
 }
 
 impl fmt::Display for JournalError {

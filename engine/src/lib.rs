@@ -34,6 +34,7 @@
 #![warn(clippy::disallowed_types, clippy::disallowed_methods, clippy::print_stdout)]
 
 pub mod blobs;
+pub mod bounded_text;
 pub mod config;
 mod deliveries;
 mod discovery;

@@ -9,6 +9,7 @@ pub use input::{
     Prompt, RERANKING_TEXTS_MAX, Reranking, STOP_BYTES_MAX, STOPS_MAX, TEMPERATURE_MAX, TaskInput,
 };
 
+use crate::bounded_text::FailureReason;
 use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
 use crate::time::UnixMillis;
 use core::fmt::{self, Write as _};
@@ -257,9 +258,9 @@ impl FinishReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskFailure {
     /// The model rejected the input, for this reason.
-    InputRejected(String),
+    InputRejected(FailureReason),
     /// The model could not be loaded or run, for this reason.
-    ModelFailed(String),
+    ModelFailed(FailureReason),
     /// Three attempts each ended with a crash.
     Poison,
     /// The model rejected one of several inputs.
@@ -267,7 +268,7 @@ pub enum TaskFailure {
         /// The index of the input, from 0.
         part: u32,
         /// The reason.
-        reason: String,
+        reason: FailureReason,
     },
     /// The model with which the request began has left the network.
     ModelChanged,

@@ -10,6 +10,7 @@ mod progress;
 mod tests;
 
 use self::progress::Progress;
+use crate::bounded_text::FailureReason;
 use crate::error::{InferenceError, Rejection};
 use crate::event::ReassignReason;
 use crate::ids::{Fingerprint, MessageId, NodeId, RequestId, TaskId};
@@ -115,7 +116,7 @@ pub(crate) struct OpenTask {
     /// Whether a user was shown a part of the attempt's text.
     told: bool,
     /// The error of the last worker whose model failed.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<FailureReason>,
     /// Whether this node chose the model, and may choose another one.
     pub(crate) model_chosen: bool,
 }
@@ -345,7 +346,7 @@ impl Tasks {
             Err(InferenceError::ModelFailed(why)) => {
                 open.failures += 1;
                 if open.failures < ATTEMPTS_MAX {
-                    open.failure = Some(why.chars().take(REASON_CHARS_MAX).collect());
+                    open.failure = Some(why);
                     self.wait_again(attempt.task, ReassignReason::Refused);
                     return Verdict::Retries;
                 }
@@ -747,7 +748,7 @@ fn check(input: &TaskInput, output: TaskOutput) -> Result<TaskOutput, InferenceE
     let parts = input.parts() + labels(input);
     let usable =
         usable && numbers().is_sorted_by(|one, next| one < next) && numbers().all(|number| number < parts);
-    let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".to_owned());
+    let complaint = || InferenceError::ModelFailed("the worker sent an unusable output".into());
     usable.then_some(output).ok_or_else(complaint)
 }
 
@@ -759,8 +760,6 @@ const fn labels(input: &TaskInput) -> usize {
     }
 }
 
-/// Maximum number of characters kept of a worker's error.
-const REASON_CHARS_MAX: usize = 1000;
 /// How long a worker may have a task without news.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// How long a worker may be silent before it is asked: longer than its interval between two renewals.

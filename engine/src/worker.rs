@@ -11,6 +11,7 @@ mod progress;
 mod tests;
 
 use self::progress::ProgressBuffer;
+use crate::bounded_text::FailureReason;
 use crate::error::InferenceError;
 use crate::ids::{Fingerprint, JobId, NodeId, TaskId};
 use crate::input::ModelState;
@@ -294,7 +295,7 @@ impl Worker {
         let count = keys.len();
         let results = match result {
             Ok(results) if results.len() == count => results,
-            Ok(_) => vec![Err(InferenceError::ModelFailed("the model lost an output".to_owned())); count],
+            Ok(_) => vec![Err(InferenceError::ModelFailed("the model lost an output".into())); count],
             Err(error) => vec![Err(error); count],
         };
         let each = micros / u64::try_from(count).unwrap_or(1).max(1);
@@ -389,9 +390,9 @@ impl Worker {
     }
 
     /// Returns why a model of this node is unusable, if it is.
-    pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&str> {
+    pub(crate) fn unusable(&self, kind: TaskKind, name: &str) -> Option<&FailureReason> {
         match &self.model(kind, name)?.state {
-            ModelState::Unusable(why) => Some(why.as_str()),
+            ModelState::Unusable(why) => Some(why),
             ModelState::Away | ModelState::Ready => None,
         }
     }
@@ -550,7 +551,7 @@ fn bounded(output: TaskOutput) -> Result<TaskOutput, InferenceError> {
         return Ok(output);
     }
     let words = format!("its output would have {bytes} bytes; at most {OUTPUT_BYTES_MAX} fit a message");
-    Err(InferenceError::InputRejected(words))
+    Err(InferenceError::InputRejected(words.into()))
 }
 
 /// Builds a job from inputs of one kind. `lead` is the first of them.

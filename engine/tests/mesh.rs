@@ -186,7 +186,7 @@ fn requests_are_refused_with_their_reason() {
             with(|spec| spec.input = TaskInput::from_text(TaskKind::Generation, "x".to_owned())),
             Rejection::KindUnsupported(TaskKind::Generation),
         ),
-        (with(|spec| spec.model = Some("none".to_owned())), Rejection::ModelUnknown("none".to_owned())),
+        (with(|spec| spec.model = Some("none".to_owned())), Rejection::ModelUnknown("none".into())),
         (with(|spec| spec.timeout = Duration::ZERO), Rejection::TimeoutOutOfRange(Duration::ZERO)),
         (Request::Task(unknown), Rejection::TaskNotFound(unknown)),
         (Request::AwaitTask(unknown), Rejection::TaskNotFound(unknown)),
@@ -392,7 +392,7 @@ fn the_model_of_the_tests_is_advertised() {
 
 /// Makes the model of a node unusable.
 fn spoil(network: &mut Network, place: usize) {
-    network.set_model(place, MODEL, TaskKind::Embedding, ModelState::Unusable("it is cut short".to_owned()));
+    network.set_model(place, MODEL, TaskKind::Embedding, ModelState::Unusable("it is cut short".into()));
 }
 
 fn failure(network: &mut Network, place: usize, task: TaskId) -> Option<TaskFailure> {
@@ -404,7 +404,7 @@ fn failure(network: &mut Network, place: usize, task: TaskId) -> Option<TaskFail
 
 #[test]
 fn a_task_whose_model_nobody_can_use_fails_with_the_reason() {
-    let because = Some(TaskFailure::ModelFailed("it is cut short".to_owned()));
+    let because = Some(TaskFailure::ModelFailed("it is cut short".into()));
     for remote in [false, true] {
         let mut network = Network::default();
         let asker = network.add(|config| config.models.truncate(usize::from(!remote)));
@@ -446,10 +446,7 @@ fn a_task_that_names_no_model_gets_another_where_its_first_cannot_be_used() {
         let completed = (task, TaskStatus::Completed, asker);
         let (ends, failure) = (finished(&network, asker), failure(&mut network, asker, task));
         if named {
-            assert_eq!(
-                (ends, failure),
-                (vec![], Some(TaskFailure::ModelFailed("it is cut short".to_owned())))
-            );
+            assert_eq!((ends, failure), (vec![], Some(TaskFailure::ModelFailed("it is cut short".into()))));
         } else {
             assert_eq!((ends, failure), (vec![completed], None));
         }

@@ -159,6 +159,6 @@ fn a_model_whose_files_are_being_hashed_is_known_and_waited_for() {
     let unknown = TaskSpec { model: Some("other".to_owned()), ..spec("x") };
     let request = network.ask(asker, Request::Submit(unknown));
     network.run(Duration::ZERO);
-    let refused = Err(Rejection::ModelUnknown("other".to_owned()));
+    let refused = Err(Rejection::ModelUnknown("other".into()));
     assert_eq!(network.answer(asker, request), Some(&refused));
 }

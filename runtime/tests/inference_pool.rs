@@ -168,7 +168,7 @@ fn ticks(pid: u32) -> u64 {
 fn reason(result: Result<usize, InferenceError>) -> String {
     let error = result.unwrap_err();
     let InferenceError::ModelFailed(reason) = error else { panic!("{error:?}") };
-    reason
+    reason.to_string()
 }
 
 async fn a_model_is_loaded_when_its_first_job_comes() {

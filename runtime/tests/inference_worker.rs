@@ -339,7 +339,7 @@ fn vectors(result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceErro
 fn reason<T: std::fmt::Debug>(result: Result<T, InferenceError>) -> String {
     let error = result.unwrap_err();
     let InferenceError::ModelFailed(reason) = error else { panic!("{error:?}") };
-    reason
+    reason.to_string()
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -404,7 +404,7 @@ async fn what_the_worker_cannot_do_is_said() {
         outputs,
         [Err(InferenceError::InputRejected(
             "the model has no labels of its own; say which ones to choose from, with labels or --label"
-                .to_owned()
+                .into()
         ))]
     );
     let generate = InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned()))));
@@ -444,7 +444,7 @@ async fn what_the_worker_cannot_do_is_said() {
         Ok(output) => panic!("{output:?}"),
         Err(error) => Err(error.clone()),
     };
-    let too_long = || "it has 302 tokens, the model takes 256".to_owned();
+    let too_long = || "it has 302 tokens, the model takes 256".into();
     let expected = [
         Ok((768, vec![(1, 1), (2, 746)])),
         Ok((258, vec![(0, 46)])),

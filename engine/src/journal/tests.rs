@@ -126,7 +126,7 @@ fn other_files_formats_and_versions_are_told_apart() {
     let (other, _, uses) = start("0.0.7");
     let mut bytes = Vec::new();
     Recorder::begin(&other, &saved(), uses, &mut bytes);
-    assert_eq!(decode(&bytes).1, Some(JournalError::Version("0.0.7".to_owned())));
+    assert_eq!(decode(&bytes).1, Some(JournalError::Version("0.0.7".into())));
 }
 
 #[test]

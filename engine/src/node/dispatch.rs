@@ -2,6 +2,7 @@
 
 use super::Node;
 use super::requests::has_labels;
+use crate::bounded_text::FailureReason;
 use crate::event::Event;
 use crate::heartbeat::Liveness;
 use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
@@ -102,7 +103,7 @@ impl Node {
             return false;
         }
         if !open.may_change_model() {
-            let why = self.worker.unusable(kind, name).map(str::to_owned).or_else(|| open.failure.clone());
+            let why = self.worker.unusable(kind, name).cloned().or_else(|| open.failure.clone());
             let (wall, failure) =
                 (self.wall(), why.map_or(TaskFailure::ModelChanged, TaskFailure::ModelFailed));
             self.tasks.fail(self.clock.now, wall, task, failure);
@@ -143,7 +144,7 @@ impl Node {
 
     /// Returns why a task is hopeless, if it is: its model is unusable here or failed at its last worker, and no other
     /// node offers it or did so recently.
-    fn hopeless(&self, task: TaskId) -> Option<String> {
+    fn hopeless(&self, task: TaskId) -> Option<FailureReason> {
         let open = self.tasks.get(task)?;
         let (kind, model) = (open.stored.spec.kind(), open.stored.spec.model.as_deref().unwrap_or_default());
         let advertised = |advert: &Advert| advert.models.iter().any(|offer| offer.is(kind, model));

@@ -10,7 +10,7 @@ use crate::error::Rejection;
 use crate::ids::{Fingerprint, NodeId};
 use crate::input::ModelState;
 use crate::model::{ModelConflict, ModelOffer};
-use crate::task::{TaskKind, preview};
+use crate::task::TaskKind;
 use crate::wire::Advert;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ impl Node {
         let known = || self.known_models().filter(|(of, _)| *of == kind).map(|(_, name)| name);
         if let Some(name) = asked {
             let found = known().find(|known| *known == name);
-            return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(preview(name)));
+            return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(name.into()));
         }
         let chosen = match kind {
             TaskKind::Classification => {

@@ -164,21 +164,15 @@ fn nothing_runs_before_its_model_is_loaded() {
 fn what_waits_for_a_model_that_cannot_be_used_fails_and_so_does_what_comes_later() {
     let mut worker = Worker::new(ME, 2, &[offer("m", TaskKind::Embedding)]);
     worker.handle_assignment(at(0), OTHER, assignment(1, 1));
-    set(&mut worker, TaskKind::Embedding, ModelState::Unusable("cut short".to_owned()));
+    set(&mut worker, TaskKind::Embedding, ModelState::Unusable("cut short".into()));
     worker.handle_assignment(at(0), ME, assignment(2, 1));
     let actions = worker.poll_actions();
     let failed = |origin, id| {
         let attempt = assignment(id, 1).attempt;
-        Action::Outcome(
-            origin,
-            attempt,
-            FINGERPRINT,
-            0,
-            Err(InferenceError::ModelFailed("cut short".to_owned())),
-        )
+        Action::Outcome(origin, attempt, FINGERPRINT, 0, Err(InferenceError::ModelFailed("cut short".into())))
     };
     assert_eq!(actions, [failed(OTHER, 1), failed(ME, 2)]);
-    assert_eq!((worker.len(), worker.unusable(TaskKind::Embedding, "m")), (0, Some("cut short")));
+    assert_eq!((worker.len(), worker.unusable(TaskKind::Embedding, "m")), (0, Some(&"cut short".into())));
     set(&mut worker, TaskKind::Embedding, ModelState::Ready);
     assert_eq!(worker.unusable(TaskKind::Embedding, "m"), None);
 }

@@ -151,8 +151,11 @@ fn nonsense() -> impl Strategy<Value = Input> {
     ];
     let items = proptest::collection::vec(item, 0..4).prop_map(Ok);
     let from = any::<[u8; 4]>();
-    let state =
-        prop_oneof![Just(ModelState::Away), Just(ModelState::Ready), ".{0,8}".prop_map(ModelState::Unusable)];
+    let state = prop_oneof![
+        Just(ModelState::Away),
+        Just(ModelState::Ready),
+        ".{0,8}".prop_map(|why| ModelState::Unusable(why.into()))
+    ];
     prop_oneof![
         report().prop_map(Input::Blob),
         (any::<u32>(), from, bytes()).prop_map(|(interface, from, bytes)| Input::Datagram {

@@ -74,7 +74,7 @@ impl Stage {
             Request::Choose(ModelWish { model: Some(model), .. })
                 if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>
             {
-                Err(Rejection::ModelUnknown(model.clone()))
+                Err(Rejection::ModelUnknown(model.clone().into()))
             }
             Request::Choose(ModelWish { kind: TaskKind::Reranking, model: None, .. }) => {
                 Err(Rejection::KindUnsupported(TaskKind::Reranking))
@@ -92,7 +92,7 @@ impl Stage {
             Request::Submit(TaskSpec { model: Some(model), .. })
                 if model.ends_with("nobody") || model.starts_with("sentence-transformers/") =>
             {
-                Err(Rejection::ModelUnknown(model.clone()))
+                Err(Rejection::ModelUnknown(model.clone().into()))
             }
             Request::Submit(TaskSpec { input: TaskInput::Reranking(_), model: None, .. }) => {
                 Err(Rejection::KindUnsupported(TaskKind::Reranking))
@@ -225,7 +225,7 @@ fn truncations<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<Truncation> {
 }
 
 fn refused(id: TaskId, part: usize, of: usize) -> TaskResult {
-    let reason = "it has 11 tokens, the model takes 10".to_owned();
+    let reason = "it has 11 tokens, the model takes 10".into();
     let part = u32::try_from(part).unwrap();
     let failure =
         if of > 1 { TaskFailure::PartRejected { part, reason } } else { TaskFailure::InputRejected(reason) };

@@ -251,7 +251,7 @@ impl WorkerPool {
             );
             tracing::warn!(component = "inference", model = name, hint, "{reason}");
             (slot.reason, slot.hint) = (Some(reason.clone()), Some(hint));
-            slot.announce(&ModelState::Unusable(reason), &mut self.events);
+            slot.announce(&ModelState::Unusable(reason.into()), &mut self.events);
         } else if !(slot.spec.eager && slot.last_used == 0 && self.load(name))
             && let Some(slot) = self.models.get_mut(name)
         {
@@ -335,7 +335,7 @@ impl WorkerPool {
     }
 
     fn refuse(&mut self, job: JobId, reason: String) {
-        self.end_unstarted(job, InferenceError::ModelFailed(reason));
+        self.end_unstarted(job, InferenceError::ModelFailed(reason.into()));
     }
 
     fn end_unstarted(&mut self, job: JobId, error: InferenceError) {

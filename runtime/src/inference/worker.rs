@@ -205,7 +205,7 @@ impl Worker {
             (InferenceJob::Generate(generation), Some(())) => return self.generations.start(job, generation),
             (work, Some(())) => {
                 let reason = format!("the model does {}, not {}", TaskKind::Generation, work.kind());
-                let result = Err(InferenceError::ModelFailed(reason));
+                let result = Err(InferenceError::ModelFailed(reason.into()));
                 return self.say(&FromWorker::Done { job, micros: 0, result });
             }
             (work, None) => work,
@@ -220,7 +220,7 @@ impl Worker {
                 self.more.notify_all();
             }
             Err(reason) => {
-                let result = Err(InferenceError::ModelFailed(reason));
+                let result = Err(InferenceError::ModelFailed(reason.into()));
                 self.say(&FromWorker::Done { job, micros: 0, result });
             }
         }
@@ -271,7 +271,7 @@ impl Worker {
                     tokenized.push(Tokenized { job, place, tokens, label, micros });
                 }
                 Err(reason) => {
-                    let rejected = Err(InferenceError::InputRejected(reason));
+                    let rejected = Err(InferenceError::InputRejected(reason.into()));
                     self.end(|queue| queue.finish(job, place, micros_since(started), rejected));
                 }
             }
@@ -318,7 +318,7 @@ impl Worker {
                     Ok(Made { vector, tokens: text.len() as u32, dropped })
                 }
                 Err(EncodeError::Stopped) => Err(InferenceError::Cancelled),
-                Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone())),
+                Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone().into())),
             };
             // A text's share of the pass.
             let share = if wanted { micros * text.len() as u64 / tokens.max(1) } else { 0 };

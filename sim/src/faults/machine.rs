@@ -88,7 +88,7 @@ pub(crate) fn job_error<'a>(
             draw.hits(*per_million, Purpose::InferenceFault, fault).then_some(InferenceError::Crashed)
         }
         MachineFault::InferenceError { per_million } => {
-            let error = || InferenceError::ModelFailed("simulated".to_owned());
+            let error = || InferenceError::ModelFailed("simulated".into());
             draw.hits(*per_million, Purpose::InferenceFault, fault).then(error)
         }
         _ => None,

@@ -48,8 +48,8 @@ pub(super) async fn one(
         let is_embedded = name.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB);
         is_embedded.then(|| names.take(EMBEDDED_MODEL)).flatten()
     });
-    let shown = || name.chars().take(NAME_CHARS_SHOWN).collect();
-    let model = found.ok_or_else(|| ApiError::from(Rejection::ModelUnknown(shown())))?;
+    let shown = || name.chars().take(NAME_CHARS_SHOWN).collect::<String>();
+    let model = found.ok_or_else(|| ApiError::from(Rejection::ModelUnknown(shown().into())))?;
     Ok(Json(Model::of(model, &mut conflicts(&api).await)))
 }
 

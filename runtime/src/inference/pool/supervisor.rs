@@ -122,7 +122,7 @@ impl ProcessInference {
     }
 
     fn refuse(&mut self, job: JobId, reason: String) {
-        let result = Err(InferenceError::ModelFailed(reason));
+        let result = Err(InferenceError::ModelFailed(reason.into()));
         self.refused.push_back(InferenceEvent::Done { job, micros: 0, result });
     }
 }
@@ -318,7 +318,7 @@ impl Supervisor {
             }
             Command::Start(job, work) => match &self.unusable {
                 Some(reason) => {
-                    let result = Err(InferenceError::ModelFailed(reason.clone()));
+                    let result = Err(InferenceError::ModelFailed(reason.clone().into()));
                     self.done(job, 0, result).await?;
                 }
                 None => self.waiting.push_back((job, work)),
@@ -333,11 +333,9 @@ impl Supervisor {
         self.failures = 0;
         self.suspects = self.suspects.saturating_sub(1);
         let result = match result {
-            Ok(items) if items.len() != running.items => Err(InferenceError::ModelFailed(format!(
-                "the worker gave {} outputs for {} inputs",
-                items.len(),
-                running.items
-            ))),
+            Ok(items) if items.len() != running.items => Err(InferenceError::ModelFailed(
+                format!("the worker gave {} outputs for {} inputs", items.len(), running.items).into(),
+            )),
             result => result,
         };
         self.done(job, micros, result).await
@@ -391,13 +389,14 @@ impl Supervisor {
             self.set_unusable(Some(reason.clone()));
             reason
         });
-        self.announce(reason.clone().map_or(ModelState::Away, ModelState::Unusable)).await?;
+        self.announce(reason.clone().map_or(ModelState::Away, |reason| ModelState::Unusable(reason.into())))
+            .await?;
         let running = std::mem::take(&mut self.running);
         self.suspects = self.suspects.max(running.len());
         for (job, running) in running {
             let error = match (running.overdue_at, &out_of_memory) {
                 (Some(_), _) => InferenceError::Cancelled,
-                (None, Some(reason)) => InferenceError::ModelFailed(reason.clone()),
+                (None, Some(reason)) => InferenceError::ModelFailed(reason.clone().into()),
                 (None, None) if changed => InferenceError::ModelChanged,
                 (None, None) => InferenceError::Crashed,
             };
@@ -410,7 +409,7 @@ impl Supervisor {
         }
         if let Some(reason) = reason {
             for (job, _) in std::mem::take(&mut self.waiting) {
-                self.done(job, 0, Err(InferenceError::ModelFailed(reason.clone()))).await?;
+                self.done(job, 0, Err(InferenceError::ModelFailed(reason.clone().into()))).await?;
             }
         }
         Ok(())

@@ -257,7 +257,7 @@ impl Task {
                 }
                 Purpose::Similarity { labels } if text > 0 => {
                     let label = labels.get(text - 1).map_or("", String::as_str);
-                    InferenceError::InputRejected(format!("label {label:?}: {reason}"))
+                    InferenceError::InputRejected(format!("label {label:?}: {reason}").into())
                 }
                 Purpose::Scores { .. } | Purpose::Similarity { .. } => InferenceError::InputRejected(reason),
             },
@@ -288,7 +288,7 @@ impl Task {
                 if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
                     let known = in_words(&labels);
                     let why = format!("the model does not know the label {unknown:?}; it knows {known}");
-                    return Err(InferenceError::InputRejected(why));
+                    return Err(InferenceError::InputRejected(why.into()));
                 }
                 let logits = vectors.into_iter().next().unwrap_or_default();
                 let scores = labels.iter().cloned().zip(scores.apply(&logits));
@@ -297,7 +297,7 @@ impl Task {
             }
             Purpose::Similarity { labels } => {
                 if labels.is_empty() {
-                    return Err(InferenceError::InputRejected(NO_LABELS.to_owned()));
+                    return Err(InferenceError::InputRejected(NO_LABELS.into()));
                 }
                 let scores = vectors.split_first().map(|(text, others)| zero_shot::scores(text, others));
                 classified(labels.into_iter().zip(scores.unwrap_or_default()), truncated)
@@ -315,7 +315,7 @@ fn classified(
     scores.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     match scores.first() {
         Some((label, _)) => Ok(TaskOutput::Classification { label: label.clone(), scores, truncated }),
-        None => Err(InferenceError::ModelFailed("the model gave no scores".to_owned())),
+        None => Err(InferenceError::ModelFailed("the model gave no scores".into())),
     }
 }
 
@@ -437,13 +437,13 @@ mod tests {
         let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b")]), embed(vec![text("c"), text("d")])]);
         let batch = queue.take(1);
-        let refused = || Err(InferenceError::InputRejected("too odd".to_owned()));
+        let refused = || Err(InferenceError::InputRejected("too odd".into()));
         assert_eq!(queue.finish(JobId(1), batch[0].place, 1, vector(2)), None);
         assert_eq!(queue.finish(JobId(1), batch[3].place, 1, refused()), None);
         assert_eq!(queue.finish(JobId(1), batch[2].place, 1, vector(1)), None);
         let ended = queue.finish(JobId(1), batch[1].place, 1, vector(3)).unwrap();
         let both = TaskOutput::Embedding { vectors: vec![vec![0.5]; 2], tokens: 5, truncated: Vec::new() };
-        let which = InferenceError::PartRejected { part: 1, reason: "too odd".to_owned() };
+        let which = InferenceError::PartRejected { part: 1, reason: "too odd".into() };
         assert_eq!(ended.result, Ok(vec![Ok(both), Err(which)]));
     }
 
@@ -466,11 +466,11 @@ mod tests {
         let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
         let batch = queue.take(1);
-        let refused = |why: &str| Err(InferenceError::InputRejected(why.to_owned()));
+        let refused = |why: &str| Err(InferenceError::InputRejected(why.into()));
         assert_eq!(queue.finish(JobId(1), batch[2].place, 1, refused("third")), None);
         assert_eq!(queue.finish(JobId(1), batch[1].place, 1, refused("second")), None);
         let ended = queue.finish(JobId(1), batch[0].place, 1, vector(2)).unwrap();
-        let which = InferenceError::PartRejected { part: 1, reason: "second".to_owned() };
+        let which = InferenceError::PartRejected { part: 1, reason: "second".into() };
         assert_eq!(ended.result, Ok(vec![Err(which)]));
     }
 
@@ -498,7 +498,7 @@ mod tests {
         queue.start(JobId(2), vec![request(&["no", "perhaps"])]);
         let refused = queue.finish(JobId(2), task(0), 1, scores()).unwrap().result.unwrap().remove(0);
         let why = r#"the model does not know the label "perhaps"; it knows "no", "maybe", "yes""#;
-        assert_eq!(refused, Err(InferenceError::InputRejected(why.to_owned())));
+        assert_eq!(refused, Err(InferenceError::InputRejected(why.into())));
         let all = scored(&[("yes", 0.7), ("maybe", 0.2), ("no", 0.1)]);
         assert_eq!(ended.result, Ok(vec![Ok(all), Ok(scored(&[("maybe", 0.2), ("no", 0.1)]))]));
     }

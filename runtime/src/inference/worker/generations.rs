@@ -77,7 +77,7 @@ impl Generations {
                         is_full = true;
                     }
                     Err(error) => {
-                        let rejected = Ok(vec![Err(InferenceError::InputRejected(error.to_string()))]);
+                        let rejected = Ok(vec![Err(InferenceError::InputRejected(error.to_string().into()))]);
                         self.end(job);
                         say(done(job, micros_since(started), rejected));
                     }
@@ -108,7 +108,7 @@ impl Generations {
         let (text, finish) = match step {
             Ok(Step::Going { text }) => (text, None),
             Ok(Step::Done { text, finish }) => (text, Some(finish)),
-            Err(reason) => return Some(Err(InferenceError::ModelFailed(reason))),
+            Err(reason) => return Some(Err(InferenceError::ModelFailed(reason.into()))),
         };
         it.text.push_str(&text);
         let tokens = it.session.tokens();

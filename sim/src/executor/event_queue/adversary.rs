@@ -225,7 +225,7 @@ impl Adversary {
         let (giver, attempt) = self.attempts.get(self.draws.index(self.attempts.len())).copied().unzip();
         let (sender, message) = self.messages.get(self.draws.index(self.messages.len())).copied().unzip();
         let message = message.unwrap_or(MessageId([1; 16]));
-        let result = Err(InferenceError::InputRejected("forged".to_owned()));
+        let result = Err(InferenceError::InputRejected("forged".into()));
         let fingerprint = inference::fingerprint(inference::DEFAULT_MODEL, false);
         let frame = match self.draws.index(FORGERIES) {
             // Only a small share are adverts, because each of them ends the link.
