@@ -1,5 +1,5 @@
 //! The README and the pages of `docs/`: short sentences, valid links and paths, every route of the API, and a front page
-//! that stays short.
+//! that stays short. The first lines of comments are checked, too.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -41,6 +41,24 @@ fn every_path_of_the_repository_exists() {
             assert!(root().join(&path).exists(), "{} names {path}, which does not exist", page.display());
         }
     }
+}
+
+/// The first lines of comments, in the crates that keep to this already.
+#[test]
+fn the_first_lines_of_comments_are_plain() {
+    let folders = ["benches", "cli", "engine", "sim"].map(|folder| root().join(folder));
+    let mut checked = 0;
+    for file in folders.iter().flat_map(|folder| sources(folder)) {
+        let text = fs::read_to_string(&file).unwrap();
+        for line in first_lines(&text) {
+            let words: Vec<&str> = line.split(|c: char| !c.is_alphanumeric()).collect();
+            let says = |phrase: &[&str]| words.windows(phrase.len()).any(|window| window == phrase);
+            let found = PHRASES.iter().find(|phrase| says(phrase));
+            assert!(found.is_none(), "{}: {line:?} says {found:?}", file.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 1000, "{checked} comments");
 }
 
 #[test]
@@ -101,7 +119,8 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_stem().is_some_and(|name| name.to_string_lossy().contains("tests")) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if name.contains("tests") || name == "target" {
             continue;
         }
         if path.is_dir() {
@@ -111,6 +130,20 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
         }
     }
     sources
+}
+
+/// Returns the first line of each doc comment.
+fn first_lines(source: &str) -> Vec<&str> {
+    let of_comment = |line: &str| line.starts_with("///") || line.starts_with("//!");
+    let mut before = "";
+    let mut lines = Vec::new();
+    for line in source.lines().map(str::trim) {
+        if of_comment(line) && !of_comment(before) {
+            lines.push(line);
+        }
+        before = line;
+    }
+    lines
 }
 
 /// Returns the sentences of a page, without code, tables, headings and pictures.
@@ -190,5 +223,7 @@ fn root() -> &'static Path {
 /// The folders at the top that pages may name files in.
 const FOLDERS: [&str; 10] =
     [".ci", "benches", "cli", "docs", "engine", "findings", "runtime", "scenarios", "scripts", "sim"];
+/// Ways around the name of a thing or an action.
+const PHRASES: [&[&str]; 3] = [&["goes", "on"], &["that", "has", "none"], &["whoever"]];
 const WORDS_MAX: usize = 30;
 const README_BYTES_MAX: usize = 8 << 10;
