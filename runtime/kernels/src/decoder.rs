@@ -6,6 +6,7 @@
 mod arena;
 mod format;
 mod forward;
+mod k_quants;
 mod kernel;
 mod kv_cache;
 mod layer_ops;
@@ -17,6 +18,7 @@ mod weights;
 
 pub use arena::Arena;
 pub use format::{Format, TILE_ROWS, encode_q8_0};
+pub use k_quants::{decode_q5_k, decode_q6_k};
 pub use kernel::{Kernel, names as kernel_names};
 pub use kv_cache::KvCache;
 pub use model::Llama;

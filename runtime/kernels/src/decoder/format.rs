@@ -212,7 +212,7 @@ fn decode_q4_k(block: &[u8], numbers: &mut [f32]) {
 }
 
 /// The scale and the minimum of one of eight blocks, from their twelve bytes.
-fn q4_k_scale(bytes: &[u8], index: usize) -> (u8, u8) {
+pub(super) fn q4_k_scale(bytes: &[u8], index: usize) -> (u8, u8) {
     if index < 4 {
         (bytes[index] & 63, bytes[index + 4] & 63)
     } else {
