@@ -1,7 +1,7 @@
-//! A whole node: puts the ports, the driver and the control API together, and takes them apart in order.
+//! A whole node: assembles the ports, the driver and the control API, and takes them down in order.
 //!
-//! What can be wrong with a user's set-up is found before anything is visible to others: the home's lock,
-//! configuration, key, ports, storage. The readiness file appears when the node is ACTIVE and goes first.
+//! Every fault of a user's set-up is found before the node is visible to others: the lock of the home, configuration,
+//! key, ports, storage. The readiness file exists exactly while the node is ACTIVE. It is removed first in a shutdown.
 
 mod error;
 mod listeners;
@@ -59,18 +59,18 @@ pub struct Service {
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
     stop_catalog: oneshot::Sender<()>,
-    /// Without these nobody finds this node, or what it accepts is not durable.
+    /// Without these files nobody finds this node, or what it accepts is not durable.
     watched_files: [WatchedFile; 2],
     warnings: Vec<String>,
     written: Option<Written>,
-    // The last three are held for what their drop does.
+    // Held for the effect of dropping them.
     thread: NodeThread,
     registration: Option<Registration>,
     lock: Lock,
 }
 
 impl Service {
-    /// Starts a node in `home`. Returns once it runs, which is before it is ACTIVE.
+    /// Starts a node in `home`. Returns once the node runs, which is before it is ACTIVE.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
@@ -96,7 +96,7 @@ impl Service {
         let (identity, recording, written) =
             start_recording(settings, &start, &saved, preflight.key.identity)?;
 
-        // From here on nothing fails.
+        // Nothing fails from here on.
         let (handle, asks) = Handle::new();
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
@@ -135,27 +135,27 @@ impl Service {
         })
     }
 
-    /// Returns the way to ask the node.
+    /// Returns a handle for requests to the node.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Returns what the node tells the other programs of its user.
+    /// Returns what the node publishes for other programs of its user.
     pub fn info(&self) -> &RunInfo {
         &self.info
     }
 
-    /// Returns what the user should know about the configuration.
+    /// Returns the warnings about the configuration and the storage.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Returns whether the readiness file is there, now and later.
+    /// Returns whether the readiness file exists, now and after each change.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 
-    /// Lives until the node has stopped; returns the exit status that it asks for.
+    /// Waits until the node has stopped, and returns its exit status.
     pub async fn wait(mut self) -> u8 {
         let (mut files_removed, mut readiness_failed) = (false, false);
         let mut look = tokio::time::interval(FILE_CHECK_INTERVAL);
@@ -163,7 +163,7 @@ impl Service {
             tokio::select! {
                 biased;
                 ended = &mut self.driver => break ended,
-                // Its sender lives as long as the driver, which has just not ended.
+                // The sender lives as long as the driver, which has not ended.
                 Ok(()) = self.states.changed() => {}
                 _ = look.tick(), if !files_removed => {
                     files_removed = self.stop_if_files_removed();
@@ -172,7 +172,7 @@ impl Service {
             }
             let state = *self.states.borrow_and_update();
             if !self.update_ready_file(state) && state == State::Active && !readiness_failed {
-                // Whoever started it waits for the file in vain.
+                // The program that started the node waits for the file in vain.
                 readiness_failed = true;
                 self.request_shutdown();
             }
@@ -209,7 +209,7 @@ impl Service {
         code
     }
 
-    /// Asks the node to stop where its files were taken away; returns whether that is so.
+    /// Requests a shutdown if a watched file was removed. Returns whether one was.
     fn stop_if_files_removed(&self) -> bool {
         let Some(removed) = self.watched_files.iter().find(|watched_file| watched_file.is_removed()) else {
             return false;
@@ -219,13 +219,14 @@ impl Service {
         true
     }
 
-    /// Lets the node stop in good order.
+    /// Requests an orderly shutdown.
     fn request_shutdown(&self) {
         let handle = self.handle.clone();
         tokio::spawn(async move { drop(handle.ask(engine::Request::Shutdown).await) });
     }
 
-    /// Lets the readiness file be there while the node is ACTIVE, and only then; returns whether that is so.
+    /// Writes the readiness file when the node becomes ACTIVE and removes it when it shuts down. Returns false on
+    /// failure.
     fn update_ready_file(&self, state: State) -> bool {
         let path = self.home.ready_file();
         let shown = match state {
@@ -281,7 +282,7 @@ impl EventObserver for StateObserver {
     }
 }
 
-/// What a node has to do with models: where to look for them, and what they may use.
+/// Returns where to look for models, and the limits for their workers.
 fn model_sources(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
     if let Some(hub) = &mut hub {
@@ -309,8 +310,8 @@ fn model_sources(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)
     Ok((sources, options))
 }
 
-/// Returns what a node tells others that it can do. What merely is in the cache may go again, and is announced as
-/// long as it is there.
+/// Returns the models that the node advertises at the start. Cached models are advertised later, while they are
+/// present.
 fn model_offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -> Vec<ModelOffer> {
     let listed = |name: &str| sources.entries.iter().any(|entry| entry.name() == name);
     let offered = found.models.iter().filter(|model| options.fits(model) && listed(&model.name));
@@ -322,7 +323,7 @@ fn model_offers(sources: &Sources, options: &WorkerPoolOptions, found: &Found) -
     offers
 }
 
-/// Returns what the engine begins with, beside what is stored.
+/// Returns the engine's initial state, without the stored records.
 fn engine_start(
     preflight: &Preflight,
     clock: &SystemClock,
@@ -346,7 +347,7 @@ fn multicast(thread: &NodeThread, settings: &Settings) -> MulticastSocket {
     MulticastSocket::open(MulticastOptions { interfaces, ..MulticastOptions::default() })
 }
 
-/// Begins the recording of a node where one is asked for; returns the identity to make the node with.
+/// Starts a recording if the settings ask for one. Returns the identity that the node must use.
 fn start_recording(
     settings: &Settings,
     start: &Start,
@@ -362,7 +363,7 @@ fn start_recording(
     Ok((identity, Some(recording), Some(written)))
 }
 
-/// How often a node looks whether its files are still there.
+/// How often the watched files are checked.
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// The exit status of a node that did not end as it meant to.
+/// The exit status after an unexpected end.
 const EXIT_FAILED: u8 = 1;

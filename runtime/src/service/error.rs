@@ -1,4 +1,4 @@
-//! Why a node did not start: which part of the user's set-up is wrong, and what to do about it.
+//! Why a node did not start: the part of the set-up that is wrong, and what to do about it.
 
 use crate::config::ConfigError;
 use crate::home::LockError;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The control API has no port.
+    /// No port is free for the control API.
     #[error("Port {port} already in use")]
     Api {
         /// The port.
@@ -19,16 +19,16 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The settings are wrong.
+    /// The settings are invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The tasks and results that the node had are gone.
+    /// The stored tasks and results are gone.
     #[error("the data of this node are gone: {} is missing or empty", .path.display())]
     DataLost {
         /// The data file.
         path: PathBuf,
     },
-    /// A disk has no room.
+    /// A disk is full.
     #[error("no space is left on the disk of {}", .path.display())]
     DiskFull {
         /// The file or directory.
@@ -36,7 +36,7 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The operating system gives no random numbers.
+    /// The operating system provides no random numbers.
     #[error("there is no randomness")]
     Entropy(#[source] io::Error),
     /// A file of the home cannot be used.
@@ -53,10 +53,10 @@ pub enum StartError {
     /// The home is in use.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The operating system does not say which program this is.
+    /// The path of the running program is unknown.
     #[error("cannot tell which program to run models with")]
     Program(#[source] io::Error),
-    /// The node cannot be recorded.
+    /// The recording cannot be written.
     #[error("cannot record into {}", .path.display())]
     Recording {
         /// The file.
@@ -64,19 +64,19 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Stored tasks and results cannot be used.
+    /// Stored tasks and results cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// The operating system gives no thread.
+    /// The operating system provides no thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// The node cannot take connections.
+    /// The node cannot listen for connections.
     #[error(transparent)]
     Transport(#[from] BindError),
 }
 
 impl StartError {
-    /// Returns its stable name.
+    /// Returns the stable error id.
     pub fn id(&self) -> &'static str {
         match self {
             Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
@@ -96,7 +96,7 @@ impl StartError {
         }
     }
 
-    /// Says what to do about it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Api { .. } => {

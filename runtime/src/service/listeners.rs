@@ -1,6 +1,6 @@
-//! The sockets of a node: the links of its peers and the control API.
+//! The sockets of a node: links with peers, and the control API.
 //!
-//! The API is up before the storage is open, and says meanwhile that the node starts.
+//! The API answers before the storage is open. Until then it reports that the node is starting.
 
 use super::error::StartError;
 use super::preflight::Preflight;
@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Where others come in: peers, and whoever asks while storage opens, who is told so.
+/// The open sockets, and what serves them.
 pub(super) struct Listeners {
     pub(super) info: RunInfo,
     pub(super) door: Door,
@@ -30,7 +30,7 @@ pub(super) struct Listeners {
     pub(super) stop_api: oneshot::Sender<()>,
     pub(super) registration: Option<Registration>,
     pub(super) transport: Libp2pTransport,
-    // The last one is held for what runs on it.
+    // Held for the tasks that run on it.
     pub(super) thread: NodeThread,
 }
 
@@ -70,7 +70,7 @@ impl Listeners {
     }
 }
 
-/// Binds the port of the control API, or the next free one where the user does not insist.
+/// Binds the port of the control API. Tries the next ports unless the user set this one.
 fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
     let wanted = effective.settings.api_port;
     let tries = if effective.is_explicit("api_port") { 1 } else { API_PORT_TRIES };
@@ -84,13 +84,13 @@ fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
     Err(StartError::Api { port: wanted, source: refusal })
 }
 
-/// Writes what the node tells the other programs of its user.
+/// Writes what the node publishes for other programs of its user.
 pub(super) fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
     let text = serde_json::to_vec(info).map_err(io::Error::other);
     text.and_then(|text| home::replace_file(path, &text, 0o600)).map_err(unusable(path))
 }
 
-/// Without its note a node works all the same; only `node stop --all` does not find it.
+/// Registers the node for `node stop --all`. The node works without that.
 fn register(home: &Home) -> Option<Registration> {
     Registry::open(std::env::var_os("XDG_RUNTIME_DIR").as_deref())
         .and_then(|registry| registry.add(home))

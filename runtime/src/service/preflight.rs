@@ -13,12 +13,12 @@ use serde_json::Value;
 use std::io;
 use std::time::Duration;
 
-/// What a node stands on before it touches the network: its home, its settings, its key.
+/// The result of the checks: settings, key, log, and the lock of the home.
 pub(super) struct Preflight {
     pub(super) key: NodeKey,
     pub(super) effective: Effective,
     pub(super) log: Log,
-    // The last one is held until nothing of this is left.
+    // Held until everything else of the node is gone.
     pub(super) lock: Lock,
 }
 

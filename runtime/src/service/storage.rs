@@ -1,4 +1,4 @@
-//! What a node keeps, opened; and what is said where some of it is gone.
+//! Opens the durable state of a node, and explains what is missing or damaged.
 
 use super::error::StartError;
 use crate::blobs::FileBlobs;
@@ -13,20 +13,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a node keeps, opened.
+/// The open storage of a node.
 pub(super) struct Storage {
     pub(super) store: RedbStore,
     pub(super) saved: Saved,
     pub(super) results: Arc<ResultReader>,
     pub(super) blobs: FileBlobs,
-    /// Without these nobody finds the node, or what it accepts is not durable.
+    /// Without these files nobody finds the node, or what it accepts is not durable.
     pub(super) watched_files: [WatchedFile; 2],
-    /// What the user should know about it.
+    /// Warnings for the user.
     pub(super) warnings: Vec<String>,
 }
 
 impl Storage {
-    /// Opens what a node keeps. Data that are gone are an error unless `accepts_loss`.
+    /// Opens the storage. Missing or damaged data is an error unless `accepts_loss`.
     pub(super) fn open(home: &Home, settings: &Settings, accepts_loss: bool) -> Result<Self, StartError> {
         let file = settings.storage_path.join(STORE_FILE);
         let mut warnings = Vec::new();
@@ -70,12 +70,12 @@ impl Storage {
     }
 }
 
-/// Makes sure of room on the disk of a directory before anything is begun that needs it.
+/// Checks for free space in a directory before the start goes on.
 pub(super) fn require_free_space(directory: &Path) -> Result<(), StartError> {
     check_free_space(directory).map_err(unusable(directory))
 }
 
-/// Says that a place cannot be used, or that its disk is full.
+/// Converts an I/O error at `path` into a start error.
 pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> StartError + use<> {
     let path = path.to_owned();
     move |source| {
@@ -88,7 +88,7 @@ pub(super) fn unusable(path: &Path) -> impl Fn(io::Error) -> StartError + use<> 
     }
 }
 
-/// Says what was saved of a damaged file.
+/// Describes what was salvaged from a damaged file.
 fn describe_salvage(salvaged: &Salvaged) -> String {
     let Salvaged { tasks, results, damaged, lost, kept } = salvaged;
     let named = damaged.len();
@@ -106,5 +106,5 @@ fn describe_salvage(salvaged: &Salvaged) -> String {
 
 /// The file of tasks and results.
 pub const STORE_FILE: &str = "node.redb";
-/// The directory of the files that nodes give each other.
+/// The directory of the files that nodes share.
 const FILES: &str = "files";
