@@ -1,4 +1,4 @@
-//! The only now(): the node's monotonic time from when this clock was made, and the wall clock beside it.
+//! The only source of time: a monotonic clock that starts with the node, and the wall clock.
 
 use crate::ports::Clock;
 use engine::{Instant, UnixMillis};
@@ -29,8 +29,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// Returns the wall-clock time. Where the clock stands before 1970, time begins there with this process: it goes on as it
-/// should, and nothing takes it for a clock that was set.
+/// Returns the wall-clock time. If the clock shows a date before 1970, time starts at 1970 with this process. It then
+/// advances steadily, and nothing mistakes it for a clock that was set.
 pub fn wall() -> UnixMillis {
     static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();
     let begin = BEGIN.get_or_init(std::time::Instant::now);
@@ -38,7 +38,7 @@ pub fn wall() -> UnixMillis {
     UnixMillis(engine::time::micros(since_epoch) / 1000)
 }
 
-/// Tells whether the wall clock shows a date from 1970 to 9999. Libraries that write dates panic at others.
+/// Tells whether the wall clock shows a date from 1970 to 9999. Libraries that format dates panic on others.
 pub fn has_date() -> bool {
     is_date(SystemTime::now())
 }
@@ -47,7 +47,7 @@ fn is_date(time: SystemTime) -> bool {
     time.duration_since(UNIX_EPOCH).is_ok_and(|since_epoch| since_epoch.as_secs() < YEAR_10000_SECS)
 }
 
-/// When the year 10000 begins, in seconds since 1970.
+/// The start of the year 10000, in seconds since 1970.
 const YEAR_10000_SECS: u64 = 253_402_300_800;
 
 #[cfg(test)]

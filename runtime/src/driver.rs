@@ -1,8 +1,8 @@
-//! THE loop: one node, driven over its ports, in the real world and in the simulated one alike.
+//! The run loop: drives one node over its ports, in the real world and in the simulator alike.
 //!
-//! Each turn carries out what the node wants, then waits for one thing to happen and tells the node of it. Selection
-//! is biased: where several things have happened, the order in which the node hears of them is fixed. The timer may
-//! come last, because the node looks at what is due on every input.
+//! Each turn carries out the outputs of the node, then waits for one input and handles it. The selection is biased, so
+//! the order of simultaneous inputs is fixed. The timer comes last, because the node checks its deadlines on every
+//! input.
 
 use crate::links::{Arrival, Links};
 use crate::ports::{
@@ -16,24 +16,24 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
-/// What a node lives in: one implementation of each port, and an observer.
+/// The world of a node: one implementation of each port, and a journal.
 #[derive(Debug)]
 pub struct World<T, M, S, I, B, H, C, J> {
     /// Connections to other nodes.
     pub transport: T,
-    /// The discovery service's packets.
+    /// Multicast packets for discovery.
     pub multicast: M,
     /// Durable records.
     pub store: S,
     /// Models.
     pub inference: I,
-    /// Files that nodes give each other.
+    /// Files that nodes share.
     pub blobs: B,
     /// The node's own process.
     pub host: H,
     /// The time.
     pub clock: C,
-    /// Sees all that goes in and comes out.
+    /// Records all inputs and outputs.
     pub journal: J,
 }
 
@@ -62,37 +62,37 @@ where
     driver.drive(Inbox { arrivals, asks, drops }).await
 }
 
-/// A question on its way to the node.
+/// A request on its way to the node.
 #[derive(Debug)]
 pub struct Ask {
-    /// The question.
+    /// The request.
     pub request: Request,
-    /// Where its answer goes; dropping the other end tells the node that nobody waits any more.
+    /// Receives the answer. Dropping the other end cancels the request.
     pub reply: oneshot::Sender<Answer>,
 }
 
-/// A way to ask a running node.
+/// Sends requests to a running node.
 #[derive(Clone, Debug)]
 pub struct Handle {
     asks: mpsc::Sender<Ask>,
 }
 
-/// The node has stopped and answers nothing any more.
+/// The node has stopped and answers no requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the node has stopped")]
 pub struct Stopped;
 
 impl Handle {
-    /// Makes a handle, and the end of it that [`run`] takes.
+    /// Returns a handle, and the receiver that [`run`] takes.
     pub fn new() -> (Self, mpsc::Receiver<Ask>) {
         let (asks, receiver) = mpsc::channel(REQUESTS_MAX);
         (Self { asks }, receiver)
     }
 
-    /// Asks, and waits for the answer. Dropping the future withdraws the question.
+    /// Sends a request and waits for the answer. Dropping the future cancels the request.
     ///
     /// # Errors
-    /// [`Stopped`] where the node went away before it answered.
+    /// [`Stopped`] if the node stops before it answers.
     pub async fn ask(&self, request: Request) -> Result<Answer, Stopped> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(Ask { request, reply }).await.map_err(|_| Stopped)?;
@@ -105,44 +105,44 @@ struct Driver<T, M, S, I, B, H, C, J> {
     world: World<T, M, S, I, B, H, C, J>,
     links: Links,
     requests: Requests,
-    /// Frames without room on their links, at most those that one input led to.
+    /// Frames that did not fit into the queue of their link, at most those of one input.
     shed: VecDeque<Input>,
     wall: WallClock,
 }
 
-/// What the node knows of the wall clock.
+/// The last known state of the wall clock.
 #[derive(Clone, Copy, Debug)]
 struct WallClock {
-    /// By how many milliseconds it is ahead of the clock that the node is driven by.
+    /// Milliseconds by which it is ahead of the driver's clock.
     offset: i64,
-    /// When to look at it again.
+    /// When to check it again.
     check_at: Instant,
 }
 
-/// Returns by how many milliseconds a wall clock is ahead of the time since a driver's origin.
+/// Returns by how many milliseconds a wall clock is ahead of the time since the driver's origin.
 pub fn clock_offset(now: Instant, wall: UnixMillis) -> i64 {
     let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
     millis(wall.0).saturating_sub(millis(now.as_micros() / 1000))
 }
 
-/// Tells whether the two clocks have parted since the node last heard of it: somebody set one, or the machine slept.
+/// Tells whether the clock offset has changed: a clock was set, or the machine was suspended.
 pub fn clocks_diverge(before: i64, offset: i64) -> bool {
     before.abs_diff(offset) > CLOCK_OFFSET_CHANGE_MAX_MILLIS
 }
 
-/// What reaches the driver besides its ports.
+/// The channels that the driver reads besides its ports.
 struct Inbox {
     arrivals: mpsc::Receiver<Arrival>,
     asks: mpsc::Receiver<Ask>,
     drops: mpsc::UnboundedReceiver<RequestId>,
 }
 
-/// Questions without an answer yet.
+/// Requests without an answer.
 #[derive(Debug)]
 struct Requests {
     next: u64,
     replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
-    /// At most one word for each question, and questions are bounded.
+    /// At most one entry per request, and requests are bounded.
     dropped: mpsc::UnboundedSender<RequestId>,
 }
 
@@ -165,7 +165,7 @@ where
             if let Some(code) = self.carry_out() {
                 let links = std::mem::replace(&mut self.links, Links::new().0);
                 links.close_all(inbox.arrivals).await;
-                // The last answers are passed on before a disk that hangs can hold up the end.
+                // Delivers the last answers before a stalled disk can delay the end.
                 tokio::task::yield_now().await;
                 return code;
             }
@@ -179,7 +179,7 @@ where
                 timer.as_mut().reset(tokio::time::Instant::now() + wait);
                 armed = due;
             }
-            // Held until its input is handled: then its link may bring more.
+            // Held until the input is handled. Then the link may deliver more.
             let mut turn = None;
             let input = tokio::select! {
                 biased;
@@ -194,7 +194,7 @@ where
                     turn = arrival.turn;
                     arrival.input
                 }
-                // After the frames of peers: a flood of packets, which anybody can send, keeps no peer waiting.
+                // After the frames of peers, so that a flood of packets, which anybody can send, delays no peer.
                 event = self.world.multicast.next() => multicast_input(event),
                 () = &mut timer => {
                     armed = None;
@@ -215,7 +215,7 @@ where
         self.node.handle_input(now, input);
     }
 
-    /// Tells the node of the wall clock before anything else that it hears, where that has parted from its own.
+    /// Reports a change of the wall clock to the node before any other input.
     fn check_clock(&mut self, now: Instant) {
         let wall = self.world.clock.wall();
         let offset = clock_offset(now, wall);
@@ -228,7 +228,7 @@ where
         }
     }
 
-    /// Carries out what the node wants; returns an exit status once it has stopped.
+    /// Carries out the outputs of the node. Returns the exit status once the node has stopped.
     fn carry_out(&mut self) -> Option<u8> {
         let now = self.world.clock.now();
         while let Some(output) = self.node.poll_output() {
@@ -269,7 +269,7 @@ where
             TransportEvent::StrangerFault { remote, fault } => Input::StrangerFault { remote, fault },
             TransportEvent::Up { peer, remote, dial, stream } => {
                 let link = self.links.name();
-                // No frame is heard of before this input, for both come to the node through this loop.
+                // No frame arrives before this input: both reach the node through this loop.
                 self.links.start(link, stream);
                 Input::LinkUp { link, peer, remote, dial }
             }
@@ -290,7 +290,7 @@ impl Requests {
                 biased;
                 answer = answer => {
                     if let Ok(answer) = answer {
-                        // Whoever asked may be gone by now.
+                        // The client may be gone.
                         let _ = asker.send(answer);
                     }
                 }
@@ -326,11 +326,11 @@ fn multicast_input(event: MulticastEvent) -> Input {
     }
 }
 
-/// Questions that may be on their way at the same time.
+/// Maximum number of requests in flight.
 const REQUESTS_MAX: usize = 1024;
-/// How often the wall clock is looked at, at most: whenever something happens after this time.
+/// Minimum time between two checks of the wall clock.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// By how much the clocks may part before the node is told: more than adjustments that keep the clock steady.
+/// Largest change of the clock offset that is ignored. Larger than the adjustments of time synchronisation.
 const CLOCK_OFFSET_CHANGE_MAX_MILLIS: u64 = 1_000;
-/// How long a node that wants nothing is left alone.
+/// How long a node without a deadline sleeps.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -1,7 +1,7 @@
-//! One thread for all that lies on the way of a message: sockets, ciphers, links, the driver and its node.
+//! One thread for everything on the path of a message: sockets, ciphers, links, the driver and its node.
 //!
-//! A message passes half a dozen tasks, each of which does little. On one thread they follow each other at once; on
-//! several, waking the next thread would take longer than the work. All else (the API, models, the log) stays away.
+//! A message passes half a dozen tasks, and each does little. On one thread they follow each other at once. Waking
+//! another thread would take longer than the tasks themselves. The API, models and the log run elsewhere.
 
 use std::io;
 use std::thread;
@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// The thread. It ends when this is dropped, and with it what still runs on it.
+/// The thread. Dropping this ends it, and all tasks on it.
 #[derive(Debug)]
 pub(crate) struct NodeThread {
     runtime: Handle,
@@ -20,25 +20,25 @@ impl NodeThread {
     /// Starts the thread.
     ///
     /// # Errors
-    /// What the operating system says where it gives no thread or no poll.
+    /// The system provides no thread or no poll instance.
     pub(crate) fn start() -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (alive, ended) = oneshot::channel::<()>();
         thread::Builder::new().name("node".to_owned()).spawn(move || {
-            // An error is how it ends: nothing is ever sent.
+            // Always an error: nothing is ever sent.
             let _ = runtime.block_on(ended);
             runtime.shutdown_background();
         })?;
         Ok(Self { runtime: handle, _alive: alive })
     }
 
-    /// Lets what is made now live on the thread, for as long as the guard does.
+    /// Makes the thread's runtime current while the guard lives.
     pub(crate) fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()
     }
 
-    /// Runs a future on the thread.
+    /// Spawns a future on the thread.
     pub(crate) fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,

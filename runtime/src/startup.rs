@@ -1,23 +1,23 @@
-//! How long a start takes: each component by itself, and each state from the beginning on.
+//! Start-up times: how long each component took, and when each state was entered.
 
 use engine::lifecycle::State;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A start under way. Clones share it.
+/// The timer of a start. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Startup {
     shared: Arc<Mutex<(Instant, Timeline)>>,
     begun: Instant,
 }
 
-/// What a start has taken so far.
+/// The times measured so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeline {
-    /// Each component that is there, in order, and how long it took.
+    /// Each finished component, in order, with its duration.
     pub components: Vec<Step>,
-    /// Each state that was entered, and when, from the beginning on.
+    /// Each state, with the time since the start at which it was entered.
     pub states: Vec<Step>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Startup {
 }
 
 impl Startup {
-    /// Takes note that a component is there, and has taken the time since the one before.
+    /// Records that a component is ready. Its duration counts from the previous component.
     pub fn done(&self, component: &str) {
         let now = Instant::now();
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ impl Startup {
         shared.1.components.push(step(component, took));
     }
 
-    /// Takes note that the node has entered a state. Those of its end are no part of its start.
+    /// Records that the node has entered a state. States of the shutdown are ignored.
     pub fn entered(&self, state: State) {
         if state <= State::Active {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ impl Startup {
         }
     }
 
-    /// Returns what it has taken so far.
+    /// Returns the times measured so far.
     pub fn timeline(&self) -> Timeline {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
