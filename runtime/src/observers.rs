@@ -1,7 +1,7 @@
-//! Observers of a running node: they see its inputs, outputs and events, in order, and feed nothing back.
+//! Observers of a running node. They see its inputs, outputs and events in order, and change nothing.
 //!
-//! [`Observers`] is the journal that the driver writes to. It hands everything to the recording, which needs all of
-//! it, and each event to every [`EventObserver`]: the log, and whatever else follows the life of a node.
+//! [`Observers`] is the journal of the driver. It passes inputs and outputs to the recording, and each event to every
+//! [`EventObserver`]: the event log, and others that follow the life of a node.
 
 mod event_log;
 pub mod recording;

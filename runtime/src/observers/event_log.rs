@@ -23,7 +23,7 @@ impl EventLog {
 impl EventObserver for EventLog {
     fn event(&mut self, _now: Instant, event: &Event) {
         let (level, component) = severity(event);
-        // Most events are of messages and below the level: those must cost nothing.
+        // Most events concern messages and are below the level. They must cost nothing.
         if self.log.takes(level) {
             let (message, fields) = message(event);
             self.log.write(&Line { level, component, message: &message, fields });
@@ -31,8 +31,8 @@ impl EventObserver for EventLog {
     }
 }
 
-/// Says how severe an event is and which part of the node it belongs to. What happens for every message is
-/// TRACE, for every task DEBUG, in the life of the node INFO; WARN is what somebody should look at.
+/// Returns the level and the component of an event. TRACE is per message, DEBUG per task, INFO a change in the life of
+/// the node, and WARN needs attention.
 const fn severity(event: &Event) -> (LogLevel, &'static str) {
     match event {
         Event::ClockSet { .. } | Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
@@ -44,7 +44,7 @@ const fn severity(event: &Event) -> (LogLevel, &'static str) {
         Event::HealthChanged { verdict: Verdict::Fail, .. } => (LogLevel::Error, "health"),
         Event::DiscoveryAvailable => (LogLevel::Info, "discovery"),
         Event::DiscoveryUnavailable => (LogLevel::Warn, "discovery"),
-        // Anybody can do these as often as they like: they are counted, not told one by one.
+        // Anybody can cause these at any rate, so they are counted and not logged one by one.
         Event::DialFailed { .. } | Event::StrangerFault { .. } => (LogLevel::Debug, "peers"),
         Event::LinkUp { .. } | Event::LinkDown { .. } => (LogLevel::Info, "peers"),
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),

@@ -1,10 +1,9 @@
-//! The recording of a running node: its journal, written by a thread of its own.
+//! The recording of a running node: its journal, written by a separate thread.
 //!
-//! The node never waits for it. What the thread has not written yet is bounded; where the disk does not keep up or is
-//! full, the recording ends with a warning and the node goes on. A journal is of use from the node's start only, so
-//! one that has reached its largest size ends there, and keeps the beginning. The file is for its owner alone, for it
-//! holds the texts of tasks; their lengths, hashes and echoes are all over the node's frames and decisions, so
-//! without them nothing could be replayed.
+//! The node never waits for the writer. The backlog is bounded: if the disk is too slow or full, the recording ends
+//! with a warning and the node continues. A recording is useful only from the start of the node, so at its maximum size
+//! it ends and keeps the beginning. Only the owner can read the file, because it contains task texts. They cannot be
+//! left out: their lengths, hashes and copies are in the frames and decisions of the node.
 
 use crate::ports::Journal;
 use engine::identity::KeyUses;
@@ -23,19 +22,19 @@ use tokio::sync::oneshot;
 pub struct Recording {
     recorder: Recorder,
     encoded: Vec<u8>,
-    /// Bytes handed over so far, and how many there may be.
+    /// Bytes passed to the writer so far, and their limit.
     bytes: u64,
     bytes_max: u64,
-    /// Nothing more is taken down.
+    /// The recording has ended.
     closed: bool,
     pipe: Arc<Pipe>,
 }
 
-/// Tells when all of a recording is written, as far as it can be.
+/// Signals that the recording is on disk, as far as that is possible.
 #[derive(Debug)]
 pub struct Written(oneshot::Receiver<()>);
 
-/// What is on its way to the disk.
+/// The bytes on their way to the disk.
 #[derive(Debug, Default)]
 struct Pipe {
     waiting: Mutex<Waiting>,
@@ -44,20 +43,20 @@ struct Pipe {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// How many bytes the thread has taken and not written yet; they wait as well.
+    /// Bytes that the writer has taken and not written yet. They count as waiting.
     taken: usize,
     bytes: Vec<u8>,
-    /// Nothing more will come.
+    /// No more bytes will come.
     closed: bool,
-    /// Nothing more can be written.
+    /// The file cannot be written.
     broken: bool,
 }
 
 impl Recording {
-    /// Begins to record a node into `file`; `uses` is where the node's identity notes what its key did.
+    /// Starts to record a node into `file`. `uses` reports how the node's identity uses its key.
     ///
     /// # Errors
-    /// Where the system has no thread to spare.
+    /// The system provides no thread.
     pub fn begin(
         file: impl Write + Send + 'static,
         bytes_max: u64,
@@ -71,7 +70,7 @@ impl Recording {
         let writer = Arc::clone(&pipe);
         std::thread::Builder::new().name("recording".to_owned()).spawn(move || {
             writer.write_all(file);
-            // A node that is gone already waits for nothing.
+            // The node may have ended already.
             let _ = done.send(());
         })?;
         let mut recording = Self { recorder, encoded, bytes: 0, bytes_max, closed: false, pipe };
@@ -79,7 +78,7 @@ impl Recording {
         Ok((recording, Written(written)))
     }
 
-    /// Gives what was encoded to the thread; ends the recording where that was the last that it takes.
+    /// Passes encoded bytes to the writer. Ends the recording if a limit is reached.
     fn hand_over(&mut self) {
         if self.encoded.is_empty() {
             return;
@@ -88,7 +87,7 @@ impl Recording {
         let (ended, full) = (self.recorder.has_ended(), self.bytes >= self.bytes_max);
         let mut waiting = self.pipe.lock();
         let idle = waiting.bytes.is_empty();
-        // A record that the next one builds on is never left out, so each limit is exceeded by at most one.
+        // Later records build on earlier ones, so none is left out and each limit is exceeded by one record at most.
         waiting.bytes.append(&mut self.encoded);
         let late = waiting.bytes.len() + waiting.taken > WAITING_BYTES_MAX;
         let broken = waiting.broken;
@@ -140,7 +139,7 @@ impl Journal for Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        // What a panic left behind is no complete step.
+        // After a panic the last step is incomplete.
         if std::thread::panicking() {
             self.close()
         } else if !self.closed {
@@ -150,7 +149,7 @@ impl Drop for Recording {
 }
 
 impl Written {
-    /// Waits until all is written, but not for ever: a disk that hangs keeps no node from stopping.
+    /// Waits until everything is written, up to a timeout, so that a stalled disk does not block the shutdown.
     pub async fn wait(self) {
         if tokio::time::timeout(FLUSH_TIMEOUT, self.0).await.is_err() {
             tracing::warn!(
@@ -163,11 +162,11 @@ impl Written {
 
 impl Pipe {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Whoever panicked while holding the lock has left whole records behind.
+        // A thread that panicked under the lock has left complete records behind.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes all that comes, until nothing more does.
+    /// Writes all bytes until the recording ends.
     fn write_all(&self, mut file: impl Write) {
         let mut bytes = Vec::new();
         loop {
@@ -194,11 +193,11 @@ impl Pipe {
     }
 }
 
-/// Makes the file of a recording, for its owner alone. A recording that stands there already is kept as `FILE.1`, in
-/// place of an older one; any other file is left alone.
+/// Creates the file of a recording, readable by its owner only. An existing recording becomes `FILE.1` and replaces an
+/// older one. Any other existing file is left alone.
 ///
 /// # Errors
-/// Where the file cannot be made, or is something else than a recording.
+/// The file cannot be created, or exists and is not a recording.
 pub fn create_file(path: &Path) -> io::Result<File> {
     let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match create() {
@@ -231,13 +230,13 @@ fn is_recording(path: &Path) -> io::Result<bool> {
     }
     let mut begin = Vec::new();
     File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut begin)?;
-    // A process that died at once may have left less.
+    // A process that was killed at once may have written less.
     Ok(MAGIC.starts_with(&begin))
 }
 
-/// Bytes that may wait for the disk; beyond, the recording ends.
+/// Maximum number of bytes that wait for the disk. Beyond, the recording ends.
 const WAITING_BYTES_MAX: usize = 16 << 20;
-/// How long the end of a recording may take to be written.
+/// How long a shutdown waits for the end of a recording.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
