@@ -1,38 +1,38 @@
-//! The control group that this process is in: how much memory a container may have, and whether the kernel killed for it.
+//! The control group of this process: the memory limit of a container, and kills by the kernel for lack of memory.
 //!
-//! Both versions are read, by way of `/proc/self/cgroup` and `/proc/self/mountinfo`, as cgroups(7) and
-//! proc_pid_mountinfo(5) describe them. A group is bounded by every group above it as well.
+//! Both cgroup versions are read through `/proc/self/cgroup` and `/proc/self/mountinfo`; see cgroups(7) and
+//! proc_pid_mountinfo(5). The limits of all parent groups apply as well.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-/// How much memory the processes of a control group may have together.
+/// The memory limit of a control group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
     /// The limit.
     pub bytes: u64,
-    /// The file that says so.
+    /// The file that contains the limit.
     pub file: PathBuf,
 }
 
-/// Returns the least memory limit of this process's control group and those above; `None` where there is none.
+/// Returns the lowest memory limit of this process's control group and its parents, if there is one.
 pub fn memory_limit() -> Option<MemoryLimit> {
     Group::for_this_process()?.memory_limit()
 }
 
-/// Returns how many processes of this process's control group the kernel has killed for want of memory.
+/// Returns how many processes of this control group the kernel has killed for lack of memory.
 pub fn oom_kills() -> Option<u64> {
     Group::for_this_process()?.oom_kills()
 }
 
-/// The group that accounts for memory.
+/// The control group that accounts for memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Group {
     version: Version,
-    /// Where the uppermost group that can be seen is mounted.
+    /// The mount point of the topmost visible group.
     top: PathBuf,
-    /// The group's own directory.
+    /// The directory of the group.
     directory: PathBuf,
 }
 
@@ -50,9 +50,9 @@ impl Group {
         )
     }
 
-    /// Finds the group by the texts of the two files.
+    /// Finds the group from the contents of the two files.
     fn find(groups: &str, mounts: &str) -> Option<Self> {
-        // Where version 1 has a hierarchy for memory, version 2 has none.
+        // If version 1 has a memory hierarchy, version 2 has none.
         let first = Self::for_version(Version::One, groups, mounts);
         first.or_else(|| Self::for_version(Version::Two, groups, mounts))
     }
@@ -79,7 +79,7 @@ impl Group {
             accounts.then_some((fields.next()?, fields.next()?))
         })?;
         let top = PathBuf::from(top);
-        // A group outside of what is mounted here cannot be seen; the uppermost one stands in for it.
+        // A group outside the mount is not visible. The topmost one stands in for it.
         let below = Path::new(path).strip_prefix(root).unwrap_or_else(|_| Path::new(""));
         let is_plain = below.components().all(|part| matches!(part, Component::Normal(_)));
         let directory = if is_plain { top.join(below) } else { top.clone() };
@@ -94,7 +94,7 @@ impl Group {
         let groups = self.directory.ancestors().take_while(|group| group.starts_with(&self.top));
         let limits = groups.filter_map(|group| {
             let file = group.join(name);
-            // A group without a limit says "max" in version 2, and a number beyond all memory in version 1.
+            // Without a limit, version 2 says "max" and version 1 gives a number beyond any memory size.
             let bytes = read(&file)?.trim().parse().ok().filter(|bytes| *bytes < UNLIMITED)?;
             Some(MemoryLimit { bytes, file })
         });

@@ -1,21 +1,21 @@
-//! Calls into code that may panic over what a damaged file holds.
+//! Contains panics of library code that reads damaged files.
 //!
-//! Such a panic says something about the disk and nothing about this program, so it becomes an error: nothing is
-//! printed, and no crash report is written.
+//! Such a panic is the fault of the disk, not of this program. It becomes an error: nothing is printed, and no crash
+//! report is written.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
-/// The code panicked; what it said.
+/// The code panicked, with this message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Panicked(pub String);
 
-/// Runs `work`; a panic in it is an error.
+/// Runs `work` and turns a panic into an error.
 ///
 /// # Errors
-/// [`Panicked`] where it panicked.
+/// [`Panicked`] if it panicked.
 pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     QUIET_HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -35,7 +35,7 @@ pub fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     })
 }
 
-/// Tells whether this thread runs code whose panics are contained.
+/// Tells whether panics of this thread are contained at the moment.
 pub fn is_contained() -> bool {
     CONTAINED.get()
 }

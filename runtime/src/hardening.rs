@@ -1,13 +1,12 @@
-//! What a process gives up that holds keys, or texts of others: each step is one that it never needs to take back.
+//! Privileges that a process with keys or foreign texts gives up. No step is ever reversed.
 
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Keeps this process's memory out of core dumps and from other processes of the same user, and keeps the process
-/// and all that it starts from gaining privileges. To be called before anything secret is read.
+/// Excludes the memory of this process from core dumps and from other processes of the same user, and prevents new
+/// privileges for it and its children. Call it before any secret is read.
 ///
-/// Returns what the system refused, in words, for a log that is not open yet. Sandboxes may refuse any of it, and have
-/// rules of their own.
+/// Returns what the system refused, as text, because no log is open yet. Sandboxes may refuse any step.
 pub fn harden_this_process() -> Vec<String> {
     let steps = [
         ("core dumps stay allowed", setrlimit(Resource::RLIMIT_CORE, 0, 0)),

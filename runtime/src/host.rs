@@ -1,6 +1,6 @@
-//! What this process finds out about itself: its configuration, its key, its memory.
+//! Checks of this process itself: its configuration, its key, its memory.
 //!
-//! A look reads files, so it is taken on a thread for such work. One that a dead disk holds up stays the only one.
+//! A check reads files, so it runs on a blocking thread. There is one check at a time, even if a dead disk blocks it.
 
 use crate::config;
 use crate::ports;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc;
 
-/// This process, as its node asks about it.
+/// The host port of this process.
 #[derive(Debug)]
 pub struct ThisProcess {
     config_file: Arc<PathBuf>,
@@ -25,7 +25,7 @@ pub struct ThisProcess {
 }
 
 impl ThisProcess {
-    /// Makes the port of a node with this configuration and key, whose store finds this damage.
+    /// Creates the port for a node with this configuration file and key. `damage` lists what its store finds damaged.
     pub fn new(config_file: PathBuf, identity: Identity, damage: Damage) -> Self {
         let (config_file, identity) = (Arc::new(config_file), Arc::new(identity));
         Self { config_file, identity, damage, looks: false, found: mpsc::channel(1) }
@@ -41,13 +41,13 @@ impl ports::Host for ThisProcess {
         let (found, damage) = (self.found.0.clone(), self.damage.clone());
         tokio::task::spawn_blocking(move || {
             let facts = HostFacts { records_damaged: damage.count(), ..look(&config_file, &identity) };
-            // Nobody listens any more where the node has ended.
+            // Nobody receives this if the node has ended.
             let _ = found.blocking_send(facts);
         });
     }
 
     async fn next(&mut self) -> HostFacts {
-        // Its sender lives as long as this does, so there is always a next one.
+        // The sender lives as long as this, so there is always a next report.
         let facts = match self.found.1.recv().await {
             Some(facts) => facts,
             None => std::future::pending().await,
@@ -64,25 +64,25 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
     let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
     HostFacts {
         config_readable: config::read_again(config_file).is_ok(),
-        // A key that does not sign takes for ever.
+        // A key that does not sign never returns.
         crypto_micros: if signs { took } else { u64::MAX },
         memory_bytes: memory_bytes(std::process::id()),
         records_damaged: 0,
     }
 }
 
-/// Lets this process have as many files open as the system lets it ask for, within reason: connections are files.
+/// Raises the limit of open files as far as the system allows, up to a maximum. Connections are files.
 ///
 /// # Errors
-/// What the operating system says; the limit is then as it was.
+/// The error of the system; the limit is then unchanged.
 pub fn raise_open_files_limit() -> std::io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES_WANTED).max(soft), hard)?)
 }
 
-/// Returns the memory that a process and its children hold and the system cannot take back: not what is mapped from
-/// files, such as a model's weights.
+/// Returns the memory of a process and its children that the system cannot reclaim. Mapped files, such as weights, do
+/// not count.
 pub fn memory_bytes(process: u32) -> u64 {
     let own = fs::read_to_string(format!("/proc/{process}/status")).map_or(0, |text| held(&text));
     children(process).map(memory_bytes).fold(own, u64::saturating_add)
@@ -96,7 +96,7 @@ fn held(status: &str) -> u64 {
     ["RssAnon:", "RssShmem:"].iter().filter_map(|name| line(name)).sum::<u64>() << 10
 }
 
-/// Returns the processes that a process has started.
+/// Returns the child processes of a process.
 pub fn children(process: u32) -> impl Iterator<Item = u32> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     threads
@@ -107,9 +107,9 @@ pub fn children(process: u32) -> impl Iterator<Item = u32> {
         .take(CHILDREN_MAX)
 }
 
-/// Connections to the API and to peers, files, and some.
+/// Connections to the API and to peers, other files, and a reserve.
 const OPEN_FILES_WANTED: u64 = 4096;
-/// Children of one process that are looked at.
+/// Maximum number of child processes to inspect.
 const CHILDREN_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The key file of a node: made once, readable by its owner only, and never replaced behind the owner's back.
+//! The key file of a node. It is created once, readable by its owner only, and never replaced silently.
 //!
-//! A file that is damaged or that others may read is refused: a node that quietly made a new key would lose
-//! its name on the network, and one that used a leaked key would share it.
+//! A damaged file, or one that others may read, is rejected. With a new key the node would lose its identity on the
+//! network. With a leaked key it would share it.
 
 use crate::home::{self, Home};
 use engine::{Identity, NodeId};
@@ -12,12 +12,12 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A node's identity together with the secret behind it. Its `Debug` shows the id only.
+/// A node's identity with its secret key. `Debug` shows the id only.
 #[derive(Clone)]
 pub struct NodeKey {
     /// The identity that the engine signs with.
     pub identity: Identity,
-    /// The Ed25519 secret (RFC 8032), for the transport to prove the identity with.
+    /// The Ed25519 secret (RFC 8032) with which the transport proves the identity.
     pub secret: [u8; 32],
 }
 
@@ -27,17 +27,17 @@ impl fmt::Debug for NodeKey {
     }
 }
 
-/// Loads the identity of a home, or makes one where there is none.
+/// Loads the identity of a home, or creates one.
 ///
 /// # Errors
-/// [`IdentityError`] where the file cannot be used; its `hint` says what to do.
+/// [`IdentityError`] if the file cannot be used. Its `hint` says what to do.
 pub fn load_or_create(home: &Home) -> Result<NodeKey, IdentityError> {
     let path = home.identity_file();
     match File::open(&path) {
         Ok(file) => load(&path, file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             create(&path)?;
-            // Another starter may have been first: what counts is what the file holds.
+            // Another process may have been first. The file decides.
             let file = File::open(&path).map_err(|source| IdentityError::io(&path, source))?;
             load(&path, file)
         }
@@ -113,7 +113,7 @@ impl KeyFile {
     }
 }
 
-/// Why there is no usable identity.
+/// Why no identity can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The content is not a key pair.
@@ -124,7 +124,7 @@ pub enum IdentityError {
         /// What is wrong.
         damage: Damage,
     },
-    /// The file cannot be read or made.
+    /// The file cannot be read or created.
     #[error("cannot use the identity file {}", .path.display())]
     Io {
         /// The file.
@@ -132,7 +132,7 @@ pub enum IdentityError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others than the owner may read or change it.
+    /// Other users may read or change the file.
     #[error("the identity file {} may be used by others (mode {mode:04o}, must be 0600)", .path.display())]
     ModeTooWide {
         /// The file.
@@ -151,7 +151,7 @@ impl IdentityError {
         Self::Damaged { path: path.to_owned(), damage }
     }
 
-    /// Says how to get out of it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> String {
         match self {
             Self::Damaged { path, .. } => format!(
@@ -170,16 +170,16 @@ impl IdentityError {
 /// What is wrong with the content of an identity file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// The parts do not belong together.
+    /// The parts do not match.
     #[error("its id or public key does not belong to its secret key")]
     Mismatch,
-    /// It is something else.
+    /// It is not a regular file.
     #[error("it is not a file")]
     NotAFile,
-    /// It does not have the form of a key file.
+    /// It does not have the format of a key file.
     #[error("it is not a key file")]
     NotAKeyFile,
-    /// It was written by another version.
+    /// Another version wrote it.
     #[error("it has an unknown version or algorithm")]
     Version,
 }

@@ -1,7 +1,7 @@
-//! Which homes of this user have a running node, so that all of them can be stopped.
+//! The registry of this user's running nodes, so that all of them can be stopped.
 //!
-//! One small file for each home, in a directory that only this user can use. A file is a hint: whether its node
-//! runs is told by the lock of its home, and hints that turn out wrong are removed.
+//! It has one small file per home, in a directory that only this user can access. A file is a hint: the lock of the
+//! home decides whether its node runs. Stale files are removed.
 
 use crate::home::{self, Holder, Home};
 use nix::unistd::geteuid;
@@ -20,10 +20,10 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Opens the registry of this user, below `runtime_directory` (`XDG_RUNTIME_DIR`) where there is one.
+    /// Opens the registry of this user, below `runtime_directory` (`XDG_RUNTIME_DIR`) if there is one.
     ///
     /// # Errors
-    /// Where the directory cannot be made or could be somebody else's.
+    /// The directory cannot be created, or may belong to another user.
     pub fn open(runtime_directory: Option<&OsStr>) -> io::Result<Self> {
         let directory = match runtime_directory.filter(|directory| !directory.is_empty()) {
             Some(directory) => Path::new(directory).join("p2p-ai-agents"),
@@ -33,7 +33,7 @@ impl Registry {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // In a directory that all may write to, somebody else may have been first, with a link even.
+        // In a world-writable directory another user may have been first, even with a link.
         let found = fs::symlink_metadata(&directory)?;
         if !found.is_dir() || found.uid() != geteuid().as_raw() || found.permissions().mode() & 0o077 != 0 {
             let message = format!("{} is not a directory of this user alone", directory.display());
@@ -42,25 +42,25 @@ impl Registry {
         Ok(Self { directory })
     }
 
-    /// Notes that a node runs in `home`; the note goes when the returned guard does.
+    /// Registers the node of `home`. Dropping the guard removes the entry.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The error of the file system.
     pub fn add(&self, home: &Home) -> io::Result<Registration> {
         let path = self.directory.join(name_of(home.root()));
         home::replace_file(&path, home.root().as_os_str().as_bytes(), 0o600)?;
         Ok(Registration { path })
     }
 
-    /// Lists the homes whose nodes run, and forgets the others.
+    /// Lists the homes whose nodes run, and removes the other entries.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The error of the file system.
     pub fn running(&self) -> io::Result<Vec<Home>> {
         let mut homes = Vec::new();
         for entry in fs::read_dir(&self.directory)?.take(ENTRIES_MAX) {
             let entry = entry?;
-            // A note that is being written at this moment.
+            // An entry that is being written.
             if entry.file_name().as_bytes().starts_with(b".") {
                 continue;
             }
@@ -75,7 +75,7 @@ impl Registry {
     }
 }
 
-/// A note that a node runs. Dropping it removes the note.
+/// The entry of a running node. Dropping it removes the entry.
 #[derive(Debug)]
 pub struct Registration {
     path: PathBuf,
@@ -91,7 +91,7 @@ fn read(path: &Path) -> Option<Home> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(PATH_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     let root = PathBuf::from(OsString::from_vec(bytes));
-    // A file under a name that is not its own is no note.
+    // A file whose name does not match its content is not an entry.
     (path.file_name()? == OsStr::new(&name_of(&root))).then(|| Home::new(&root).ok())?
 }
 

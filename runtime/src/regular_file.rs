@@ -1,6 +1,6 @@
-//! Files that are opened only if they are regular ones.
+//! Opens regular files only.
 //!
-//! A pipe in the place of a file would make whoever opens it wait until another program writes to it.
+//! Opening a pipe would block until another program writes to it.
 
 use nix::fcntl::OFlag;
 use std::fs::File;
@@ -8,10 +8,10 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Opens a regular file to read it; never waits.
+/// Opens a regular file for reading, without blocking.
 ///
 /// # Errors
-/// What the system says, or that it is no regular file.
+/// The error of the system, or that the file is not a regular one.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // The flag changes nothing for a regular file.
     let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;

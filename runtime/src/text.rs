@@ -1,6 +1,6 @@
-//! Texts as they come from files and requests.
+//! Text from files and requests.
 
-/// Returns a text without the byte-order mark in front of it, which some editors and programs of Windows write.
+/// Returns a text without a leading byte-order mark. Some Windows programs write one.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
 }
