@@ -1,7 +1,7 @@
-//! The seven things a node needs of the world around it, as the driver sees them.
+//! The ports: what a node needs of the world around it, as the driver sees it.
 //!
-//! Each world implements them once: sockets, disk and model processes in the real one, turmoil's network and
-//! seeded stand-ins in the simulated one. All `next` futures are cancel-safe: dropping one loses nothing.
+//! Each world implements every port once. In the real one that is sockets, disk and model processes; in the simulated
+//! one, turmoil's network and seeded stand-ins. All `next` futures are cancel-safe: dropping one loses nothing.
 
 use engine::blobs::{BlobOrder, BlobReport};
 use engine::error::DialError;
@@ -18,19 +18,19 @@ use futures::{AsyncRead, AsyncWrite};
 use std::future::Future;
 use std::net::SocketAddr;
 
-/// Gives authenticated, encrypted byte streams between nodes, one per connection.
+/// Provides authenticated, encrypted byte streams between nodes, one per connection.
 pub trait Transport: Send + 'static {
     /// A byte stream; dropping it closes the connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Begins to connect; [`Transport::next`] reports the end of it.
+    /// Starts to connect. [`Transport::next`] reports the outcome.
     fn dial(&mut self, dial: DialId, address: SocketAddr, expect: Option<NodeId>);
 
-    /// Waits for the next connection, or the end of a dial.
+    /// Waits for the next connection or the end of a dial.
     fn next(&mut self) -> impl Future<Output = TransportEvent<Self::Stream>> + Send;
 }
 
-/// What a transport reports.
+/// An event of a transport.
 #[derive(Debug)]
 pub enum TransportEvent<S> {
     /// A dial did not lead to a connection.
@@ -40,51 +40,51 @@ pub enum TransportEvent<S> {
         /// Why.
         error: DialError,
     },
-    /// The transport takes connections on this port. Reported once, first.
+    /// The transport listens on this port. Reported once, first.
     Listening {
         /// The port.
         port: u16,
     },
-    /// Somebody connected and did not prove who it is; the connection is gone.
+    /// A remote end connected and did not prove its identity. The connection is closed.
     StrangerFault {
         /// Its address.
         remote: SocketAddr,
         /// What went wrong.
         fault: StrangerFault,
     },
-    /// A connection is up, its other end proved to hold `peer`.
+    /// A connection is up and the other end has proved that it holds the key `peer`.
     Up {
         /// The key of the other end.
         peer: PublicKey,
         /// The address of the other end.
         remote: SocketAddr,
-        /// The dial that it came from; `None` where the other end dialled.
+        /// The dial that it came from, or `None` if the other end dialled.
         dial: Option<DialId>,
         /// The byte stream.
         stream: S,
     },
 }
 
-/// Sends and receives the packets of the discovery service's multicast group.
+/// Sends and receives packets of the multicast group for discovery.
 pub trait Multicast: Send + 'static {
-    /// Sends a packet to one family's group on one interface; a packet that cannot be sent is lost.
+    /// Sends a packet to the group of one address family on one interface. A packet that cannot be sent is dropped.
     fn send(&mut self, interface: u32, family: Family, bytes: Vec<u8>);
 
-    /// Sends a packet to one address, from the port of the group; one that cannot be sent is lost.
+    /// Sends a packet to one address, from the port of the group. A packet that cannot be sent is dropped.
     fn send_to(&mut self, interface: u32, to: SocketAddr, bytes: Vec<u8>);
 
     /// Waits for the next packet, or the next change of this host's interfaces.
     fn next(&mut self) -> impl Future<Output = MulticastEvent> + Send;
 }
 
-/// What a multicast port reports.
+/// An event of a multicast port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MulticastEvent {
-    /// All interfaces, at first and whenever they change.
+    /// All interfaces, at the start and after each change.
     Interfaces(Vec<Interface>),
-    /// A packet, this host's own ones included.
+    /// A packet, possibly one of this host's own.
     Packet {
-        /// The interface that it came in on.
+        /// The interface on which it arrived.
         interface: u32,
         /// Its sender.
         from: SocketAddr,
@@ -93,9 +93,9 @@ pub enum MulticastEvent {
     },
 }
 
-/// Makes records durable.
+/// Stores records durably.
 pub trait Store: Send + 'static {
-    /// Begins to write the records, together or not at all, after all earlier writes.
+    /// Starts to write the records, atomically and after all earlier writes.
     fn write(&mut self, id: WriteId, records: Vec<Record>);
 
     /// Waits for the next write to end.
@@ -104,83 +104,83 @@ pub trait Store: Send + 'static {
 
 /// Runs models.
 pub trait Inference: Send + 'static {
-    /// Begins a job; [`Inference::next`] reports its progress and its end, exactly once. Where the name stands for
-    /// another model by now, that is [`InferenceError::ModelChanged`].
+    /// Starts a job. [`Inference::next`] reports its progress, and its end exactly once. If the name refers to another
+    /// model by now, it ends with [`InferenceError::ModelChanged`].
     fn start(&mut self, job: JobId, model: String, fingerprint: Fingerprint, work: InferenceJob);
 
-    /// Asks a job to stop; it still ends once. An unknown job is ignored.
+    /// Cancels a job. It still ends exactly once. An unknown job is ignored.
     fn cancel(&mut self, job: JobId);
 
     /// Waits for the next report.
     fn next(&mut self) -> impl Future<Output = InferenceEvent> + Send;
 }
 
-/// What an inference port reports.
+/// An event of an inference port.
 #[derive(Clone, Debug, PartialEq)]
 pub enum InferenceEvent {
-    /// A job ended: one item per task of the job and in its order, or one reason for all.
+    /// A job ended, with one result per task in the order of the job, or one error for all.
     Done {
         /// The job.
         job: JobId,
         /// Time spent computing, in microseconds.
         micros: u64,
-        /// What came of it.
+        /// The results.
         result: Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>,
     },
-    /// A model can or cannot be used from now on.
+    /// The state of a model changed.
     Model {
         /// Its name.
         name: String,
-        /// What it can do.
+        /// The task kind that it supports.
         kind: TaskKind,
-        /// Which model it is; `None` while its files are being hashed.
+        /// The fingerprint of the model, or `None` while its files are being hashed.
         fingerprint: Option<Fingerprint>,
         /// Whether it can be used.
         state: ModelState,
     },
-    /// A generation job produced more text.
+    /// A generation job has produced more text.
     Progress {
         /// The job.
         job: JobId,
-        /// The piece of text that follows those before.
+        /// The text since the previous report.
         text: String,
-        /// Tokens produced so far in all.
+        /// Total number of tokens so far.
         tokens: u32,
     },
 }
 
-/// Keeps files that nodes give each other.
+/// Stores files that nodes share.
 pub trait Blobs: Send + 'static {
-    /// Begins to do something; all but [`BlobOrder::Close`] end with one report.
+    /// Starts to carry out an order. All but [`BlobOrder::Close`] end with one report.
     fn order(&mut self, order: BlobOrder);
 
     /// Waits for the next report.
     fn next(&mut self) -> impl Future<Output = BlobReport> + Send;
 }
 
-/// Finds out how the node's own process and files are.
+/// Checks the node's own process and files.
 pub trait Host: Send + 'static {
-    /// Begins to look; [`Host::next`] tells. A look while another is under way is the same look.
+    /// Starts a check, unless one is running. [`Host::next`] reports the result.
     fn examine(&mut self);
 
-    /// Waits for the next look to end.
+    /// Waits for the result of the next check.
     fn next(&mut self) -> impl Future<Output = HostFacts> + Send;
 }
 
-/// Tells the time.
+/// Provides the time.
 pub trait Clock: Send + 'static {
-    /// Returns the time since this clock's origin. Never goes back.
+    /// Returns the time since this clock's origin. It never decreases.
     fn now(&self) -> Instant;
 
     /// Returns the wall-clock time.
     fn wall(&self) -> UnixMillis;
 }
 
-/// Sees all that goes into a node and comes out of it, in order. Feeds nothing back.
+/// Sees all inputs and outputs of a node, in order. It feeds nothing back.
 pub trait Journal: Send + 'static {
-    /// An input is about to be handled.
+    /// Records an input that is about to be handled.
     fn input(&mut self, now: Instant, input: &Input);
 
-    /// An output is about to be carried out.
+    /// Records an output that is about to be carried out.
     fn output(&mut self, now: Instant, output: &Output);
 }
