@@ -1,9 +1,9 @@
-//! Frames over byte streams: one task per link, a bounded queue each way.
+//! Frames over byte streams: one task per link, with a bounded queue in each direction.
 //!
-//! A frame is a 32-bit big-endian length and that many bytes. What waits for one link goes out in one write and one
-//! flush, control frames before bulk, and pieces of files last. What arrives is read as it comes and handed on as one input. Links take turns:
-//! each has few inputs waiting for the node at a time, and until those are handled it reads no more, so that a link
-//! that brings much makes its own other end wait, not the others.
+//! A frame is a 32-bit big-endian length and as many bytes. The queued frames of a link leave in one write and one
+//! flush: control frames first, then bulk, then pieces of files. Received frames are passed on as one input per read.
+//! Links take turns: each may have a few inputs waiting for the node, and reads no more until these are handled. Thus a
+//! busy link slows down its own peer and not the others.
 
 mod buffer;
 mod queue;
@@ -31,7 +31,7 @@ pub(crate) struct Links {
     next: u64,
 }
 
-/// What a link brought. Its link has the turn back when this is dropped.
+/// An input from a link. Dropping this gives the turn back to the link.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) input: Input,
@@ -41,25 +41,25 @@ pub(crate) struct Arrival {
 #[derive(Debug)]
 struct Outlet {
     queue: Arc<Queue>,
-    /// Dropped to end the link at once.
+    /// Dropping this ends the link at once.
     alive: oneshot::Sender<()>,
 }
 
 impl Links {
-    /// Makes a node without links, and the end from which it reads what they bring.
+    /// Creates an empty set of links, and the receiver of their inputs.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Arrival>) {
         let (arrivals, receiver) = mpsc::channel(ARRIVALS_MAX);
         (Self { outlets: BTreeMap::new(), tasks: JoinSet::new(), arrivals, next: 0 }, receiver)
     }
 
-    /// Names a new link. Its frames flow once [`Links::start`] is called.
+    /// Allocates the id of a new link. Its frames flow once [`Links::start`] is called.
     pub(crate) fn name(&mut self) -> LinkId {
         let link = LinkId(self.next);
         self.next += 1;
         link
     }
 
-    /// Begins to carry frames over a stream.
+    /// Starts to carry frames over a stream.
     pub(crate) fn start<S>(&mut self, link: LinkId, stream: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -78,8 +78,8 @@ impl Links {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Queues a frame. Where there is no room, it comes back; for one of control the link is closed, since what it
-    /// would miss cannot be made up for.
+    /// Queues a frame, or returns it if the queue is full. If it is a control frame, the link is closed, because a lost
+    /// control frame cannot be recovered.
     pub(crate) fn send(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) -> Result<(), Vec<u8>> {
         let Some(outlet) = self.outlets.get(&link) else { return Ok(()) };
         match (outlet.queue.push(frame, priority), priority) {
@@ -93,18 +93,18 @@ impl Links {
         }
     }
 
-    /// Closes a link once what waits is flushed.
+    /// Closes a link after its queue is flushed.
     pub(crate) fn close(&mut self, link: LinkId) {
         if let Some(Outlet { queue, mut alive }) = self.outlets.remove(&link) {
             queue.close();
-            // The task ends by itself once its queue is empty; until then it must not be ended.
+            // The task ends by itself once its queue is empty, and must not be aborted before.
             self.tasks.spawn(async move {
                 let _ = timeout(FLUSH_TIMEOUT, alive.closed()).await;
             });
         }
     }
 
-    /// Closes all links and waits until they are flushed, for a limited time.
+    /// Closes all links and waits until they are flushed, up to a timeout.
     pub(crate) async fn close_all(mut self, mut arrivals: mpsc::Receiver<Arrival>) {
         for link in self.outlets.keys().copied().collect::<Vec<_>>() {
             self.close(link);
@@ -122,7 +122,7 @@ impl Links {
     }
 }
 
-/// Carries frames both ways until either end closes; returns what the other end did wrong, if anything.
+/// Carries frames both ways until either end closes. Returns the protocol violation of the other end, if any.
 async fn carry<S: AsyncRead + AsyncWrite>(
     link: LinkId,
     stream: S,
@@ -136,10 +136,10 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     tokio::pin!(read);
     tokio::select! {
         biased;
-        // The engine has done with a link that was closed by name and then not flushed in time.
+        // The engine has already dropped a link that it closed and that was not flushed in time.
         _ = ended => Some(Input::LinkStalled { link }),
         result = write => match result {
-            // Closing a socket with unread data would take back what was just sent.
+            // Closing a socket with unread data would reset the connection and lose what was just sent.
             Ok(()) => timeout(LINGER_TIMEOUT, &mut read).await.unwrap_or_default(),
             Err(error) => (error.kind() == io::ErrorKind::TimedOut).then_some(Input::LinkStalled { link }),
         },
@@ -147,7 +147,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// Reads until the other end closes, or cannot be read on; returns what it did wrong, if anything.
+/// Reads until the other end closes or the read fails. Returns the protocol violation of the other end, if any.
 async fn read_frames<R: AsyncRead + Unpin>(
     link: LinkId,
     mut reader: R,
@@ -155,7 +155,7 @@ async fn read_frames<R: AsyncRead + Unpin>(
 ) -> Option<Input> {
     let turns = Arc::new(Semaphore::new(TURNS_MAX));
     let mut buffer = Buffer::default();
-    // Whoever is at the other end has not introduced itself before the first frame.
+    // Before its first frame, the other end has not introduced itself.
     let mut limit = HELLO_BYTES_MAX;
     loop {
         let (frames, too_large) = whole_frames(&mut buffer, &mut limit);
@@ -179,7 +179,7 @@ async fn read_frames<R: AsyncRead + Unpin>(
     }
 }
 
-/// Takes the frames out of a buffer that are there whole, up to one that is announced above the limit.
+/// Takes all complete frames out of a buffer, up to one whose announced length exceeds the limit.
 fn whole_frames(buffer: &mut Buffer, limit: &mut usize) -> (Vec<Vec<u8>>, bool) {
     let mut frames = Vec::new();
     while frames.len() < BATCH_FRAMES {
@@ -210,19 +210,19 @@ async fn write_frames<W: AsyncWrite + Unpin>(mut writer: W, queue: &Queue) -> io
     timeout(WRITE_TIMEOUT, writer.close()).await.map_err(|_| late())?
 }
 
-/// Inputs of all links that may wait for the node; beyond, nothing more is read.
+/// Maximum number of inputs of all links that wait for the node. Beyond, no link is read.
 const ARRIVALS_MAX: usize = 64;
-/// Inputs of one link that may wait for the node; beyond, nothing more is read from it.
+/// Maximum number of inputs of one link that wait for the node. Beyond, that link is not read.
 const TURNS_MAX: usize = 2;
-/// Frames of one input.
+/// Maximum number of frames in one input.
 const BATCH_FRAMES: usize = 256;
-/// Bytes of one write, about.
+/// Approximate number of bytes in one write.
 const BATCH_BYTES: usize = 64 << 10;
-/// How long the other end may take nothing.
+/// How long a write may make no progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a closed link may go on reading.
+/// How long a closed link may continue to read.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long closing may take.
+/// How long the close of a link may take.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,25 +1,25 @@
-//! Bytes as they come, cut into frames.
+//! Received bytes, cut into frames.
 //!
-//! The buffer grows with what arrived, never with what was only announced.
+//! The buffer grows with the bytes that have arrived, never with an announced length.
 
 use engine::wire::FRAME_BYTES_MAX;
 
-/// What was read from one link and is no whole frame yet.
+/// The bytes of one link that are not a complete frame yet.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    /// Where the next frame begins.
+    /// Start of the next frame.
     start: usize,
-    /// Where what was read ends.
+    /// End of the bytes read.
     end: usize,
 }
 
-/// A frame is announced that is larger than it may be.
+/// The announced frame is larger than allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
 impl Buffer {
-    /// Takes the next frame out; `None` where it is not there whole.
+    /// Takes the next frame, or returns `None` if it is incomplete.
     pub(super) fn next_frame(&mut self, limit: usize) -> Result<Option<Vec<u8>>, TooLarge> {
         let read = self.bytes.get(self.start..self.end).unwrap_or_default();
         let Some((header, rest)) = read.split_first_chunk::<4>() else { return Ok(None) };
@@ -34,12 +34,12 @@ impl Buffer {
         Ok(frame)
     }
 
-    /// Tells whether nothing is there, not even a part of a frame.
+    /// Tells whether the buffer is empty, without even a part of a frame.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Returns where to read to; not empty.
+    /// Returns the space to read into. Never empty.
     pub(super) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -58,17 +58,17 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Takes note that so many bytes were read.
+    /// Records that this many bytes were read.
     pub(super) fn filled(&mut self, read: usize) {
         self.end = (self.end + read).min(self.bytes.len());
-        // Where there is more to come it comes in fewer pieces.
+        // Larger reads when more is coming.
         if self.end == self.bytes.len() && self.bytes.len() < KEPT_BYTES {
             self.bytes.resize(self.bytes.len() * 2, 0);
         }
     }
 }
 
-/// Bytes of a link's first read: links that say little take little.
+/// Size of the first read of a link. Quiet links need little memory.
 const FIRST_BYTES: usize = 4 << 10;
-/// Bytes that an empty buffer keeps at most.
+/// Maximum size of an empty buffer.
 const KEPT_BYTES: usize = 64 << 10;

@@ -1,18 +1,18 @@
-//! What waits for one link, between the node and the link's own task.
+//! The send queue of one link, between the node and the link's task.
 
 use engine::output::Priority;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The queue of one link.
+/// The send queue of one link.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
 
-/// A frame for which there is no room.
+/// A frame that did not fit into the queue.
 #[derive(Debug)]
 pub(super) struct Full(pub(super) Vec<u8>);
 
@@ -24,7 +24,7 @@ struct Waiting {
     background: VecDeque<Vec<u8>>,
     background_bytes: usize,
     closed: bool,
-    /// The link's task sleeps.
+    /// Whether the link's task is waiting.
     idle: bool,
 }
 
@@ -42,7 +42,7 @@ impl Queue {
                 waiting.background.push_back(frame);
             }
             Priority::Bulk => {
-                // Whatever its size, one frame has room.
+                // One frame always fits, whatever its size.
                 let bytes = waiting.bulk_bytes.saturating_add(frame.len());
                 let full = waiting.bulk.len() >= BULK_MAX || bytes > BULK_BYTES_MAX;
                 if full && !waiting.bulk.is_empty() {
@@ -65,7 +65,8 @@ impl Queue {
         self.wake(waiting);
     }
 
-    /// Waits for frames and encodes those that wait, up to `bytes` and a frame; `false` once there will be none.
+    /// Waits for frames and encodes the queued ones, up to `bytes` plus one frame. Returns `false` at the end of the
+    /// queue.
     pub(super) async fn fill(&self, buffer: &mut Vec<u8>, bytes: usize) -> bool {
         loop {
             {
@@ -114,19 +115,19 @@ impl Waiting {
 }
 
 fn append(buffer: &mut Vec<u8>, frame: &[u8]) {
-    // The engine makes no frame that is anywhere near 4 GiB.
+    // The engine makes no frame near 4 GiB.
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     buffer.extend_from_slice(&len.to_be_bytes());
     buffer.extend_from_slice(frame);
 }
 
-/// Control frames that may wait for one link.
+/// Maximum number of control frames that wait for one link.
 const CONTROL_MAX: usize = 4_096;
-/// Bulk frames that may wait for one link.
+/// Maximum number of bulk frames that wait for one link.
 pub(super) const BULK_MAX: usize = 16_384;
-/// Bytes of bulk frames that may wait for one link.
+/// Maximum number of bytes in the bulk frames that wait for one link.
 const BULK_BYTES_MAX: usize = 8 << 20;
-/// Bytes of frames of the lowest priority that may wait for one link: twice what a peer asks for at a time.
+/// Maximum number of bytes in the background frames that wait for one link: twice what a peer requests at a time.
 const BACKGROUND_BYTES_MAX: usize = 10 << 20;
 
 #[cfg(test)]
