@@ -1,9 +1,9 @@
 //! One stream per connection, as a libp2p behaviour.
 //!
-//! The dialler of a connection opens one stream; both ends surface it once. A connection whose stream is not
-//! open in time is closed, and so is one whose stream was dropped: by the end that dropped it last, or after a
-//! moment by the other. Closing a socket at once would throw away what is still on its way. Connections to the wrong node, or to a key
-//! that is no Ed25519 key, are denied before any stream is opened.
+//! The dialler of a connection opens one stream, and both ends report it once. A connection is closed if its stream is
+//! not open in time. It is also closed when the stream is dropped: by the end that dropped it last, or after a grace
+//! period by the other end. An immediate close would lose bytes in flight. Connections to the wrong node, or to a key
+//! that is not Ed25519, are denied before any stream is opened.
 
 use super::stream::{Dropped, LinkStream};
 use super::tcp::socket_address;
@@ -27,16 +27,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-/// What becomes of a connection.
+/// The outcome of a connection.
 #[derive(Debug)]
 pub(super) enum LinkEvent {
-    /// Its stream was not open in time, or never will be. The connection closes.
+    /// Its stream was not opened in time, or cannot be opened. The connection is closed.
     Failed {
         /// The connection.
         connection: ConnectionId,
         /// The address of the other end.
         remote: SocketAddr,
-        /// Whether time ran out.
+        /// Whether the timeout expired.
         late: bool,
     },
     /// Its stream is open.
@@ -52,18 +52,18 @@ pub(super) enum LinkEvent {
     },
 }
 
-/// A connection leads to a node that nobody wants to talk to.
+/// The connection leads to the wrong peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum WrongPeer {
-    /// The other end proved another key than the dial expected.
+    /// The other end proved a key that the dial did not expect.
     #[error("another node answered")]
     Id,
-    /// The other end's key is no Ed25519 key, or its address is none that this node knows.
+    /// The key of the other end is not Ed25519, or its address has an unknown form.
     #[error("the other end's key is of an unknown kind")]
     Key,
 }
 
-/// Too many connections of one address are at their handshakes.
+/// Too many handshakes with one address.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("too many connections from this address")]
 struct Crowd;
@@ -71,12 +71,12 @@ struct Crowd;
 /// The behaviour.
 pub(super) struct Links {
     limits: connection_limits::Behaviour,
-    /// Dials under way; as many as the limits let through.
+    /// Dials in progress, bounded by the connection limits.
     dials: BTreeMap<ConnectionId, Dial>,
-    /// Where the connections from outside come from that have not proved a key yet; as many as the limits let through.
+    /// The addresses of inbound connections that have not proved a key yet, bounded by the connection limits.
     strangers: BTreeMap<ConnectionId, IpAddr>,
     strangers_per_address: usize,
-    /// Told to the swarm on its next poll; a connection adds two at most.
+    /// Returned to the swarm by its next polls. A connection adds two at most.
     actions: VecDeque<ToSwarm<LinkEvent, Infallible>>,
 }
 
@@ -87,8 +87,8 @@ struct Dial {
 }
 
 impl Links {
-    /// Makes a behaviour without connections; `strangers_per_address` says how many connections of one address may
-    /// be at their handshakes at the same time, so that no address leaves others without room.
+    /// Creates a behaviour without connections. `strangers_per_address` limits the handshakes with one address, so that
+    /// no address takes the capacity of the others.
     pub(super) fn new(limits: connection_limits::ConnectionLimits, strangers_per_address: usize) -> Self {
         Self {
             limits: connection_limits::Behaviour::new(limits),
@@ -99,7 +99,7 @@ impl Links {
         }
     }
 
-    /// Says before a dial who must answer, and until when the stream must be open.
+    /// Sets who must answer a dial, and the deadline of its stream.
     pub(super) fn expect(&mut self, connection: ConnectionId, expect: Option<NodeId>, deadline: Instant) {
         self.dials.insert(connection, Dial { expect, deadline });
     }
@@ -205,13 +205,13 @@ impl NetworkBehaviour for Links {
     }
 }
 
-/// Opens or awaits the one stream of a connection.
+/// Opens or awaits the stream of a connection.
 pub(super) struct LinkHandler {
     peer: PublicKey,
     remote: SocketAddr,
     side: Side,
     state: State,
-    /// At most one: each state change makes one, and the next waits for it to be taken.
+    /// One at most: a state change creates one, and the next change waits until it is taken.
     event: Option<HandlerEvent>,
 }
 
@@ -225,24 +225,24 @@ enum Side {
 enum State {
     /// The connection is about to close.
     Done,
-    /// The stream was dropped here, and the other end has its time to read on and close.
+    /// The stream was dropped here. The other end has a grace period to read the rest and close.
     Lingering { deadline: Pin<Box<Sleep>> },
-    /// The stream is in somebody's hands.
+    /// The stream is in use.
     Open { dropped: oneshot::Receiver<Dropped> },
     /// No stream yet.
     Opening { asked: bool, deadline: Pin<Box<Sleep>> },
 }
 
-/// What a handler tells the behaviour.
+/// An event of a handler for the behaviour.
 #[derive(Debug)]
 pub(super) enum HandlerEvent {
-    /// Whoever had the stream let go of it.
+    /// The owner of the stream dropped it.
     Dropped,
     /// There will be no stream.
     Failed {
         /// The address of the other end.
         remote: SocketAddr,
-        /// Whether time ran out.
+        /// Whether the timeout expired.
         late: bool,
     },
     /// The stream is open.
@@ -268,7 +268,7 @@ impl LinkHandler {
     }
 
     fn handle_stream(&mut self, stream: libp2p::Stream) {
-        // A second stream is nothing that a node of this kind opens; dropping it resets it.
+        // No node opens a second stream. Dropping it resets it.
         if matches!(self.state, State::Opening { .. }) {
             let (stream, dropped) = LinkStream::new(stream);
             self.state = State::Open { dropped };
@@ -297,7 +297,7 @@ impl ConnectionHandler for LinkHandler {
     }
 
     fn connection_keep_alive(&self) -> bool {
-        // A connection is closed by name. The swarm's own way would not write out what is left.
+        // A connection is closed explicitly. The swarm's own close would not flush it.
         true
     }
 
@@ -361,7 +361,7 @@ impl ConnectionHandler for LinkHandler {
     }
 }
 
-/// Reads the Ed25519 key that a peer id of that kind carries in full.
+/// Decodes the Ed25519 key that a peer id of that kind contains.
 fn public_key(peer: &PeerId) -> Option<PublicKey> {
     let hash: &libp2p::multihash::Multihash<64> = peer.as_ref();
     if hash.code() != MULTIHASH_IDENTITY {
@@ -371,14 +371,14 @@ fn public_key(peer: &PeerId) -> Option<PublicKey> {
     Some(PublicKey(key.try_into_ed25519().ok()?.to_bytes()))
 }
 
-/// The protocol of the one stream. Which messages travel on it is settled by the nodes' hellos.
+/// The protocol of the stream. The hello messages of the nodes negotiate what travels on it.
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/p2p-ai-agents/link/1");
 
-/// The multihash code of a digest that is the value itself.
+/// The multihash code for a digest that is the value itself.
 const MULTIHASH_IDENTITY: u64 = 0;
 
-/// How long the dialler may take to open the stream of a connection that it made.
+/// How long the dialler may take to open the stream of a connection.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the other end may take to read on after this end dropped the stream.
+/// How long the other end may continue to read after this end dropped the stream.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! The transport port on a libp2p swarm.
 //!
-//! The swarm lives in a task of its own. Dials go to it and events come from it over bounded channels; a driver
-//! that takes no events stops the swarm from accepting, and nothing piles up. The bytes of a link never pass
-//! through here: they go between its stream and the connection's own task.
+//! The swarm runs in its own task. Dials reach it and events leave it through bounded channels. If the driver takes no
+//! events, the swarm accepts no connections, and nothing accumulates. The bytes of a link do not pass through here:
+//! they go between its stream and the task of the connection.
 
 use super::behaviour::{LinkEvent, Links, WrongPeer};
 use super::multiplexer::Yamux;
@@ -28,22 +28,22 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// How many connections a transport carries.
+/// Limits on the number of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections whose key is proved, in both directions together.
+    /// Authenticated connections, in both directions together.
     pub established: u32,
-    /// Connections to one peer. Two, so that both ends may dial at the same time.
+    /// Connections with one peer. Two, so that both ends may dial at the same time.
     pub per_peer: u32,
-    /// Connections from outside that have not proved a key yet.
+    /// Inbound connections that have not proved a key yet.
     pub pending_inbound: u32,
     /// Dials that have not proved a key yet.
     pub pending_outbound: u32,
 }
 
 impl Limits {
-    /// Returns limits for a node that keeps links to `max_peers` others: room for each of them to dial while it is
-    /// being dialled, and for newcomers to be told that the node is full.
+    /// Returns the limits for a node with up to `max_peers` links. Each peer may dial while it is being dialled, and
+    /// newcomers can still be told that the node is full.
     pub fn for_peers(max_peers: u16) -> Self {
         Self {
             established: 2 * u32::from(max_peers) + 32,
@@ -54,7 +54,7 @@ impl Limits {
     }
 }
 
-/// Returns the addresses that take connections from everywhere on one port.
+/// Returns the wildcard addresses of one port.
 pub fn all_addresses(port: u16) -> Vec<SocketAddr> {
     vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
@@ -64,7 +64,7 @@ pub fn all_addresses(port: u16) -> Vec<SocketAddr> {
 pub struct Libp2pTransport {
     dials: mpsc::Sender<Dial>,
     events: mpsc::Receiver<TransportEvent<LinkStream>>,
-    /// Dials beyond [`DIALS_MAX`], one entry for each call of `dial` until it is reported.
+    /// Dials beyond [`DIALS_MAX`], one entry per call of `dial` until it is reported.
     refused: VecDeque<DialId>,
     port: u16,
 }
@@ -77,27 +77,27 @@ struct Dial {
 }
 
 impl Libp2pTransport {
-    /// Takes connections on `listen`, which all get the same port; port 0 in the first takes a free one.
+    /// Listens on the addresses `listen`, all with the same port. Port 0 in the first selects a free one.
     ///
     /// `secret` is the Ed25519 seed of the node's identity. Must be called inside a tokio runtime. Dropping the
     /// transport closes all of its connections.
     ///
     /// # Errors
-    /// [`BindError`] where an address cannot be bound.
+    /// [`BindError`] if an address cannot be bound.
     pub fn bind(secret: &[u8; 32], listen: &[SocketAddr], limits: Limits) -> Result<Self, BindError> {
         let (tcp, port) = Tcp::bind(listen)?;
         let listeners = tcp.listeners();
         let swarm = swarm(tcp, keypair(secret), limits);
         let (dials, requests) = mpsc::channel(DIALS_MAX);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        // The channel is empty and its other end is on this screen.
+        // The channel is empty, and its receiver is alive.
         let _ = sender.try_send(TransportEvent::Listening { port });
         let task = Task { swarm, listeners, requests, events: sender, dials: BTreeMap::new() };
         tokio::spawn(task.run());
         Ok(Self { dials, events, refused: VecDeque::new(), port })
     }
 
-    /// Returns the port that takes connections.
+    /// Returns the listening port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -118,7 +118,7 @@ impl Transport for Libp2pTransport {
         }
         match self.events.recv().await {
             Some(event) => event,
-            // The task outlives this end of the channel unless the runtime itself is being shut down.
+            // The task outlives the receiver unless the runtime is being shut down.
             None => std::future::pending().await,
         }
     }
@@ -199,7 +199,7 @@ impl Task {
         Some(TransportEvent::DialFailed { dial, error })
     }
 
-    /// Gives streams that were dropped with the transport the time to be read, then closes every connection.
+    /// Gives dropped streams time to be read, then closes every connection.
     async fn close(mut self) {
         for listener in std::mem::take(&mut self.listeners) {
             self.swarm.remove_listener(listener);
@@ -207,7 +207,7 @@ impl Task {
         let _ = tokio::time::timeout(LINGER_TIMEOUT, self.drain()).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {
-            // An error says that the peer is gone already.
+            // An error means that the peer is gone already.
             let _ = self.swarm.disconnect_peer_id(peer);
         }
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.drain()).await;
@@ -240,7 +240,7 @@ fn swarm(tcp: Tcp, keypair: identity::Keypair, limits: Limits) -> Swarm<Links> {
     Swarm::new(stack(tcp, &keypair), Links::new(limits, strangers_per_address), peer, config)
 }
 
-/// Puts the handshakes on top of TCP, all within one timeout.
+/// Adds the handshakes to TCP, within one common timeout.
 pub(super) fn stack(tcp: Tcp, keypair: &identity::Keypair) -> Boxed<(PeerId, StreamMuxerBox)> {
     #[expect(clippy::expect_used, reason = "signing its static key with an Ed25519 key cannot fail")]
     let noise = noise::Config::new(keypair).expect("an Ed25519 key signs");
@@ -254,13 +254,13 @@ pub(super) fn stack(tcp: Tcp, keypair: &identity::Keypair) -> Boxed<(PeerId, Str
         .boxed()
 }
 
-/// Why a connection did not come about, on its way through libp2p's error types.
+/// Why a connection failed, on its way through libp2p's error types.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{dialled:?}")]
 struct Failure {
-    /// To the end that dialled.
+    /// As seen by the dialler.
     dialled: DialError,
-    /// To the other end.
+    /// As seen by the listener.
     listened: StrangerFault,
 }
 
@@ -275,7 +275,7 @@ impl From<DialError> for Failure {
     }
 }
 
-/// Finds who is to blame: an end that went away is worth another try, one that spoke nonsense is not.
+/// Classifies an error: a lost connection is worth a retry, an invalid handshake is not.
 fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -283,7 +283,8 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
             return match error {
                 NegotiationError::ProtocolError(ProtocolError::IoError(error)) => io_failure(error),
                 NegotiationError::ProtocolError(_) => DialError::Authentication.into(),
-                // Whoever dialled asked for what the other end does not know; whoever listened was asked nothing.
+                // The dialler asked for a protocol that the other end does not support. A listener has received no
+                // request.
                 NegotiationError::Failed => {
                     Failure { dialled: DialError::Authentication, listened: StrangerFault::HandshakeLeft }
                 }
@@ -306,7 +307,7 @@ fn failure(error: &(dyn Error + 'static)) -> Failure {
 
 fn io_failure(error: &io::Error) -> Failure {
     let kind = error.kind();
-    // A cipher or a length that does not fit comes as one of the first two.
+    // A decryption or length error has one of the first two kinds.
     if matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::Other) {
         DialError::Authentication.into()
     } else if kind == io::ErrorKind::TimedOut {
@@ -334,7 +335,7 @@ fn dial_error(error: &swarm::DialError) -> DialError {
     }
 }
 
-/// Finds what whoever connected did wrong; this node's own dials to itself are nobody's fault.
+/// Returns the fault of an inbound connection, or `None` if this node dialled itself.
 fn stranger_fault(error: &ListenError) -> Option<StrangerFault> {
     Some(match error {
         ListenError::Aborted => StrangerFault::HandshakeLeft,
@@ -359,14 +360,14 @@ fn transport_failure(error: &TransportError<io::Error>) -> Failure {
 /// How long a dial may take, from the call to an open stream.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long connections whose streams are dropped may take to end by themselves once the transport is dropped.
+/// How long a dropped transport waits for connections whose streams are dropped.
 const LINGER_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// How long the other connections may then take to write out what they hold.
+/// How long the remaining connections may then take to flush.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Dials that may wait for the swarm; the engine makes a handful at a time. Beyond, they fail at once.
+/// Maximum number of dials that wait for the swarm. The engine makes a handful at a time. Further ones fail at once.
 const DIALS_MAX: usize = 64;
 
-/// Events that may wait for the driver. Beyond, the swarm waits and accepts nothing.
+/// Maximum number of events that wait for the driver. Beyond, the swarm waits and accepts nothing.
 const EVENTS_MAX: usize = 64;

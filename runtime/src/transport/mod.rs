@@ -1,8 +1,8 @@
-//! Authenticated byte streams between nodes: TCP, Noise with the node's Ed25519 key, yamux, all of it libp2p's.
+//! Authenticated byte streams between nodes: libp2p's TCP, Noise with the node's Ed25519 key, and yamux.
 //!
-//! Each connection carries exactly one long-lived stream, which its dialler opens. A connection is reported once
-//! that stream is open and the other end has proved its key, and it lives exactly as long as the stream: dropping
-//! the stream closes the connection, losing the connection ends the stream.
+//! Each connection carries exactly one long-lived stream, opened by its dialler. A connection is reported once that
+//! stream is open and the other end has proved its key. Connection and stream end together: dropping the stream closes
+//! the connection, and a lost connection ends the stream.
 
 mod behaviour;
 mod libp2p;

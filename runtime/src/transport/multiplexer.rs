@@ -1,7 +1,7 @@
 //! yamux with small limits.
 //!
-//! libp2p's own yamux upgrade lets one peer grow a connection's receive buffers to 1 GiB and offers no way to
-//! change that. This one differs from it in its limits only.
+//! libp2p's own yamux upgrade lets one peer grow the receive buffers of a connection to 1 GiB, and offers no setting
+//! for that. This one differs in its limits only.
 
 use futures::future::{Ready, ready};
 use futures::{AsyncRead, AsyncWrite};
@@ -46,10 +46,10 @@ impl<C: AsyncRead + AsyncWrite + Unpin> OutboundConnectionUpgrade<C> for Yamux {
     }
 }
 
-/// One connection that carries several streams.
+/// A connection that carries several streams.
 pub(super) struct Multiplexer<C> {
     connection: yamux::Connection<C>,
-    /// Streams that the other end opened and nobody took yet, at most [`STREAMS_MAX`].
+    /// Streams that the other end opened and that are not accepted yet, at most [`STREAMS_MAX`].
     inbound: VecDeque<yamux::Stream>,
     waiting: Option<Waker>,
 }
@@ -109,21 +109,21 @@ impl<C: AsyncRead + AsyncWrite + Unpin> StreamMuxer for Multiplexer<C> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<StreamMuxerEvent, yamux::ConnectionError>> {
         let stream = ready!(self.poll_connection(cx))?;
-        // yamux refuses streams beyond STREAMS_MAX, and a stream dropped here frees its place there.
+        // yamux rejects streams beyond STREAMS_MAX. A stream dropped here frees its place.
         if self.inbound.len() < STREAMS_MAX {
             self.inbound.push_back(stream);
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();
             }
         }
-        // There may be more to read; other connections get their turn first.
+        // There may be more to read. Other connections get their turn first.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Streams of one connection. One is used; the others leave room for streams on their way out.
+/// Maximum number of streams per connection. One is used; the others allow for streams that are closing.
 const STREAMS_MAX: usize = 8;
 
-/// Bytes that all streams of one connection may hold unread; yamux wants 256 KiB a stream at least.
+/// Maximum number of unread bytes in all streams of a connection. yamux requires at least 256 KiB a stream.
 const RECEIVE_WINDOW_BYTES_MAX: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! The byte stream of one connection, which closes the connection when it is dropped.
+//! The byte stream of one connection. Dropping it closes the connection.
 
 use futures::{AsyncRead, AsyncWrite};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// Bytes that were written and flushed before the drop still reach the other end, unless it is gone.
 #[derive(Debug)]
 pub struct LinkStream {
-    /// `None` only while the stream is dropped.
+    /// `None` only during the drop.
     stream: Option<libp2p::Stream>,
     /// `None` once it was used.
     dropped: Option<oneshot::Sender<Dropped>>,
@@ -19,17 +19,17 @@ pub struct LinkStream {
     ended: bool,
 }
 
-/// Who let go of a stream first.
+/// Which end dropped the stream first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dropped {
-    /// The other end, so that nobody waits for bytes any more.
+    /// The other end, so no bytes are expected any more.
     Last,
-    /// This end: bytes may still be on their way.
+    /// This end, so bytes may still be in flight.
     First,
 }
 
 impl LinkStream {
-    /// Makes the stream, and the end of it that becomes ready when it is dropped.
+    /// Creates the stream, and a receiver that resolves when the stream is dropped.
     pub(super) fn new(stream: libp2p::Stream) -> (Self, oneshot::Receiver<Dropped>) {
         let (sender, dropped) = oneshot::channel();
         (Self { stream: Some(stream), dropped: Some(sender), ended: false }, dropped)
@@ -49,10 +49,10 @@ impl LinkStream {
 
 impl Drop for LinkStream {
     fn drop(&mut self) {
-        // In this order, so that the connection has the end of the stream before it is told.
+        // In this order, so that the connection has the end of the stream before the signal.
         self.stream = None;
         if let Some(dropped) = self.dropped.take() {
-            // Fails where the connection is gone already, and there is nothing to close.
+            // Fails if the connection is already gone. Then there is nothing to close.
             let _ = dropped.send(if self.ended { Dropped::Last } else { Dropped::First });
         }
     }
