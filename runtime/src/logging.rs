@@ -1,8 +1,8 @@
-//! JSON lines for machines, plain lines for people, written by a thread of their own.
+//! The log: JSON lines for programs, plain lines for people, written by a separate thread.
 //!
-//! Two sources meet in one [`Log`]: `tracing` events of this process, and the engine's own event stream, which
-//! [`EventLog`](crate::observers::EventLog) reads. Whoever writes a line only puts it into a bounded queue: a disk that stalls or is full costs
-//! lines, which are counted and owned up to later, and never stops a node.
+//! A [`Log`] has two sources: the `tracing` events of this process, and the engine's events, through
+//! [`EventLog`](crate::observers::EventLog). Writing a line only puts it into a bounded queue. A slow or full disk
+//! costs log lines, which are counted and reported later. It never blocks a node.
 
 mod crash;
 mod file;
@@ -30,7 +30,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Where log lines go. Clones share it; what is waiting is written after the last of them is gone as well.
+/// A log. Clones share it. Queued lines are still written after the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: Arc<Queue>,
@@ -38,16 +38,16 @@ pub struct Log {
     level: LogLevel,
 }
 
-/// What a log is to be like.
+/// The options of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOptions {
-    /// The least severe lines to write.
+    /// The least severe level to write.
     pub level: LogLevel,
-    /// Whether to tell standard error as well, in plain words.
+    /// Whether to write plain lines to standard error as well.
     pub terminal: bool,
-    /// The file is set aside before it has more bytes than this.
+    /// The size at which the file is rotated, in bytes.
     pub file_bytes_max: u64,
-    /// How long files that were set aside are kept.
+    /// How long rotated files are kept.
     pub retention: Duration,
 }
 
@@ -66,17 +66,17 @@ impl Log {
     /// Opens a log that appends to `path`.
     ///
     /// # Errors
-    /// Where the file cannot be opened, or there is no thread.
+    /// The file cannot be opened, or the system provides no thread.
     pub fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
         let file = LogFile::open(path, options.file_bytes_max, options.retention)?;
         let LogOptions { level, terminal, .. } = options;
         Ok(Self { queue: Queue::start(file)?, terminal, level })
     }
 
-    /// Sends this process's `tracing` events here, from now on. `false` where they already go elsewhere.
+    /// Sends this process's `tracing` events to this log. Returns `false` if they already go elsewhere.
     pub fn take_tracing(&self) -> bool {
         let own = tracing_level(self.level);
-        // Libraries speak up when something is wrong; their life is of no interest here.
+        // Libraries log warnings and errors only.
         let targets = ["engine", "runtime", "p2p_ai_agents"]
             .iter()
             .fold(Targets::new().with_default(own.min(LevelFilter::WARN)), |targets, name| {
@@ -101,12 +101,12 @@ impl Log {
         self.queue.push(Entry { json: line.json(&timestamp), plain });
     }
 
-    /// Returns how many lines were not written, for want of room or because of the disk.
+    /// Returns how many lines were dropped, because the queue was full or the disk failed.
     pub fn dropped(&self) -> u64 {
         self.queue.dropped()
     }
 
-    /// Waits until what was written is durable, for a moment at most; `false` where it is not by then.
+    /// Waits until the lines so far are durable, up to a timeout. Returns `false` if they are not.
     pub fn flush(&self) -> bool {
         self.queue.flush(FLUSH_TIMEOUT)
     }
@@ -139,7 +139,7 @@ impl<S: tracing::Subscriber> Layer<S> for TracingLayer {
 #[derive(Default)]
 struct Fields {
     message: String,
-    /// Where the event names its component itself, as one whose target says too little does.
+    /// Set if the event names its component itself, because its target says too little.
     component: Option<String>,
     fields: Map<String, Value>,
 }
@@ -198,12 +198,12 @@ const fn tracing_level(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
-        // The process's own events know nothing worse.
+        // `tracing` has no level above.
         LogLevel::Error | LogLevel::Fatal => LevelFilter::ERROR,
     }
 }
 
-/// How long whoever leaves waits for a disk.
+/// How long a flush waits for the disk.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
 

@@ -1,7 +1,7 @@
-//! What a crash leaves behind: a report of its own beside the log, for whoever can put it right.
+//! Crash reports, in files beside the log.
 //!
-//! It holds the version, the platform, where it happened and the newest lines of the log, which no key, token or text of
-//! a task ever enters.
+//! A report holds the version, the platform, the place of the panic and the newest log lines. Keys, tokens and task
+//! texts never enter the log.
 
 use super::{Line, Log};
 use crate::clock;
@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-/// Lets every panic of this process be told in `log` and reported in a file beside `log_file`, from now on.
+/// Reports every panic of this process, in `log` and in a file beside `log_file`.
 pub fn report_panics(log: &Log, log_file: &Path) {
     let (log, log_file) = (log.clone(), log_file.to_owned());
     let before = panic::take_hook();
     let reports = AtomicU32::new(0);
     panic::set_hook(Box::new(move |info| {
-        // What a damaged file makes of a library is no fault of this program.
+        // A panic of library code over a damaged file is not a fault of this program.
         if containment::is_contained() {
             return;
         }
@@ -35,7 +35,7 @@ pub fn report_panics(log: &Log, log_file: &Path) {
             None
         };
         let shown = report.as_ref().map_or(Value::Null, |path| Value::from(path.display().to_string()));
-        // Without its own thread a node is none.
+        // A node cannot run without its own thread.
         let ends = thread::current().name() == Some("node");
         log.write(&Line {
             level: if ends { LogLevel::Fatal } else { LogLevel::Error },
@@ -99,7 +99,7 @@ fn newest(log_file: &Path) -> io::Result<String> {
     Ok(lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n"))
 }
 
-/// Makes room for one more report; names begin with the time, so the first is the oldest.
+/// Removes the oldest reports. Names begin with the time, so the first is the oldest.
 fn forget_old(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     let is_report = |path: &PathBuf| {
@@ -108,7 +108,7 @@ fn forget_old(directory: &Path) {
     let mut reports: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_report).collect();
     reports.sort();
     let surplus = (reports.len() + 1).saturating_sub(REPORTS_KEPT_MAX);
-    // One that stays takes a little room and nothing else.
+    // A report that cannot be removed takes a little space and does no other harm.
     reports.iter().take(surplus).for_each(|path| drop(fs::remove_file(path)));
 }
 

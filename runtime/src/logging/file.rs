@@ -1,4 +1,4 @@
-//! A file that is set aside when it has grown enough: `node.log` is the newest, `node.log.1` the one before, and so on.
+//! A rotated log file: `node.log` is the newest, `node.log.1` the one before, and so on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A log file that appends, and moves to `.1` before it would pass its limit.
+/// A log file that is rotated to `.1` before it exceeds its maximum size.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
@@ -14,7 +14,7 @@ pub(super) struct LogFile {
     bytes: u64,
     bytes_max: u64,
     retention: Duration,
-    /// Whether a write broke off, perhaps in the middle of a line.
+    /// Whether the last write failed, perhaps in the middle of a line.
     torn: bool,
 }
 
@@ -27,13 +27,13 @@ impl LogFile {
         Ok(file)
     }
 
-    /// Appends whole lines, as many as fit in one write, and returns how many could not be written.
+    /// Appends whole lines, as many as fit in one write. Returns how many could not be written.
     pub(super) fn append_all(&mut self, lines: &[&[u8]]) -> u64 {
         let mut lost = 0;
         let mut rest = lines;
         while !rest.is_empty() {
             if self.bytes > 0 && self.bytes.saturating_add(rest[0].len() as u64) > self.bytes_max {
-                // One that cannot be set aside grows on: too long a log is better than none.
+                // If the rotation fails the file grows. A log that is too long is better than none.
                 if self.rotate().is_err() {
                     self.bytes = 0;
                 }
@@ -74,21 +74,21 @@ impl LogFile {
         Ok(())
     }
 
-    /// Removes files that were last written too long ago.
+    /// Removes rotated files that are older than the retention time.
     fn forget_old(&self) {
         for number in 1..=FILES_MAX {
             let path = rotated(&self.path, number);
             let Ok(metadata) = fs::metadata(&path) else { continue };
             let age = metadata.modified().ok().and_then(|written| written.elapsed().ok());
             if age.is_some_and(|age| age > self.retention) {
-                // One that stays is tried again at the next rotation.
+                // If this fails, the next rotation tries again.
                 let _ = fs::remove_file(&path);
             }
         }
     }
 }
 
-/// Returns the place of the log that was set aside `number` rotations ago.
+/// Returns the path of the log that was rotated `number` rotations ago.
 pub fn rotated(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{number}"));
@@ -99,7 +99,7 @@ fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
-/// Files that were set aside; beyond, the oldest goes, however young it is.
+/// Maximum number of rotated files. Beyond, the oldest is removed, whatever its age.
 const FILES_MAX: u32 = 50;
 
 #[cfg(test)]

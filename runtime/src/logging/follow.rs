@@ -1,29 +1,29 @@
-//! Reading a log while it is written, across its rotations.
+//! Reads a log while it is being written, across rotations.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A reader that gives the whole lines that there are, and later those that have come since.
+/// Reads whole lines, and continues with lines that are written later.
 #[derive(Debug)]
 pub struct Follower {
     path: PathBuf,
     file: Option<BufReader<File>>,
-    /// The beginning of a line whose end is yet to come.
+    /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
 
 impl Follower {
-    /// Begins with the first line of the file, which need not be there yet.
+    /// Starts at the first line of the file. The file need not exist yet.
     pub fn at_start(path: &Path) -> Self {
         Self { path: path.to_owned(), file: None, begun: Vec::new() }
     }
 
-    /// Returns the next line without its end; `None` where there is none for now.
+    /// Returns the next line without its line end, or `None` if there is none yet.
     ///
     /// # Errors
-    /// Whatever the file system says, other than that the file is not there.
+    /// The error of the file system, unless the file does not exist.
     pub fn next_line(&mut self) -> io::Result<Option<String>> {
         loop {
             if self.file.is_none() {
@@ -39,7 +39,7 @@ impl Follower {
                 self.begun.clear();
                 return Ok(Some(line));
             }
-            // The end of this file: another may have taken its place.
+            // The end of this file. It may have been rotated.
             if !self.is_set_aside()? {
                 return Ok(None);
             }
@@ -62,7 +62,7 @@ fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// A longer line is given in parts.
+/// Longer lines are split.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

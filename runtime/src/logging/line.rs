@@ -1,4 +1,4 @@
-//! One line of a log: how it is written, and how it is read back for people.
+//! A log line: how it is written, and how it is read back for people.
 
 use crate::config::LogLevel;
 use serde_json::{Map, Value};
@@ -8,13 +8,13 @@ use std::fmt::Write as _;
 /// One line of a log.
 #[derive(Clone, Debug)]
 pub struct Line<'a> {
-    /// How severe it is.
+    /// The level.
     pub level: LogLevel,
-    /// Which part of the node speaks.
+    /// The component that logs it.
     pub component: &'a str,
-    /// What it says.
+    /// The message.
     pub message: &'a str,
-    /// What belongs to it, by name.
+    /// Named values.
     pub fields: Map<String, Value>,
 }
 
@@ -43,10 +43,10 @@ impl Line<'_> {
     }
 }
 
-/// A line of a log as it was read back.
+/// A log line that was read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Told {
-    /// How severe it is.
+    /// The level.
     pub level: LogLevel,
     timestamp: String,
     component: String,
@@ -55,7 +55,7 @@ pub struct Told {
 }
 
 impl Told {
-    /// Reads a line; `None` where it is none of a log.
+    /// Parses a line. Returns `None` if it is not a log line.
     pub fn parse(line: &str) -> Option<Self> {
         let mut fields: Map<String, Value> = serde_json::from_str(line).ok()?;
         let level = serde_json::from_value(fields.remove("level")?).ok()?;
@@ -67,7 +67,7 @@ impl Told {
         Some(Self { level, timestamp, component, message, fields })
     }
 
-    /// Returns the line for people, in one row and harmless to a terminal.
+    /// Formats the line for people, as one row without control characters.
     pub fn plain(&self) -> String {
         plain(&self.timestamp, self.level, &self.component, &self.message, &self.fields)
     }
@@ -85,11 +85,11 @@ fn plain(
         // Writing to a string does not fail.
         let _ = write!(text, " {name}={}", bounded(value));
     }
-    // What came from outside must not steer the terminal.
+    // Text from outside must not control the terminal.
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Keeps a line short, whatever text of others is in it.
+/// Truncates long texts of other origin.
 fn bounded(value: &Value) -> Cow<'_, Value> {
     match value {
         Value::String(text) if text.len() > TEXT_BYTES_MAX => Cow::Owned(Value::from(shorten(text))),
@@ -121,7 +121,7 @@ const fn level_name(level: LogLevel) -> &'static str {
     }
 }
 
-/// The longest text in a line.
+/// Maximum length of a text in a line, in bytes.
 const TEXT_BYTES_MAX: usize = 8192;
 const RESERVED: [&str; 4] = ["timestamp", "level", "component", "message"];
 

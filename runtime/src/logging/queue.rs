@@ -1,7 +1,7 @@
-//! The lines that wait to be written, and the thread that writes them.
+//! The queue of log lines, and the thread that writes them.
 //!
-//! Whoever pushes holds the lock for as long as a line takes to move. The thread takes all that waits at once and
-//! writes it without the lock, so that a slow disk slows nobody but itself.
+//! A push holds the lock only while it moves a line. The thread takes all queued lines at once and writes them without
+//! the lock, so a slow disk slows nothing but itself.
 
 use super::file::LogFile;
 use super::line::Line;
@@ -13,15 +13,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// One line in its two forms.
+/// A line in its two forms.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) json: String,
-    /// For a terminal, where there is one.
+    /// For the terminal, if there is one.
     pub(super) plain: Option<String>,
 }
 
-/// The end of the queue that lines go in at. Dropping it lets the thread write what waits and end.
+/// The sending end of the queue. When it is dropped, the thread writes the rest and ends.
 #[derive(Debug)]
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -30,9 +30,9 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Tells the thread that something waits.
+    /// Wakes the writer.
     waiting: Condvar,
-    /// Tells whoever flushes that something was written.
+    /// Wakes a flush.
     written: Condvar,
 }
 
@@ -40,12 +40,12 @@ struct Shared {
 struct State {
     entries: Vec<Entry>,
     bytes: usize,
-    /// Lines ever queued, and of these the ones that are durable or given up.
+    /// Lines ever queued, and how many of them are durable or dropped.
     pushed: u64,
     settled: u64,
     flush_to: u64,
     dropped: u64,
-    /// Dropped lines that the log has told of.
+    /// Dropped lines that the log has reported.
     owned_up: u64,
     asleep: bool,
     closed: bool,
@@ -81,7 +81,7 @@ impl Queue {
         self.shared.state().dropped
     }
 
-    /// Waits until what was pushed before is durable; `false` where it is not within `limit`.
+    /// Waits until all earlier lines are durable. Returns `false` if that takes longer than `limit`.
     pub(super) fn flush(&self, limit: Duration) -> bool {
         let begun = Instant::now();
         let mut state = self.shared.state();
@@ -113,7 +113,7 @@ impl Shared {
     }
 }
 
-/// What the thread takes from the queue at once.
+/// A batch that the thread takes from the queue.
 struct Batch {
     entries: Vec<Entry>,
     upto: u64,
@@ -121,7 +121,7 @@ struct Batch {
     lost: u64,
 }
 
-/// Waits for lines; `None` once there will be no more.
+/// Waits for lines. Returns `None` at the end of the queue.
 fn next(shared: &Shared) -> Option<Batch> {
     let mut state = shared.state();
     loop {
@@ -140,7 +140,7 @@ fn next(shared: &Shared) -> Option<Batch> {
         state = shared.waiting.wait(state).unwrap_or_else(PoisonError::into_inner);
         if state.flush_to <= state.settled && !state.closed {
             drop(state);
-            // What comes together is written together.
+            // Collects a batch.
             thread::sleep(BATCH_DELAY);
             state = shared.state();
         }
@@ -152,18 +152,18 @@ fn write_all(shared: &Shared, mut file: LogFile) {
         let mut failed = 0;
         if batch.lost > 0 {
             let entry = own_up(batch.lost);
-            // Its own loss is not worth a word.
+            // The loss of this line itself is not reported.
             let _ = file.append_all(&[entry.as_bytes()]);
         }
         let lines: Vec<&[u8]> = batch.entries.iter().map(|entry| entry.json.as_bytes()).collect();
         failed += file.append_all(&lines);
         let plain: String = batch.entries.iter().filter_map(|entry| entry.plain.as_deref()).collect();
         if !plain.is_empty() {
-            // Nobody can be told that standard error does not work.
+            // An error of standard error cannot be reported.
             let _ = io::stderr().lock().write_all(plain.as_bytes());
         }
         if batch.flush {
-            // One that cannot be flushed has nowhere to say so.
+            // A failed sync cannot be reported.
             let _ = file.sync();
         }
         let mut state = shared.state();
@@ -180,9 +180,9 @@ fn own_up(lost: u64) -> String {
     Line { level: LogLevel::Warn, component: "logging", message, fields }.json(&clock::wall().to_string())
 }
 
-/// Lines that wait may have this many bytes together; beyond, a line is dropped and counted.
+/// Maximum number of bytes in queued lines. Beyond, lines are dropped and counted.
 const QUEUE_BYTES_MAX: usize = 4 << 20;
-/// How long the thread lets lines gather.
+/// How long the thread collects lines before it writes.
 const BATCH_DELAY: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
