@@ -1,8 +1,8 @@
-//! Files that nodes give each other, on this machine's disk.
+//! Files that nodes share, on this machine's disk.
 //!
-//! Two threads do what the node orders: one reads pieces for others, the other keeps pieces that come in, so that
-//! nobody waits for the check of a whole file. What is shared stands on the [`SharedFiles`], found by its hash; what comes in
-//! lies in [`PartialFiles`] until all of it is there. Orders and reports are as bounded as the node's own windows are.
+//! Two threads carry out the orders of the node. One reads pieces for other nodes; the other writes received pieces.
+//! Thus no reader waits for the verification of a whole file. [`SharedFiles`] are found by their hash. A file that is
+//! being fetched is in [`PartialFiles`] until it is complete. Orders and reports are bounded by the node's own windows.
 
 mod manifest;
 mod partial;
@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The files of one node.
+/// The shared and fetched files of one node.
 #[derive(Debug)]
 pub struct FileBlobs {
     reads: Sender<BlobOrder>,
@@ -34,10 +34,10 @@ pub struct FileBlobs {
 }
 
 impl FileBlobs {
-    /// Opens the files that a node keeps in a directory, and shares those that it shared before.
+    /// Opens the files of a directory, and shares those that were shared before.
     ///
     /// # Errors
-    /// Where the directory cannot be made, or there are no threads.
+    /// The directory cannot be created, or the system provides no thread.
     pub fn open(directory: &Path) -> io::Result<Self> {
         crate::home::create_directory(directory)?;
         let (reporter, reports) = unbounded_channel();
@@ -55,7 +55,7 @@ impl FileBlobs {
         Ok(Self { reads, writes, reports, shared_files })
     }
 
-    /// Returns what this node shares, to be looked at and added to.
+    /// Returns the shared files.
     pub fn shared_files(&self) -> Arc<SharedFiles> {
         Arc::clone(&self.shared_files)
     }
@@ -64,7 +64,7 @@ impl FileBlobs {
 impl ports::Blobs for FileBlobs {
     fn order(&mut self, order: BlobOrder) {
         let worker = if matches!(order, BlobOrder::Read { .. }) { &self.reads } else { &self.writes };
-        // The threads end with this end of the channel only.
+        // The threads end only after these senders are dropped.
         let _ = worker.send(order);
     }
 
@@ -76,7 +76,7 @@ impl ports::Blobs for FileBlobs {
     }
 }
 
-/// Starts a thread that does one thing after the other.
+/// Starts a thread that carries out orders one after the other.
 fn spawn_worker(
     name: &str,
     mut job: impl FnMut(BlobOrder) + Send + 'static,
@@ -93,7 +93,7 @@ fn read(shared_files: &SharedFiles, order: BlobOrder, reporter: &UnboundedSender
     }
 }
 
-/// Keeps what comes in.
+/// Writes received pieces.
 struct PartialFileWriter {
     partial: PartialFiles,
     shared_files: Arc<SharedFiles>,
@@ -131,7 +131,7 @@ impl PartialFileWriter {
 }
 
 #[allow(clippy::wildcard_enum_match_arm, reason = "all else that a disk may say means the same here")]
-/// Says in the engine's words what is wrong with the disk, and in the log all of it.
+/// Converts an I/O error for the engine, and logs its details.
 fn reason(error: &io::Error, root: Hash) -> BlobError {
     tracing::warn!(file = %root, %error, "cannot keep a file that is being fetched");
     match error.kind() {

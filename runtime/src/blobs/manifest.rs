@@ -1,5 +1,5 @@
-//! What a model consists of, written down: the files with their sizes and hashes. Whoever trusts the list can take the
-//! files themselves from anybody.
+//! A manifest: the files of a model with their sizes and hashes. With a trusted manifest, the files can come from any
+//! node.
 
 use engine::blobs::{BLOB_BYTES_MAX, Hash, SHARED_MAX};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use std::path::{Component, Path};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// What to call the model: the name of a folder.
+    /// The name of the model: the name of a folder.
     pub name: String,
     /// Its files.
     pub files: Vec<ManifestFile>,
@@ -20,7 +20,7 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ManifestFile {
-    /// Where it lies in the model's folder.
+    /// Its path in the model's folder.
     pub path: String,
     /// Its size.
     pub bytes: u64,
@@ -30,28 +30,28 @@ pub struct ManifestFile {
     pub sha256: Hash,
 }
 
-/// Why a text is no manifest.
+/// Why a manifest is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It has no files, or more than are shared.
+    /// It has no files, or too many.
     #[error("it lists {0} files; 1 to {SHARED_MAX} make sense")]
     Count(usize),
-    /// It is written otherwise.
+    /// It is not valid JSON of a manifest.
     #[error("it is not a list of files")]
     Malformed(#[from] serde_json::Error),
-    /// A name leads out of the folder, or nowhere.
+    /// A path leads out of the folder, or is not in its normal form.
     #[error("{0:?} is not a name within one folder")]
     Name(String),
     /// A file is listed twice.
     #[error("{0:?} is listed twice")]
     Repeated(String),
-    /// A file is larger than nodes give each other.
+    /// A file is too large.
     #[error("{0:?} is larger than nodes give each other")]
     TooLarge(String),
 }
 
 impl Manifest {
-    /// Reads a list and checks it: every file has a place of its own in one folder.
+    /// Parses and validates a manifest: every file has a path of its own in one folder.
     ///
     /// # Errors
     /// [`ManifestError`].
@@ -78,13 +78,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Returns the size of all files.
+    /// Returns the total size of the files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 }
 
-/// Tells whether a path stays within its folder, in the one form that it can be written in.
+/// Tells whether a path stays within its folder and is in normal form.
 fn is_within(path: &str) -> bool {
     let parts: Vec<Component<'_>> = Path::new(path).components().collect();
     let plain = parts.iter().all(|part| matches!(part, Component::Normal(_)));

@@ -1,8 +1,8 @@
-//! Files on their way here: what has arrived of each, kept across restarts and crashes.
+//! Partial downloads, kept across restarts and crashes.
 //!
-//! `ROOT.part` holds the bytes, `ROOT.leaves` the hash of each piece whose bytes were written before. After a restart
-//! every piece that is noted is read and hashed anew, so what a lost power made of it does not count. The file gets its
-//! final name once every piece is there and the tree over their hashes has the root that was asked for.
+//! `ROOT.part` holds the bytes, and `ROOT.leaves` the hash of each piece, written after its bytes. After a restart
+//! every noted piece is read and hashed again, so pieces that a power loss damaged do not count. The file gets its
+//! final name once it is complete and the tree over its hashes has the requested root.
 
 use super::piece_hashes;
 use engine::blobs::{BlobId, Hash, PIECE_BYTES, Pieces, Tree, leaf};
@@ -15,14 +15,14 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The files on their way here.
+/// The partial downloads.
 #[derive(Debug)]
 pub(super) struct PartialFiles {
     directory: PathBuf,
     open: BTreeMap<Hash, PartialFile>,
 }
 
-/// A file that is here.
+/// A complete file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CompleteFile {
     pub(super) blob: BlobId,
@@ -47,10 +47,10 @@ impl PartialFiles {
         Self { directory: directory.to_owned(), open: BTreeMap::new() }
     }
 
-    /// Opens a file, and returns which of its pieces are here and right.
+    /// Opens a file, and returns its valid pieces.
     pub(super) fn open(&mut self, blob: BlobId, sha256: Option<Hash>) -> io::Result<Pieces> {
         let (part, whole) = (self.path(blob.root, "part"), self.path(blob.root, ""));
-        // One that was fetched before, and is no longer shared, may have been changed since.
+        // A file that was fetched before and is not shared any more may have changed.
         if whole.exists() {
             fs::rename(&whole, &part)?;
         }
@@ -84,7 +84,7 @@ impl PartialFiles {
         self.open.remove(&root);
     }
 
-    /// Keeps a piece, and then notes that it is there.
+    /// Writes a piece, then its hash.
     pub(super) fn write(&mut self, root: Hash, piece: u32, bytes: &[u8], leaf: Hash) -> io::Result<()> {
         let part = self.part(root)?;
         let (begin, _) = part.blob.place(piece).ok_or(io::ErrorKind::InvalidInput)?;
@@ -95,7 +95,7 @@ impl PartialFiles {
         Ok(())
     }
 
-    /// Checks a whole file and gives it its name; `None`, and nothing of it is left, where it is another.
+    /// Verifies a complete file and renames it. If it does not match, removes it and returns `None`.
     pub(super) fn finish(&mut self, root: Hash) -> io::Result<Option<CompleteFile>> {
         let (part_path, path) = (self.path(root, "part"), self.path(root, ""));
         let part = self.part(root)?;
@@ -128,7 +128,7 @@ impl PartialFiles {
     }
 }
 
-/// Removes what nobody has gone on with for long.
+/// Removes partial downloads that are older than the retention time.
 fn remove_old(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -166,7 +166,7 @@ pub(super) fn sha256_of(path: &Path) -> io::Result<Hash> {
     }
 }
 
-/// How long a file that has not come whole is kept for another try.
+/// How long a partial download is kept.
 const PARTIAL_FILE_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Space that a fetch leaves free.
+/// Free space that a download leaves on the disk.
 const FREE_BYTES_MIN: u64 = 64 << 20;

@@ -1,4 +1,4 @@
-//! The hashes of a file's pieces, in a file beside it: 32 bytes for each, zeros where the piece is not there.
+//! The piece hashes of a file, in a file beside it: 32 bytes per piece, zero for a missing piece.
 
 use engine::blobs::{BlobId, Hash, Tree};
 use std::fs::{self, File};
@@ -6,16 +6,16 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Notes that a piece is there.
+/// Records the hash of a piece.
 pub(super) fn set(file: &File, piece: u32, leaf: Hash) -> io::Result<()> {
     file.write_all_at(&leaf.0, u64::from(piece) * LEAF_BYTES)
 }
 
-/// Reads the hashes of all pieces; what the file is too short for is missing.
+/// Reads the hashes of all pieces. Those beyond the end of the file are missing.
 pub(super) fn read(path: &Path, blob: BlobId) -> io::Result<Vec<Hash>> {
     let pieces = blob.pieces() as usize;
     let bytes = match fs::metadata(path) {
-        // One that is longer is of another file.
+        // A longer file belongs to another blob.
         Ok(found) if found.len() <= u64::from(blob.pieces()) * LEAF_BYTES => fs::read(path)?,
         Ok(_) => Vec::new(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, blob: BlobId) -> io::Result<Vec<Hash>> {
     Ok(leaves)
 }
 
-/// Returns the tree over all hashes; `None` where one is missing, or it is not that of the file.
+/// Returns the tree over all hashes, or `None` if one is missing or the root does not match.
 pub(super) fn tree(path: &Path, blob: BlobId) -> Option<(Vec<Hash>, Tree)> {
     let leaves = read(path, blob).ok()?;
     let whole = !leaves.contains(&MISSING);
@@ -41,6 +41,6 @@ pub(super) fn write(path: &Path, leaves: &[Hash]) -> io::Result<()> {
     crate::home::replace_file(path, &bytes, 0o600)
 }
 
-/// What stands for a piece that is not there: no piece has this hash.
+/// Stands for a missing piece. No piece has this hash.
 pub(super) const MISSING: Hash = Hash([0; 32]);
 const LEAF_BYTES: u64 = 32;

@@ -1,8 +1,8 @@
-//! What a node shares: files by their hash, wherever they lie on this machine.
+//! The files that a node shares, found by their hash, wherever they are on this machine.
 //!
-//! A file is hashed once; the note of it holds while its size and time of change do. Each piece is checked again as it is
-//! read, so a file that was changed in place is no longer shared rather than given wrong. The list outlives the node, in
-//! `shared.json`.
+//! A file is hashed once. Its hash is valid while its size and modification time are unchanged. Each piece is verified
+//! again when it is read, so a file that was changed in place is unshared rather than served wrong. `shared.json` keeps
+//! the list across restarts.
 
 use super::manifest::{Manifest, ManifestFile};
 use super::partial::{CompleteFile, read_piece, sha256_of};
@@ -27,25 +27,25 @@ pub struct SharedFiles {
     inner: Mutex<Inner>,
 }
 
-/// A file that is shared.
+/// A shared file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharedFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
-    /// What is in it.
+    /// Its BLAKE3 hash.
     pub blake3: Hash,
-    /// The same by another hash.
+    /// Its SHA-256 hash.
     pub sha256: Hash,
     /// Its size.
     pub bytes: u64,
-    /// When it was last changed, in nanoseconds of the Unix epoch.
+    /// Its modification time, in nanoseconds since the Unix epoch.
     changed: i64,
 }
 
 /// Why files cannot be shared.
 #[derive(Debug, thiserror::Error)]
 pub enum ShareError {
-    /// A file cannot be read, or noted.
+    /// A file cannot be read, or its hashes cannot be stored.
     #[error("cannot share {}", .path.display())]
     Io {
         /// The file.
@@ -56,10 +56,10 @@ pub enum ShareError {
     /// There is no file in the folder.
     #[error("there is no file in {}", .0.display())]
     Nothing(PathBuf),
-    /// The file is larger than any that nodes give each other.
+    /// The file is larger than nodes transfer.
     #[error("{} is larger than nodes give each other", .0.display())]
     TooLarge(PathBuf),
-    /// More files are shared than may be.
+    /// Too many files are shared.
     #[error("no more than {SHARED_MAX} files can be shared")]
     TooMany,
 }
@@ -67,11 +67,11 @@ pub enum ShareError {
 #[derive(Debug, Default)]
 struct Inner {
     files: BTreeMap<Hash, SharedFile>,
-    /// What was lately read from, the latest last.
+    /// Files that were read recently, the latest last.
     open: VecDeque<Arc<Open>>,
 }
 
-/// A file that is being read from.
+/// An open file.
 #[derive(Debug)]
 struct Open {
     blob: BlobId,
@@ -81,7 +81,7 @@ struct Open {
 }
 
 impl SharedFiles {
-    /// Reads what was shared before; what is no longer as it was is left out.
+    /// Loads the list of shared files, without those that have changed since.
     pub(crate) fn open(directory: &Path, reporter: UnboundedSender<BlobReport>) -> Self {
         let text = fs::read(directory.join(LIST)).unwrap_or_default();
         let list: Vec<SharedFile> = serde_json::from_slice(&text).unwrap_or_default();
@@ -93,26 +93,26 @@ impl SharedFiles {
         shared_files
     }
 
-    /// Returns what is shared.
+    /// Lists the shared files.
     pub fn list(&self) -> Vec<SharedFile> {
         self.lock().files.values().cloned().collect()
     }
 
-    /// Returns where a file lies that is shared.
+    /// Returns the path of a shared file.
     pub fn path(&self, root: Hash) -> Option<PathBuf> {
         self.lock().files.get(&root).map(|shared| shared.path.clone())
     }
 
-    /// Tells whether a file lies where the node keeps what it has just fetched.
+    /// Tells whether a path is in the directory of fetched files.
     pub(crate) fn is_own(&self, path: &Path) -> bool {
         path.parent() == Some(&self.directory)
     }
 
-    /// Shares a file, or all files in a folder and those below it; lists them. Hashes whatever is not known yet, which
+    /// Shares a file, or all files of a folder and its subfolders, and returns their manifest. Hashes new files, which
     /// may take a while.
     ///
     /// # Errors
-    /// [`ShareError`]; what was hashed before is shared all the same.
+    /// [`ShareError`]. Files that were hashed before the error remain shared.
     pub fn share(&self, path: &Path) -> Result<Manifest, ShareError> {
         let failed = |source| ShareError::Io { path: path.to_owned(), source };
         let mut found = Vec::new();
@@ -120,7 +120,7 @@ impl SharedFiles {
         if found.is_empty() {
             return Err(ShareError::Nothing(path.to_owned()));
         }
-        // Names are those in the folder, wherever links lead from there.
+        // Names are those in the folder, wherever links lead.
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
         let file = |found: &PathBuf| {
             let name = folder.and_then(|folder| found.strip_prefix(folder).ok()?.to_str());
@@ -134,7 +134,7 @@ impl SharedFiles {
         Ok(Manifest { name: name.unwrap_or_default().to_string_lossy().into_owned(), files: files? })
     }
 
-    /// Shares a file that has just been fetched.
+    /// Shares a file that was just fetched.
     pub(super) fn add_fetched(&self, done: CompleteFile) {
         let CompleteFile { blob, sha256, path } = done;
         let note = || {
@@ -161,10 +161,10 @@ impl SharedFiles {
         }
     }
 
-    /// Takes note that a file that was fetched lies elsewhere from now on.
+    /// Changes the path of a fetched file.
     ///
     /// # Errors
-    /// Where it does not.
+    /// The file is not at the new path.
     pub fn moved(&self, root: Hash, path: &Path) -> io::Result<()> {
         let found = fs::metadata(path)?;
         let mut inner = self.lock();
@@ -215,7 +215,7 @@ impl SharedFiles {
         Some(open)
     }
 
-    /// No longer shares a file that is not what it was.
+    /// Unshares a file that has changed.
     fn forget(&self, root: Hash) {
         let mut inner = self.lock();
         inner.open.retain(|open| open.blob.root != root);
@@ -229,7 +229,7 @@ impl SharedFiles {
 
     fn share_file(&self, path: &Path) -> Result<SharedFile, ShareError> {
         let failed = |source| ShareError::Io { path: path.to_owned(), source };
-        // Where links lead to is what is read.
+        // The target of links is what is read.
         let path = path.canonicalize().map_err(failed)?;
         let found = fs::metadata(&path).map_err(failed)?;
         let known = self.lock().files.values().find(|shared| shared.path == path).cloned();
@@ -251,7 +251,7 @@ impl SharedFiles {
         Ok(shared)
     }
 
-    /// Notes what is shared, and tells the node.
+    /// Saves the list and reports it to the node.
     fn keep(&self) {
         let list = self.list();
         let text = serde_json::to_vec_pretty(&list).map_err(io::Error::other);
@@ -278,7 +278,7 @@ impl SharedFiles {
 }
 
 impl SharedFile {
-    /// Returns by what it is known.
+    /// Returns the id of its content.
     pub const fn blob(&self) -> BlobId {
         BlobId { root: self.blake3, bytes: self.bytes }
     }
@@ -288,10 +288,10 @@ impl SharedFile {
     }
 }
 
-/// Returns by which a file of a size is known.
+/// Hashes a file of a known size.
 ///
 /// # Errors
-/// Where it cannot be read, or is shorter.
+/// The file cannot be read, or is shorter.
 pub fn hash_file(path: &Path, bytes: u64) -> io::Result<BlobId> {
     hash_pieces(path, bytes).map(|(blob, _)| blob)
 }
@@ -310,7 +310,7 @@ fn changed(found: &Metadata) -> i64 {
     found.mtime().saturating_mul(1_000_000_000).saturating_add(found.mtime_nsec())
 }
 
-/// Finds the files of a folder, in the order of their names; what begins with a dot is left out.
+/// Collects the files of a folder, sorted by name. Names that begin with a dot are left out.
 fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {
     if found.len() > SHARED_MAX || depth > FOLDER_DEPTH_MAX {
         return Ok(());
@@ -330,7 +330,7 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()
 }
 
 const LIST: &str = "shared.json";
-/// Files that are read from at the same time.
+/// Maximum number of open files.
 const OPEN_FILES_MAX: usize = 16;
-/// How deep folders are looked into.
+/// Maximum depth of subfolders.
 const FOLDER_DEPTH_MAX: usize = 8;
