@@ -1,9 +1,9 @@
-//! The UDP sockets under the discovery service.
+//! The UDP sockets of the discovery service.
 //!
-//! One socket for each interface and family, bound to the group's own address: it hears that group on that interface
-//! and nothing else, takes no unicast away from another mDNS service of this host, and sends from port 5353 as
-//! RFC 6762 wants. Loopback takes part, so that nodes of one machine find each other without any network.
-//! Nothing here fails: where multicast does not work, the interface is reported as one without it.
+//! There is one socket per interface and address family, bound to the address of the multicast group. It receives that
+//! group on that interface only, takes no unicast packets away from another mDNS service of this host, and sends from
+//! port 5353 as RFC 6762 requires. Loopback is included, so that nodes of one machine find each other without a
+//! network. Nothing here fails: an interface on which multicast does not work is reported as one without it.
 
 mod interfaces;
 mod pace;
@@ -24,14 +24,14 @@ use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use watch::InterfaceWatcher;
 
-/// Where and on which interfaces to listen and send.
+/// The group, port and interfaces for multicast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MulticastOptions {
     /// The IPv4 multicast group.
     pub group: Ipv4Addr,
-    /// The IPv6 multicast group, of link-local scope.
+    /// The IPv6 multicast group, with link-local scope.
     pub group_v6: Ipv6Addr,
-    /// The names of the interfaces to use; `None` for all that are up.
+    /// The names of the interfaces to use, or `None` for all that are up.
     pub interfaces: Option<Vec<String>>,
     /// The UDP port.
     pub port: u16,
@@ -52,22 +52,22 @@ impl Default for MulticastOptions {
 #[derive(Debug)]
 pub struct MulticastSocket {
     options: MulticastOptions,
-    /// What was found last; `None` before the first look.
+    /// The last state of the interfaces, or `None` before the first read.
     found: Option<Vec<Found>>,
-    /// What was reported last; `None` before the first report.
+    /// The last report, or `None` before the first.
     reported: Option<Vec<Interface>>,
     sockets: BTreeMap<Wire, GroupSocket>,
-    /// Where another program holds the port alone.
+    /// Interfaces on which another program holds the port exclusively.
     taken: BTreeSet<Wire>,
-    /// Where a packet could not be sent, until one can be or the interfaces change.
+    /// Interfaces on which a send failed, until one succeeds or the interfaces change.
     blocked: BTreeSet<Wire>,
-    /// Who was heard last; the others go first.
+    /// The socket that received last. The others are polled first.
     heard: Wire,
     watch: InterfaceWatcher,
     buffer: Box<[u8]>,
 }
 
-/// One family on one interface.
+/// One address family on one interface.
 type Wire = (u32, Family);
 
 #[derive(Debug)]
@@ -94,12 +94,12 @@ impl MulticastSocket {
         }
     }
 
-    /// Tells whether another program of this host holds the port somewhere and shares it with nobody.
+    /// Tells whether another program of this host holds the port exclusively on some interface.
     pub fn is_taken(&self) -> bool {
         !self.taken.is_empty()
     }
 
-    /// Reads the interfaces anew.
+    /// Reads the interfaces again.
     fn rescan(&mut self) {
         let found = find_interfaces(self.options.interfaces.as_deref());
         if self.found.as_ref() != Some(&found) {
@@ -109,7 +109,7 @@ impl MulticastSocket {
         self.found = Some(found);
     }
 
-    /// Returns the interfaces where they differ from what was reported last.
+    /// Returns the interfaces if they differ from the last report.
     fn news(&mut self) -> Option<Vec<Interface>> {
         let interface = |found: &Found| {
             let wire = found.wire();
@@ -152,7 +152,7 @@ impl MulticastSocket {
         }
     }
 
-    /// Takes one packet from whichever interface has one.
+    /// Receives one packet from any interface.
     fn poll_packet(&mut self, cx: &mut Context<'_>) -> Poll<MulticastEvent> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let heard = self.heard;
@@ -184,7 +184,7 @@ impl MulticastSocket {
             busy = true;
         }
         if busy {
-            // There may be more behind what was dropped; the rest of the node gets its turn first.
+            // More may follow the dropped packet. The rest of the node gets its turn first.
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -195,8 +195,8 @@ impl Multicast for MulticastSocket {
     fn send(&mut self, interface: u32, family: Family, bytes: Vec<u8>) {
         let wire = (interface, family);
         let Some(socket) = self.sockets.get(&wire) else { return };
-        // Not through tokio, which refuses to try before it has seen the socket ready once. The socket does not
-        // block: what the operating system cannot take now is lost, as any packet may be.
+        // Not through tokio, which does not try before it has seen the socket ready once. The socket does not block: a
+        // packet that the operating system cannot take now is dropped, as any packet may be.
         match SockRef::from(&socket.socket).send_to(&bytes, &socket.group) {
             Ok(_) => _ = self.blocked.remove(&wire),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -231,10 +231,10 @@ impl Multicast for MulticastSocket {
 fn open_socket(options: &MulticastOptions, found: &Found) -> io::Result<GroupSocket> {
     let domain = if found.address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
-    // Other mDNS services of this host, and other nodes, listen on the same port.
+    // Other mDNS services and other nodes of this host listen on the same port.
     socket.set_reuse_address(true)?;
-    // Linux gives a packet to any one of the sockets that share a port in this way, not to the one that joined on the
-    // interface: what it says of the interface would be wrong, and the answer would go elsewhere.
+    // Linux gives a unicast packet to any of the sockets that share a port in this way. Its interface would be wrong,
+    // and the answer would go elsewhere.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     socket.set_reuse_port(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
@@ -266,10 +266,10 @@ fn open_socket(options: &MulticastOptions, found: &Found) -> io::Result<GroupSoc
     Ok(GroupSocket { address: found.address, group, socket, pace: Pace::new() })
 }
 
-/// The largest packet taken, in bytes (RFC 6762, section 17).
+/// Maximum size of a received packet, in bytes (RFC 6762, section 17).
 const PACKET_BYTES_MAX: usize = 9000;
 
-/// Bytes that the operating system keeps for one socket until the node reads them; it drops what comes then.
+/// Size of a socket's receive buffer. The operating system drops packets that do not fit.
 const RECEIVE_BUFFER_BYTES: usize = 256 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which interfaces this host has, most useful ones first.
+//! The interfaces of this host, the most useful first.
 
 use super::Wire;
 use engine::input::Family;
@@ -8,17 +8,17 @@ use nix::sys::socket::SockaddrStorage;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// One address of one interface that is up.
+/// One address of an interface that is up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) name: String,
     pub(super) index: u32,
     pub(super) address: IpAddr,
-    /// Bits that the hosts of its subnet share.
+    /// Length of the prefix of its subnet.
     pub(super) prefix_length: u8,
-    /// Whether containers or virtual machines made it.
+    /// Whether containers or virtual machines created it.
     pub(super) bridge: bool,
-    /// Whether it may take multicast.
+    /// Whether it supports multicast.
     pub(super) multicast: bool,
 }
 
@@ -28,7 +28,7 @@ impl Found {
     }
 }
 
-/// Lists the addresses of the interfaces that are up, most useful ones first.
+/// Lists the addresses of the interfaces that are up, the most useful first.
 pub(super) fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
     let addresses = match getifaddrs() {
         Ok(addresses) => addresses,
@@ -49,12 +49,12 @@ pub(super) fn find_interfaces(only: Option<&[String]>) -> Vec<Found> {
                 address,
                 prefix_length: prefix_length(address, entry.netmask.as_ref().and_then(ip_address)),
                 bridge: is_bridge(&entry.interface_name),
-                // Linux does not flag loopback as capable, yet it delivers to whoever joined there.
+                // Linux does not flag loopback as capable, but it delivers to members of the group there.
                 multicast: loopback || entry.flags.contains(InterfaceFlags::IFF_MULTICAST),
                 name: entry.interface_name,
             })
         })
-        // Nodes of one host need no second family to meet.
+        // On one host, a second family is not needed.
         .filter(|found| found.address != IpAddr::V6(Ipv6Addr::LOCALHOST))
         .filter(|found| !unusable.contains(&found.address))
         .collect();
@@ -70,7 +70,7 @@ fn ip_address(address: &SockaddrStorage) -> Option<IpAddr> {
     }
 }
 
-/// Returns the length of a subnet's prefix; without a mask an address is alone.
+/// Returns the prefix length of a subnet. An address without a mask is alone in its subnet.
 fn prefix_length(address: IpAddr, mask: Option<IpAddr>) -> u8 {
     let ones = match (address, mask) {
         (IpAddr::V4(_), Some(IpAddr::V4(mask))) => mask.to_bits().leading_ones(),
@@ -81,12 +81,12 @@ fn prefix_length(address: IpAddr, mask: Option<IpAddr>) -> u8 {
     u8::try_from(ones).unwrap_or(u8::MAX)
 }
 
-/// Tells whether this host has an interface of this name, up or not.
+/// Tells whether this host has an interface of this name, up or down.
 pub(crate) fn has_interface(name: &str) -> bool {
     if_nametoindex(name).is_ok()
 }
 
-/// Real interfaces before loopback before those that containers and virtual machines make.
+/// Sort order: physical interfaces, loopback, then those of containers and virtual machines.
 fn usefulness(found: &Found) -> u8 {
     if found.bridge { 2 } else { u8::from(found.address.is_loopback()) }
 }
@@ -97,8 +97,8 @@ fn is_bridge(name: &str) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Reads which IPv6 addresses must not be used (yet): those whose uniqueness is still being checked or was refuted,
-/// and those on their way out. A line holds address, index, prefix, scope, flags and name; numbers are hexadecimal.
+/// Reads which IPv6 addresses must not be used: tentative, duplicate and deprecated ones. A line holds address, index,
+/// prefix length, scope, flags and name; numbers are hexadecimal.
 fn unusable_v6(table: &str) -> BTreeSet<IpAddr> {
     let read = |line: &str| {
         let mut words = line.split_ascii_whitespace();
@@ -111,15 +111,16 @@ fn unusable_v6(table: &str) -> BTreeSet<IpAddr> {
     table.lines().filter_map(read).collect()
 }
 
-/// Where Linux lists IPv6 addresses with their flags; elsewhere there is no such file and every address counts.
+/// Where Linux lists IPv6 addresses with their flags. On other systems the file does not exist, and every address
+/// counts.
 const IF_INET6: &str = "/proc/net/if_inet6";
-/// Flags of an address, from Linux's `if_addr.h`.
+/// Address flags, from Linux's `if_addr.h`.
 const OPTIMISTIC: u32 = 0x04;
 const FAILED: u32 = 0x08;
 const DEPRECATED: u32 = 0x20;
 const TENTATIVE: u32 = 0x40;
 
-/// Addresses used; beyond, the least useful ones are left out.
+/// Maximum number of addresses. Beyond, the least useful ones are left out.
 const ADDRESSES_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! How fast one socket is read.
+//! The rate limit for reads of a multicast socket.
 //!
-//! Beyond the pace nobody reads, and the operating system drops what does not fit into its buffer, which costs the
-//! node nothing at all: a flood cannot take more of a core than this allows.
+//! Beyond the limit nothing is read, and the operating system drops packets that do not fit into its buffer, at no cost
+//! to the node. Thus a flood cannot take more of a core than this allows.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The packets that may be read now, and when there will be more.
+/// A rate limiter: the number of packets that may be read now, and when the next may be read.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// When all packets that were read would have been due at the steady rate.
+    /// When all packets read so far would have been due at the steady rate.
     paid_until: Instant,
     wait: Option<Pin<Box<Sleep>>>,
 }
@@ -32,22 +32,22 @@ impl Pace {
         if ahead < PACKET_PERIOD * BURST {
             return Poll::Ready(());
         }
-        // Waking for each single packet would cost more than the packet does.
+        // Waking for each packet would cost more than the packet itself.
         let mut wait = Box::pin(sleep_until(self.paid_until - PACKET_PERIOD * (BURST - REFILL)));
         let poll = wait.as_mut().poll(cx);
         self.wait = Some(wait);
         poll
     }
 
-    /// Takes note that a packet was read.
+    /// Records that a packet was read.
     pub(super) fn spend(&mut self) {
         self.paid_until = self.paid_until.max(Instant::now()) + PACKET_PERIOD;
     }
 }
 
-/// A packet each millisecond: several times what a large office says, of all services together.
+/// The steady rate is one packet per millisecond: several times the traffic of a large office.
 const PACKET_PERIOD: Duration = Duration::from_millis(1);
-/// Packets that may be read at once after a quiet time.
+/// Packets that may be read at once after a quiet period.
 const BURST: u32 = 4000;
 /// Packets that may be read after a wait.
 const REFILL: u32 = 50;

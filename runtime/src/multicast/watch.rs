@@ -1,8 +1,8 @@
-//! When to read the interfaces anew.
+//! When to read the interfaces again.
 //!
-//! Linux tells over a netlink socket that a link or an address came or went. What it says is not read, only that it
-//! said something: the interfaces themselves are read in one go, so nothing can be missed or misunderstood. A slow
-//! look besides covers what is lost, and hosts without netlink.
+//! On Linux a netlink socket signals that a link or an address has changed. The content of its messages is ignored: the
+//! interfaces are read as a whole, so no change can be missed. A slow periodic read covers lost messages, and hosts
+//! without netlink.
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
@@ -17,27 +17,27 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Tells when the interfaces may have changed.
+/// Signals that the interfaces may have changed.
 #[derive(Debug)]
 pub(super) struct InterfaceWatcher {
-    /// `None` where the host has no such thing.
+    /// `None` if the host has no netlink.
     netlink: Option<AsyncFd<OwnedFd>>,
-    /// The next look.
+    /// The next read.
     next_read: Pin<Box<Sleep>>,
     last_read: Option<Instant>,
 }
 
 impl InterfaceWatcher {
-    /// Begins to watch. Must be called inside a tokio runtime.
+    /// Starts to watch. Must be called inside a tokio runtime.
     pub(super) fn new() -> Self {
         let netlink = netlink().inspect_err(|error| tracing::debug!(%error, "no netlink")).ok();
         Self { netlink, next_read: Box::pin(sleep(Duration::ZERO)), last_read: None }
     }
 
-    /// Waits until the interfaces should be read: at first, soon after a change, and now and then.
+    /// Waits until the interfaces should be read: at the start, soon after a change, and periodically.
     pub(super) fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.poll_netlink(cx) {
-            // Changes come in groups; the first of one is answered at once.
+            // Changes come in groups. The first of a group is handled at once.
             let soon = self.last_read.map_or_else(Instant::now, |read| read + READ_INTERVAL_MIN);
             if soon < self.next_read.deadline() {
                 self.next_read.as_mut().reset(soon);
@@ -50,7 +50,7 @@ impl InterfaceWatcher {
         Poll::Ready(())
     }
 
-    /// Tells whether netlink said anything, and arranges to be woken when it does.
+    /// Tells whether netlink has signalled a change, and registers for the next signal.
     fn poll_netlink(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(netlink) = &self.netlink else { return false };
         let mut said = false;
@@ -61,7 +61,7 @@ impl InterfaceWatcher {
                 recv(fd.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT).map_err(io::Error::from)
             };
             match guard.try_io(read) {
-                // An error says that messages were lost, which is a change as well.
+                // An error means that messages were lost, which also counts as a change.
                 Ok(_) => said = true,
                 Err(_would_block) => {}
             }
@@ -79,7 +79,7 @@ fn netlink() -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
-/// The shortest pause between two looks.
+/// Minimum time between two reads.
 const READ_INTERVAL_MIN: Duration = Duration::from_millis(50);
-/// The longest.
+/// Maximum time between two reads.
 const READ_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
-//! Sockets that listen and dial.
+//! TCP sockets that listen and dial.
 //!
-//! libp2p's own TCP transport binds with `SO_REUSEPORT`, so that a second node of the same user would silently
-//! share the port and take half of its connections. Here a port belongs to one process: a taken one is an error,
-//! and it is known before the transport exists.
+//! libp2p's own TCP transport binds with `SO_REUSEPORT`: a second node of the same user would silently share the port
+//! and take half of its connections. Here one process owns a port. A port that is in use is an error, found before the
+//! transport exists.
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Ready, ready};
@@ -34,24 +34,24 @@ pub enum BindError {
     /// No address was given, or none of this host's kind.
     #[error("there is no address to listen on")]
     NoAddress,
-    /// Another process, or this one, listens on the port.
+    /// A process listens on the port already.
     #[error("Port {0} already in use")]
     PortTaken(u16),
 }
 
-/// A TCP transport for libp2p over listeners that are bound already.
+/// A TCP transport for libp2p, over listeners that are already bound.
 pub(super) struct Tcp {
     listeners: Vec<(ListenerId, TcpListener)>,
-    /// The listener to ask first, so that a flood on one does not silence another.
+    /// The listener to poll first, so that a flood on one does not starve another.
     first: usize,
-    /// Set while the process has no descriptor left for another connection.
+    /// Set while the process has no free file descriptor for another connection.
     backoff: Option<Pin<Box<Sleep>>>,
 }
 
 impl Tcp {
-    /// Binds every address to one port; port 0 takes a free one. Must be called inside a tokio runtime.
+    /// Binds every address to one port. Port 0 selects a free one. Must be called inside a tokio runtime.
     ///
-    /// A wildcard address of a family that this host does not have is left out.
+    /// A wildcard address of a family that this host lacks is left out.
     pub(super) fn bind(addresses: &[SocketAddr]) -> Result<(Self, u16), BindError> {
         let mut listeners = Vec::new();
         let mut port = None;
@@ -151,13 +151,13 @@ impl libp2p::Transport for Tcp {
     }
 }
 
-/// A connection failed below any handshake.
+/// A connection failed below the handshakes.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection failed")]
 pub(super) struct TcpError(#[source] io::Error);
 
-/// Reads `/ip4/…/tcp/…`, `/ip6/…/tcp/…` and, for an address that means something on one interface only,
-/// `/ip6zone/…/ip6/…/tcp/…`, where the zone is the interface's number.
+/// Parses `/ip4/…/tcp/…`, `/ip6/…/tcp/…` and, for link-local addresses, `/ip6zone/…/ip6/…/tcp/…`, where the zone is the
+/// interface index.
 pub(super) fn socket_address(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let mut first = parts.next()?;
@@ -191,7 +191,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Lets a restarted node bind while connections of the former process linger; does not share a live port.
+    // Lets a restarted node bind while old connections linger. It does not share a port in use.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -205,20 +205,20 @@ fn lacks_family(error: &io::Error) -> bool {
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    // Without it a peer that stops reading could hold a closing connection open for ever.
+    // Without it, a peer that stops reading could hold a closing connection open for ever.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     SockRef::from(stream).set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     Ok(())
 }
 
-/// Connections that the operating system completes before the node accepts them.
+/// Maximum number of connections that the operating system completes before the node accepts them.
 const BACKLOG: i32 = 1024;
 
-/// The wait after an accept that failed, which is nearly always a lack of file descriptors.
+/// The delay after a failed accept, which is nearly always caused by a lack of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long sent bytes may stay unacknowledged. Longer than the failure detector takes to call a peer DEAD, so
-/// that it, and not the operating system, decides about a peer that is merely slow.
+/// How long sent bytes may stay unacknowledged. Longer than the failure detector needs to declare a peer DEAD, so that
+/// it, and not the operating system, decides about slow peers.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
