@@ -1,7 +1,7 @@
-//! Where a node keeps its files, and the lock that lets one process at a time use them.
+//! The home of a node: the directory of its files, and the lock that one process at a time holds.
 //!
-//! A home is held by an advisory lock on `run/lock`, taken for the life of the process: the kernel lets go of
-//! it however the process ends, so "is it running" never depends on a file that a crash left behind.
+//! The lock is an advisory lock on `run/lock` for the life of the process. The kernel releases it however the process
+//! ends, so a file left by a crash never makes a node look alive.
 
 use crate::startup::Timeline;
 use serde::{Deserialize, Serialize};
@@ -12,105 +12,105 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A node's home directory. Naming it touches nothing.
+/// The home directory of a node. Creating this value touches no file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     root: PathBuf,
 }
 
 impl Home {
-    /// Names a home; a relative path is taken from the current directory.
+    /// Returns the home at a path. A relative path starts at the current directory.
     ///
     /// # Errors
-    /// Where the path is empty or there is no current directory.
+    /// The path is empty, or there is no current directory.
     pub fn new(root: &Path) -> io::Result<Self> {
         Ok(Self { root: std::path::absolute(root)? })
     }
 
-    /// Returns the directory itself.
+    /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns the place of the configuration that is used unless another is named.
+    /// Returns the path of the default configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.root.join("config/node_config.json")
     }
 
-    /// Returns the place of the key pair.
+    /// Returns the path of the key pair.
     pub fn identity_file(&self) -> PathBuf {
         self.root.join("config/node_identity.json")
     }
 
-    /// Returns the place of the note that says where the node's data are.
+    /// Returns the path of the note that records where the node's data is.
     pub fn data_note_file(&self) -> PathBuf {
         self.root.join("config/data_location.json")
     }
 
-    /// Returns the place of the newest log.
+    /// Returns the path of the newest log.
     pub fn log_file(&self) -> PathBuf {
         self.root.join("logs/node.log")
     }
 
-    /// Returns the place of what a node in the background says outside its log.
+    /// Returns the path of a background node's standard output and error.
     pub fn stderr_file(&self) -> PathBuf {
         self.root.join("logs/node.stderr")
     }
 
-    /// Returns the place of the secret that the control API wants to see.
+    /// Returns the path of the API token.
     pub fn token_file(&self) -> PathBuf {
         self.root.join("run/token")
     }
 
-    /// Returns the place of the [`RunInfo`] of a node whose control API answers.
+    /// Returns the path of the [`RunInfo`] of a node whose control API answers.
     pub fn info_file(&self) -> PathBuf {
         self.root.join("run/node.json")
     }
 
-    /// Returns the place of the [`RunInfo`] of a node that is ACTIVE.
+    /// Returns the path of the [`RunInfo`] of an ACTIVE node.
     pub fn ready_file(&self) -> PathBuf {
         self.root.join("run/ready.json")
     }
 
-    /// Returns the place of the configuration that the running node works with.
+    /// Returns the path of the effective configuration of the running node.
     pub fn effective_file(&self) -> PathBuf {
         self.root.join("run/config.json")
     }
 
-    /// Returns the place of the command that started the running node.
+    /// Returns the path of the command line of the running node.
     pub fn command_file(&self) -> PathBuf {
         self.root.join("run/command.json")
     }
 
-    /// Returns the place of the exit status of the node that ran last, where it came to the end of its shutdown.
+    /// Returns the path of the exit status of the last node, if it completed its shutdown.
     pub fn exit_file(&self) -> PathBuf {
         self.root.join("run/exit")
     }
 
-    /// Returns the directory of what a running node says about itself.
+    /// Returns the directory of the files that a running node publishes.
     pub fn run_directory(&self) -> PathBuf {
         self.root.join("run")
     }
 
-    /// Returns the place of the lock.
+    /// Returns the path of the lock.
     pub fn lock_file(&self) -> PathBuf {
         self.root.join("run/lock")
     }
 
-    /// Makes the directories that do not exist yet, for their owner only.
+    /// Creates the missing directories, for their owner only.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The error of the file system.
     pub fn create(&self) -> io::Result<()> {
         ["config", "data", "logs", "models", "run"]
             .iter()
             .try_for_each(|part| create_directory(&self.root.join(part)))
     }
 
-    /// Takes the home for this process, for as long as the returned lock lives.
+    /// Locks the home for this process until the returned lock is dropped.
     ///
     /// # Errors
-    /// [`LockError::Held`] where another process has it.
+    /// [`LockError::Held`] if another process holds it.
     pub fn lock(&self) -> Result<Lock, LockError> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -120,7 +120,7 @@ impl Home {
             .mode(0o600)
             .open(self.lock_file())
             .map_err(LockError::Io)?;
-        // Whoever only looks holds the lock for a moment, so one refusal proves nothing.
+        // A process that only checks holds the lock for a moment, so one failure proves nothing.
         let mut tries_left = LOCK_ATTEMPTS_MAX;
         loop {
             match file.try_lock() {
@@ -142,7 +142,7 @@ impl Home {
         Ok(Lock { _file: file })
     }
 
-    /// Tells whether a process holds this home, and which one where it has said so.
+    /// Returns which process holds this home, if any.
     pub fn holder(&self) -> Holder {
         let Ok(mut file) = File::open(self.lock_file()) else { return Holder::Nobody };
         match file.try_lock_shared() {
@@ -151,20 +151,20 @@ impl Home {
         }
     }
 
-    /// Reads what the running node said about itself; `None` where it has not, or not yet.
+    /// Reads what the running node has published. Returns `None` if there is nothing yet.
     pub fn info(&self) -> Option<RunInfo> {
         read_info(&self.info_file())
     }
 
-    /// Reads what an ACTIVE node said about itself; `None` where it has not, or not yet.
+    /// Reads what an ACTIVE node has published. Returns `None` if there is nothing yet.
     pub fn ready(&self) -> Option<RunInfo> {
         read_info(&self.ready_file())
     }
 
-    /// Removes what an earlier process may have left in `run/`. Call with the lock held.
+    /// Removes what an earlier process may have left in `run/`. Call it with the lock held.
     ///
     /// # Errors
-    /// Whatever the file system says, other than that a file is not there.
+    /// The error of the file system, unless a file does not exist.
     pub fn clear_run(&self) -> io::Result<()> {
         let files = [
             self.info_file(),
@@ -178,13 +178,13 @@ impl Home {
     }
 }
 
-/// The right to use a home. Dropping it gives it back.
+/// The lock of a home. Dropping it releases the home.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
 }
 
-/// A file that must stay where it is while its node runs.
+/// A file that must not be removed or replaced while its node runs.
 #[derive(Clone, Debug)]
 pub struct WatchedFile {
     path: PathBuf,
@@ -192,21 +192,21 @@ pub struct WatchedFile {
 }
 
 impl WatchedFile {
-    /// Notes the file that is there now.
+    /// Records the identity of the file at `path`.
     ///
     /// # Errors
-    /// Whatever the file system says.
+    /// The error of the file system.
     pub fn new(path: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(path)?;
         Ok(Self { path: path.to_owned(), device_and_inode: (metadata.dev(), metadata.ino()) })
     }
 
-    /// Returns the file's place.
+    /// Returns the path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Tells whether the file was removed, or another one put in its place. One that cannot be looked at still stands.
+    /// Tells whether the file was removed or replaced. On other errors it counts as present.
     pub fn is_removed(&self) -> bool {
         match fs::metadata(&self.path) {
             Ok(metadata) => (metadata.dev(), metadata.ino()) != self.device_and_inode,
@@ -215,79 +215,79 @@ impl WatchedFile {
     }
 }
 
-/// Who holds a home.
+/// The holder of a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// No running process.
     Nobody,
     /// A running process.
     Process {
-        /// Its number; `None` in the instant before it is written.
+        /// Its process id, or `None` in the instant before it is written.
         pid: Option<u32>,
     },
 }
 
-/// Why a home cannot be taken.
+/// Why a home cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process has it.
+    /// Another process holds it.
     #[error("the node of this home is already running{}", .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")))]
     Held {
-        /// Which one.
+        /// The process id.
         pid: Option<u32>,
     },
-    /// The file system refused.
+    /// The file system reported an error.
     #[error("cannot lock the home directory")]
     Io(#[source] io::Error),
 }
 
-/// What a running node tells the other programs of its user.
+/// What a running node publishes for other programs of its user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunInfo {
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
     /// Its id.
     pub node_id: engine::NodeId,
-    /// Where its control API answers.
+    /// The address of its control API.
     pub api_address: SocketAddr,
-    /// Where peers connect.
+    /// Its port for peers.
     pub network_port: u16,
-    /// The network that it belongs to.
+    /// The name of its network.
     pub network: String,
     /// The product's version.
     pub version: String,
-    /// When this was written, ISO 8601.
+    /// When this was written, in ISO 8601.
     pub timestamp: String,
-    /// How long its start took, once it is ACTIVE.
+    /// The duration of its start, once it is ACTIVE.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub startup: Option<Timeline>,
 }
 
-/// Makes a directory, and those above it that do not exist, for their owner only. One that exists stays as it is.
+/// Creates a directory and its parents, for their owner only. An existing one is not changed.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Replaces a file as a whole: whoever opens it finds the old or the new content, never a part.
+/// Replaces a file atomically: a reader sees the old or the new content, never a part.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let draft = draft(path, content, mode)?;
     fs::rename(&draft, path).inspect_err(|_| discard(&draft))?;
     sync_directory(path)
 }
 
-/// Creates a file as a whole, durably. `false` where one is there already, which stays as it is.
+/// Creates a file atomically and durably. Returns `false` if one exists; it is not changed.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn create_file(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     let draft = draft(path, content, mode)?;
-    // Unlike a rename, a link never replaces: of two starters exactly one wins.
+    // Unlike a rename, a link never replaces a file, so exactly one of two processes wins.
     let linked = fs::hard_link(&draft, path);
     discard(&draft);
     match linked {
@@ -297,10 +297,10 @@ pub fn create_file(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     }
 }
 
-/// Removes a file; one that is not there is as good as removed.
+/// Removes a file. A missing file is not an error.
 ///
 /// # Errors
-/// Whatever else the file system says.
+/// Any other error of the file system.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -308,18 +308,18 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates an empty draft of a file, to be renamed to it when it is whole.
+/// Creates an empty draft of a file, to be renamed when it is complete.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn create_draft(path: &Path, mode: u32) -> io::Result<(PathBuf, File)> {
     let draft = draft_path(path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
     Ok((draft, file))
 }
 
-/// Returns a name for a draft of a file, beside it. It is random: the number of a process is that of others too, of
-/// those before it and of those in other containers.
+/// Returns a random name for a draft of a file, in the same directory. A process id would not be unique: other
+/// containers and earlier processes use the same numbers.
 pub(crate) fn draft_path(path: &Path) -> io::Result<PathBuf> {
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
@@ -334,7 +334,7 @@ fn draft(path: &Path, content: &[u8], mode: u32) -> io::Result<PathBuf> {
     Ok(draft)
 }
 
-/// Removes a draft; one that stays behind takes a little room and nothing else.
+/// Removes a draft. One that stays behind only takes a little space.
 fn discard(draft: &Path) {
     let _ = fs::remove_file(draft);
 }
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let names = fs::read_dir(path.parent().unwrap()).unwrap().count();
         assert_eq!(names, 1, "no draft stays behind");
-        // A crash leaves its draft behind, and the next process may have the same number.
+        // A crash leaves its draft behind, and the next process may have the same id.
         let drafts = [(); 2].map(|()| create_draft(&path, 0o600).unwrap().0);
         assert_ne!(drafts[0], drafts[1]);
         assert!(create_draft(Path::new("/"), 0o600).is_err());
