@@ -1,8 +1,7 @@
-//! What a user can set, gathered from flags, environment, file and defaults, and checked as a whole.
+//! The settings of a node, gathered from flags, environment, file and defaults, and validated as a whole.
 //!
-//! The first of these that names a field wins: flag, `P2P_AI_*` variable, file, default. Every value given
-//! anywhere is checked, overridden or not, and all that is wrong is reported together: [`Settings`] that exist
-//! are valid.
+//! The first source that sets a field wins, in this order: flag, `P2P_AI_*` variable, file, default. Every given value
+//! is validated, even an overridden one, and all errors are reported together. [`Settings`] that exist are valid.
 
 mod field;
 mod models;
@@ -24,63 +23,63 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The checked settings of one node, by the names that users know.
+/// The validated settings of one node, under the names that users know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where peers connect.
+    /// The port for peers.
     pub network_port: u16,
-    /// Where the control API answers, on loopback.
+    /// The port of the control API, on loopback.
     pub api_port: u16,
-    /// The most links to keep.
+    /// Maximum number of links.
     pub max_peers: u16,
-    /// Where tasks and results are kept; absolute.
+    /// The directory of tasks and results; absolute.
     pub storage_path: PathBuf,
-    /// How often the node looks after its own health.
+    /// The interval between health checks.
     pub health_check_interval_secs: u32,
-    /// What the node may use of memory.
+    /// The memory for the node and its models, in MiB.
     pub max_memory_mb: u32,
-    /// The least severe log lines to write.
+    /// The least severe level to log.
     pub log_level: LogLevel,
-    /// The log is set aside when it has this many MB.
+    /// The size at which the log is rotated, in MB.
     pub log_file_max_mb: u32,
-    /// Logs that were set aside are removed after this many days.
+    /// The age at which rotated logs are removed, in days.
     pub log_retention_days: u32,
-    /// Addresses to dial besides those discovered.
+    /// Addresses to dial besides discovered ones.
     pub bootstrap_peers: Vec<SocketAddr>,
     /// The name of the network.
     pub network: String,
-    /// Whether to announce this node and to look for others by mDNS.
+    /// Whether to announce this node and to discover others by mDNS.
     pub discovery: bool,
-    /// Names of the interfaces to discover nodes on; empty for all.
+    /// The interfaces for discovery; empty for all.
     pub interfaces: Vec<String>,
-    /// Jobs that run at the same time.
+    /// Maximum number of inference jobs that run at the same time.
     pub max_concurrent_tasks: u16,
-    /// Whether to run models; a node without relays, and gives the tasks that it takes to others.
+    /// Whether to run models. A node without models relays messages and assigns its tasks to others.
     pub run_models: bool,
-    /// The models to run, the primary one first.
+    /// The models to offer, the primary one first.
     pub models: Vec<ModelEntry>,
-    /// Whether to run the other models in the cache as well.
+    /// Whether to offer the other cached models as well.
     pub cached_models: bool,
-    /// Whether a task that names a model of the hub which no node has makes this node fetch it.
+    /// Whether a task that names a hub model unknown to all nodes makes this node fetch it.
     pub pull_on_demand: bool,
-    /// Whether nothing may be fetched from the hub.
+    /// Whether to fetch nothing from the hub.
     pub offline: bool,
-    /// Threads of each model's process; 0 for as many as its share of the processor needs.
+    /// Threads of each model's process; 0 derives the number from `max_cpu_percent`.
     pub threads: u16,
-    /// The share of the processor that models may use.
+    /// The share of the processor for models, in percent.
     pub max_cpu_percent: u8,
-    /// Where to record all that goes into the node and comes out of it; absolute.
+    /// The file for a recording of all inputs and outputs; absolute.
     pub record: Option<PathBuf>,
-    /// The largest recording, in MiB.
+    /// Maximum size of a recording, in MiB.
     pub record_max_mb: u32,
 }
 
 impl Settings {
-    /// What a node may use of memory where nobody says so.
+    /// The default of `max_memory_mb`.
     pub const MAX_MEMORY_MB_DEFAULT: u32 = 512;
 
-    /// Returns what the engine wants to know; its `models` are left to whoever has them.
+    /// Returns the configuration of the engine, without `models`, which the caller adds.
     pub fn engine_config(&self) -> engine::Config {
         engine::Config {
             network: self.network.clone(),
@@ -95,30 +94,30 @@ impl Settings {
     }
 }
 
-/// How severe a log line is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum LogLevel {
-    /// Every message.
+    /// Per message.
     Trace,
-    /// What helps to find a fault.
+    /// Details for debugging.
     Debug,
-    /// Events in the life of the node.
+    /// Changes in the life of the node.
     Info,
-    /// What somebody should look at.
+    /// Needs attention.
     Warn,
-    /// What kept the node from doing its work.
+    /// The node failed to do something.
     Error,
-    /// What ended the node.
+    /// The node ended because of this.
     Fatal,
 }
 
-/// Where a value came from, weakest first.
+/// The source of a value, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody set it.
+    /// The default.
     Default,
-    /// Nobody set it, and the default is more than the container may have.
+    /// The memory limit of a container, which is below the default.
     MemoryLimit(MemoryLimit),
     /// The home's own configuration file.
     HomeFile(PathBuf),
@@ -144,20 +143,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// Settings together with where each came from.
+/// Settings together with their sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effective {
     /// The settings.
     pub settings: Settings,
-    /// The source of each field's value, by the field's name.
+    /// The source of each value, by the key of its field.
     pub sources: BTreeMap<&'static str, Source>,
-    /// What looks like a mistake but keeps nothing from working.
+    /// Probable mistakes that do not prevent a start.
     pub warnings: Vec<String>,
 }
 
 impl Effective {
-    /// Tells whether the user asked for this value, rather than for whatever works. The file that the first
-    /// start wrote holds every default, so there only a value other than the default counts.
+    /// Tells whether the user set this value explicitly. The first start writes every default to the home's file, so
+    /// there a value counts only if it differs from the default.
     pub fn is_explicit(&self, key: &str) -> bool {
         match self.sources.get(key) {
             None | Some(Source::Default | Source::MemoryLimit(_)) => false,
@@ -166,11 +165,11 @@ impl Effective {
         }
     }
 
-    /// Keeps the memory that nobody asked for within a container's limit, and says so; warns of more than the limit.
+    /// Lowers a default memory setting to a container's limit, with a warning. Warns if an explicit one exceeds it.
     fn within(mut self, limit: Option<&MemoryLimit>) -> Self {
         let Some(limit) = limit else { return self };
         let limit_mb = limit.bytes >> 20;
-        // Beside what the node and its models hold, the kernel counts pages of files and its own.
+        // Besides the node and its models, the kernel counts file pages and its own memory.
         let room = u32::try_from(limit_mb * 9 / 10).unwrap_or(u32::MAX).max(MEMORY_MB_MIN);
         let bounded = room < self.settings.max_memory_mb && !self.is_explicit("max_memory_mb");
         if bounded {
@@ -189,7 +188,7 @@ impl Effective {
         self
     }
 
-    /// Returns every value with where it came from, in the order in which people are shown them.
+    /// Returns every value with its source, in display order.
     pub fn shown(&self) -> Vec<Shown> {
         let mut values = self.values();
         let shown = |field: &Field| Shown {
@@ -200,7 +199,7 @@ impl Effective {
         FIELDS.iter().map(shown).collect()
     }
 
-    /// Returns every value by its field's name.
+    /// Returns every value, by the key of its field.
     pub fn values(&self) -> Map<String, Value> {
         match serde_json::to_value(&self.settings) {
             Ok(Value::Object(values)) => values,
@@ -209,53 +208,53 @@ impl Effective {
     }
 }
 
-/// One value as people and programs are shown it.
+/// One value with its source, for display.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// The field's name.
+    /// The key of the field.
     pub key: String,
     /// Its value.
     pub value: Value,
-    /// Where the value came from.
+    /// The source.
     pub source: String,
 }
 
-/// What a command line brings along.
+/// What a command line and its environment set.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// Values by field name, with the flag that gave them.
+    /// Key and value, with the flag that set it.
     pub flags: Vec<(&'static str, Value, &'static str)>,
     /// The file to read instead of the home's own.
     pub config_file: Option<PathBuf>,
-    /// The environment; only names that begin with `P2P_AI_` matter.
+    /// The environment. Only names that begin with `P2P_AI_` matter.
     pub environment: Vec<(OsString, OsString)>,
-    /// What the container that the node runs in may have of memory.
+    /// The memory limit of the container in which the node runs.
     pub memory_limit: Option<MemoryLimit>,
-    /// Whether the node may start although the data that it had are gone.
+    /// Whether the node may start although its data is gone.
     pub accept_data_loss: bool,
 }
 
 impl Overrides {
-    /// Takes in what this process was started with.
+    /// Reads the environment and the memory limit of this process.
     pub fn from_environment() -> Self {
         let environment = std::env::vars_os().collect();
         Self { environment, memory_limit: cgroup::memory_limit(), ..Self::default() }
     }
 }
 
-/// Gathers and checks the settings of a home; writes its configuration file where it has none.
+/// Loads and validates the settings of a home. Writes its configuration file if there is none.
 ///
 /// # Errors
-/// [`ConfigError`], which names all that is wrong at once.
+/// [`ConfigError`], with all problems at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, write_defaults)?;
     Ok(gathered.finish(home, probe_storage)?.within(overrides.memory_limit.as_ref()))
 }
 
-/// Gathers and checks the settings as [`load`] would, and leaves the disk as it is.
+/// Loads and validates the settings like [`load`], without a change to the disk.
 ///
 /// # Errors
-/// [`ConfigError`], which names all that is wrong at once.
+/// [`ConfigError`], with all problems at once.
 pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, |_| Ok(()))?;
     Ok(gathered.finish(home, |_| Ok(()))?.within(overrides.memory_limit.as_ref()))
@@ -287,20 +286,20 @@ fn gather(
     Ok(gathered)
 }
 
-/// Reads a configuration file that is in use once more, and checks it.
+/// Reads and validates a configuration file again.
 ///
 /// # Errors
-/// [`ConfigError`], which names all that is wrong at once.
+/// [`ConfigError`], with all problems at once.
 pub fn read_again(path: &Path) -> Result<(), ConfigError> {
     let mut gathered = Gathered::default();
     gathered.file(read_file(path)?.ok_or_else(|| missing(path))?, &Source::NamedFile(path.to_owned()));
     if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
 }
 
-/// Checks the bytes of a configuration file as [`load`] would, without a look at the disk.
+/// Validates the bytes of a configuration file like [`load`], without access to the disk.
 ///
 /// # Errors
-/// [`ConfigError`], which names all that is wrong at once.
+/// [`ConfigError`], with all problems at once.
 pub fn check(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge(path.to_owned()));
@@ -311,17 +310,17 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
 }
 
-/// Returns a configuration that is valid as it stands: every field with its default.
+/// Returns a valid configuration: every field with its default.
 pub fn sample() -> String {
     let body: Vec<String> =
         FIELDS.iter().map(|field| format!("  {:?}: {}", field.key, (field.default)())).collect();
     format!("{{\n{}\n}}\n", body.join(",\n"))
 }
 
-/// Why there are no settings.
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Values are wrong.
+    /// Values are invalid.
     #[error("{}", list(.0))]
     Invalid(Vec<Problem>),
     /// The file is not JSON or TOML.
@@ -332,10 +331,10 @@ pub enum ConfigError {
         /// What the parser says.
         detail: String,
     },
-    /// The file is too large to be a configuration.
+    /// The file is too large for a configuration.
     #[error("config_too_large: the configuration file {} has more than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// The file cannot be read or, on the first start, written.
+    /// The file cannot be read, or not written on the first start.
     #[error("cannot use the configuration file {}", .path.display())]
     Unreadable {
         /// The file.
@@ -346,7 +345,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Returns its stable name.
+    /// Returns the stable error id.
     pub const fn id(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "config_invalid",
@@ -356,7 +355,7 @@ impl ConfigError {
         }
     }
 
-    /// Says what to do about it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
@@ -372,20 +371,20 @@ impl ConfigError {
     }
 }
 
-/// One value that is wrong.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The kind of fault, as a stable name.
+    /// The stable id of the problem.
     pub code: String,
-    /// The field, or the unknown key.
+    /// The key of the field, or the unknown key.
     pub field: String,
-    /// What was given.
+    /// The given value.
     pub value: String,
-    /// What may be given; for an unknown key, the nearest known one.
+    /// The allowed values, or the nearest known key.
     pub allowed: String,
-    /// A value that would do, as it would be written in the file.
+    /// A valid value, as it would be written in the file.
     pub suggested: Option<String>,
-    /// Who gave it.
+    /// The source of the value.
     pub source: Source,
 }
 
@@ -405,7 +404,7 @@ fn list(problems: &[Problem]) -> String {
     problems.iter().fold(count, |text, problem| format!("{text}\n  {problem}"))
 }
 
-/// Values by field, each with its strongest source so far.
+/// Values by field, each from its strongest source so far.
 #[derive(Default)]
 struct Gathered {
     values: BTreeMap<&'static str, (Value, Source)>,
@@ -463,7 +462,7 @@ impl Gathered {
         self.values.insert(field.key, (value, source));
     }
 
-    /// Puts the gathered values over the defaults.
+    /// Applies the gathered values over the defaults.
     fn settings(&mut self) -> Result<(Settings, BTreeMap<&'static str, Source>), ConfigError> {
         let (mut values, mut sources) = (Map::new(), BTreeMap::new());
         for field in FIELDS {
@@ -509,7 +508,7 @@ impl Gathered {
         Ok(Effective { settings, sources, warnings: self.warnings })
     }
 
-    /// Where a value passed its field's check and still does not fit.
+    /// Reports a value that passed the check of its field and still cannot be read.
     fn unaccounted(&mut self, detail: String) -> ConfigError {
         self.problems.push(Problem {
             code: "malformed_value".to_owned(),
@@ -523,7 +522,7 @@ impl Gathered {
     }
 }
 
-/// Reads a file into its values; `None` where there is no such file.
+/// Reads the values of a file, or returns `None` if it does not exist.
 fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let metadata = match fs::metadata(path) {
@@ -537,7 +536,7 @@ fn read_file(path: &Path) -> Result<Option<Map<String, Value>>, ConfigError> {
         return Err(ConfigError::TooLarge(path.to_owned()));
     }
     let mut bytes = Vec::new();
-    // The size may have changed since, so the limit holds for the read as well.
+    // The size may have changed since, so the limit applies to the read as well.
     let file = File::open(path).map_err(unreadable)?;
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -551,7 +550,7 @@ fn missing(path: &Path) -> ConfigError {
     ConfigError::Unreadable { path: path.to_owned(), source }
 }
 
-/// Parses the bytes of a file; its name's ending tells the format.
+/// Parses a file. Its extension determines the format.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     let malformed = |detail: String| ConfigError::Malformed { path: path.to_owned(), detail };
     let text =
@@ -592,7 +591,7 @@ fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
     known.min_by_key(|known| strsim::damerau_levenshtein(&given, known)).unwrap_or_default()
 }
 
-/// Keeps a message readable whatever a file holds.
+/// Shortens a value and removes control characters, so that a message stays readable.
 fn shorten(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
@@ -601,10 +600,10 @@ fn shorten(text: &str) -> String {
     }
 }
 
-/// A configuration file may have this many bytes.
+/// Maximum size of a configuration file, in bytes.
 pub const FILE_BYTES_MAX: u64 = 1_000_000;
 
-/// The least that a node may be allowed.
+/// The smallest `max_memory_mb`.
 const MEMORY_MB_MIN: u32 = 128;
 const PREFIX: &str = "P2P_AI_";
 const OTHER_VARIABLES: &[&str] = &["P2P_AI_HOME"];

@@ -1,40 +1,40 @@
-//! The models that a user lists, by name alone or with what is special about them.
+//! The configured models, by name alone or with options.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A model in the configuration: a text that names it, or an object.
+/// A model in the configuration: a name, or an object with options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ModelEntry {
-    /// Just which one.
+    /// The name only.
     Name(String),
-    /// Which one, and how.
+    /// The name and options.
     Full(FullEntry),
 }
 
-/// A model, and how to run it.
+/// A model with its options.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FullEntry {
     /// The built-in model, a name on the hub, a folder or a file.
     pub model: String,
-    /// The name under which tasks ask for it; without one, what names it here.
+    /// The name under which tasks request it; by default `model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Whether to load it when the node starts; without a word, the first of the list is.
+    /// Whether to load it at the start; by default only the first of the list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eager: Option<bool>,
-    /// How exactly it computes; without a word, in 8 bits, and a Llama as its files are written.
+    /// The precision of its computation; by default 8 bits, and for a Llama the one of its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub precision: Option<String>,
-    /// What it needs of memory, in MiB; without a word, that is told by the size of its files.
+    /// The memory that it needs, in MiB; by default estimated from the size of its files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,
 }
 
 impl ModelEntry {
-    /// Returns what names the model.
+    /// Returns the built-in name, hub name or path of the model.
     pub fn model(&self) -> &str {
         match self {
             Self::Name(model) => model,
@@ -42,7 +42,7 @@ impl ModelEntry {
         }
     }
 
-    /// Returns the name under which tasks ask for it.
+    /// Returns the name under which tasks request it.
     pub fn name(&self) -> &str {
         match self {
             Self::Name(model) => model,
@@ -50,7 +50,7 @@ impl ModelEntry {
         }
     }
 
-    /// Returns whether to load it when the node starts, where the user says.
+    /// Returns whether to load it at the start, if that is set.
     pub const fn eager(&self) -> Option<bool> {
         match self {
             Self::Name(_) => None,
@@ -58,7 +58,7 @@ impl ModelEntry {
         }
     }
 
-    /// Returns how exactly it computes: `auto`, `bf16`, `f32` or `int8`.
+    /// Returns its precision: `auto`, `bf16`, `f32` or `int8`.
     pub fn precision(&self) -> &str {
         match self {
             Self::Name(_) => PRECISIONS[0],
@@ -66,7 +66,7 @@ impl ModelEntry {
         }
     }
 
-    /// Returns what it needs of memory, where the user says.
+    /// Returns the memory that it needs, if that is set.
     pub fn memory_bytes(&self) -> Option<u64> {
         match self {
             Self::Name(_) => None,
@@ -75,7 +75,7 @@ impl ModelEntry {
     }
 }
 
-/// Tells whether this is a list of models with names that differ and fit an advert.
+/// Tells whether a value is a list of models with distinct names that fit an advert.
 pub(super) fn admits(value: &Value) -> bool {
     let Ok(entries) = serde_json::from_value::<Vec<ModelEntry>>(value.clone()) else { return false };
     let sound = |entry: &ModelEntry| {
@@ -90,11 +90,11 @@ pub(super) fn admits(value: &Value) -> bool {
     entries.len() <= ENTRIES_MAX && names.len() == entries.len() && entries.iter().all(sound)
 }
 
-/// How exactly a model may compute, the default first.
+/// The precisions, the default first.
 const PRECISIONS: [&str; 4] = ["auto", "bf16", "f32", "int8"];
-/// Models in a configuration.
+/// Maximum number of configured models.
 pub(super) const ENTRIES_MAX: usize = 16;
-/// The longest name of a model, in bytes.
+/// Maximum length of a model name, in bytes.
 pub const NAME_BYTES_MAX: usize = 96;
 
 #[cfg(test)]
