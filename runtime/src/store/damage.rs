@@ -1,4 +1,4 @@
-//! Which stored records are known to be damaged: they are never given out, and whoever asks for one is told.
+//! The stored records that are known to be damaged. They are never returned, and a request for one says so.
 
 use crate::clock;
 use engine::UnixMillis;
@@ -7,21 +7,21 @@ use engine::record::RecordKind;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The damaged records of one store, shared by all that read it.
+/// The damaged records of a store, shared by all its readers.
 #[derive(Clone, Debug, Default)]
 pub struct Damage {
     records: Arc<Mutex<BTreeMap<(TaskId, RecordKind), UnixMillis>>>,
-    /// How many records are gone without a name, and since when.
+    /// The number of records that were lost without a name, and when that was found.
     lost: Arc<Mutex<(u64, UnixMillis)>>,
 }
 
 impl Damage {
-    /// Takes note of a damaged record, and logs it the first time.
+    /// Records a damaged record, and logs it the first time.
     pub fn note(&self, kind: RecordKind, id: TaskId) {
         self.note_at(kind, id, clock::wall());
     }
 
-    /// Takes note of a record that was found damaged at a time in the past.
+    /// Records a damaged record that was found earlier.
     pub(super) fn note_at(&self, kind: RecordKind, id: TaskId, at: UnixMillis) {
         let mut records = self.lock();
         if records.len() < RECORDS_MAX && records.insert((id, kind), at).is_none() {
@@ -29,27 +29,27 @@ impl Damage {
         }
     }
 
-    /// Takes note of records that are gone without a name.
+    /// Records how many records were lost without a name.
     pub(super) fn note_lost(&self, count: u64, at: UnixMillis) {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = (count, at);
     }
 
-    /// Returns how many records are gone without a name, and were found to be lately.
+    /// Returns how many records were recently lost without a name.
     pub fn lost(&self) -> u64 {
         let (count, at) = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         if is_recent(at) { count } else { 0 }
     }
 
-    /// Forgets a record that was removed or replaced.
+    /// Removes a record that was deleted or replaced.
     pub(super) fn forget(&self, kind: RecordKind, id: TaskId) {
         let mut records = self.lock();
-        // Nearly always there is nothing to look for.
+        // Nearly always the map is empty.
         if !records.is_empty() {
             records.remove(&(id, kind));
         }
     }
 
-    /// Returns what of a task is damaged.
+    /// Returns which record of a task is damaged, if any.
     pub fn damaged_record(&self, id: TaskId) -> Option<RecordKind> {
         self.lock()
             .range((id, RecordKind::Result)..=(id, RecordKind::Task))
@@ -57,13 +57,13 @@ impl Damage {
             .next()
     }
 
-    /// Returns how many records are damaged or gone, and were found to be lately.
+    /// Returns how many records were recently found damaged or lost.
     pub fn count(&self) -> u64 {
         let named = self.lock().values().filter(|at| is_recent(**at)).count() as u64;
         named.saturating_add(self.lost())
     }
 
-    /// Returns those that were found lately.
+    /// Lists the records that were recently found damaged.
     pub fn list(&self) -> Vec<(RecordKind, TaskId)> {
         let records = self.lock();
         records.iter().filter(|(_, at)| is_recent(**at)).map(|((id, kind), _)| (*kind, *id)).collect()
@@ -78,9 +78,9 @@ fn is_recent(at: UnixMillis) -> bool {
     clock::wall().0.saturating_sub(at.0) < RETENTION_MILLIS
 }
 
-/// How long a damaged record is remembered: as long as results are kept.
+/// How long a damaged record is listed: as long as results are kept.
 pub(super) const RETENTION_MILLIS: u64 = 24 * 3600 * 1000;
-/// Damaged records that are remembered by name; beyond, the log has them.
+/// Maximum number of damaged records in the list. Beyond, they are in the log only.
 const RECORDS_MAX: usize = 100_000;
 
 #[cfg(test)]

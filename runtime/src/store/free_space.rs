@@ -1,4 +1,4 @@
-//! Whether a disk has room left, found out by taking some.
+//! A check for free disk space that allocates some.
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -6,14 +6,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Takes [`FREE_BYTES_MIN`] of a directory's disk and gives them back at once.
+/// Allocates [`FREE_BYTES_MIN`] on the disk of a directory and frees them at once.
 ///
 /// # Errors
-/// What the operating system says: [`io::ErrorKind::StorageFull`] where there is no such room.
+/// The error of the system: [`io::ErrorKind::StorageFull`] if there is not enough space.
 pub fn check_free_space(directory: &Path) -> io::Result<()> {
     let path = directory.join(format!(".room-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-    // Without its name, it goes with this process however that ends.
+    // Without a name, the file disappears with this process, however that ends.
     fs::remove_file(&path)?;
     match fallocate(&file, FallocateFlags::empty(), 0, i64::from(FREE_BYTES_MIN)) {
         Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => fill(file),
@@ -21,7 +21,7 @@ pub fn check_free_space(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes the room by writing, where a file system has no other way.
+/// Allocates by writing, for file systems that lack another way.
 fn fill(mut file: File) -> io::Result<()> {
     let block = [0; 1 << 16];
     let mut left = usize::try_from(FREE_BYTES_MIN).unwrap_or_default();
@@ -33,7 +33,7 @@ fn fill(mut file: File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// With less than this left, a disk is full: a node cannot count on storing a task and its result.
+/// With less free space a disk counts as full: a node could not store a task and its result.
 pub const FREE_BYTES_MIN: u32 = 1 << 20;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A store that forgets everything when the process ends. For tests of what stands above a store.
+//! A store in memory, for tests of its users.
 
 use crate::ports::Store;
 use engine::WriteError;
@@ -7,24 +7,24 @@ use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Keeps records in memory; each write is done at once.
+/// Keeps records in memory. Each write is complete at once.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     tasks: BTreeMap<TaskId, StoredTask>,
     results: BTreeMap<TaskId, TaskResult>,
-    /// Writes not reported yet: one for each call of `write` until `next` took it.
+    /// Completed writes that `next` has not reported yet.
     done: VecDeque<WriteId>,
 }
 
 impl MemoryStore {
-    /// Returns what a node that starts now would get back.
+    /// Returns the records as a starting node would load them.
     pub fn saved(&self) -> Saved {
         let mut results: Vec<_> = self.results.values().map(|result| result.summary.clone()).collect();
         results.sort_by_key(|summary| (summary.completed_at, summary.id));
         Saved { tasks: self.tasks.values().cloned().collect(), results }
     }
 
-    /// Returns a result with its body.
+    /// Returns a result with its output.
     pub fn result(&self, id: TaskId) -> Option<&TaskResult> {
         self.results.get(&id)
     }
@@ -47,7 +47,7 @@ impl Store for MemoryStore {
     async fn next(&mut self) -> (WriteId, Result<(), WriteError>) {
         match self.done.pop_front() {
             Some(id) => (id, Ok(())),
-            // Nothing can end before something is begun, and that needs this future to be dropped first.
+            // Nothing can complete before a write starts, and a write needs this future to be dropped.
             None => std::future::pending().await,
         }
     }

@@ -1,4 +1,4 @@
-//! Durable records: what a node must still know after a crash.
+//! Durable records: the state that a node must keep across a crash.
 
 mod damage;
 mod free_space;

@@ -1,4 +1,4 @@
-//! The note in a home that says where its data are, so that data which are gone are missed.
+//! The note in a home that records where the node's data is, so that lost data is noticed.
 
 use crate::home::{self, Home};
 use serde::{Deserialize, Serialize};
@@ -6,31 +6,31 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a node's data were when it ran last.
+/// The location of the data in the last run.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     data_file: PathBuf,
 }
 
-/// Why a home that had data has none where they are looked for.
+/// Why the data of a home is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// They are still where they were: the setting has changed.
+    /// It is at its previous location, because the setting has changed.
     Elsewhere {
         /// The data file.
         file: PathBuf,
     },
-    /// They are gone.
+    /// It is gone.
     Gone,
 }
 
-/// Tells whether a node that had data would start without any; `None` where it has some, or never had.
+/// Returns why a node would start without its data. Returns `None` if it has data or never had any.
 pub fn missing_data(home: &Home, data_file: &Path) -> Option<Missing> {
     if has_data(data_file) {
         return None;
     }
     let note = fs::read(home.data_note_file()).ok()?;
-    // A note that cannot be read says at least that there were data.
+    // Even an unreadable note proves that there was data.
     let before = serde_json::from_slice::<Note>(&note).ok().map(|note| note.data_file);
     match before.filter(|before| before != data_file && has_data(before)) {
         Some(file) => Some(Missing::Elsewhere { file }),
@@ -38,10 +38,10 @@ pub fn missing_data(home: &Home, data_file: &Path) -> Option<Missing> {
     }
 }
 
-/// Takes note of where a node's data are.
+/// Records where the data of a node is.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn note_data(home: &Home, data_file: &Path) -> io::Result<()> {
     let note = serde_json::to_vec(&Note { data_file: data_file.to_owned() }).map_err(io::Error::other)?;
     let path = home.data_note_file();
@@ -51,7 +51,7 @@ pub fn note_data(home: &Home, data_file: &Path) -> io::Result<()> {
     home::replace_file(&path, &note, 0o600)
 }
 
-/// What cannot be looked at is taken to be there: whoever opens it will say what is wrong.
+/// A file that cannot be inspected counts as present. Opening it will report the error.
 fn has_data(file: &Path) -> bool {
     match fs::metadata(file) {
         Ok(metadata) => metadata.len() > 0,

@@ -1,4 +1,4 @@
-//! Whether a directory can hold a node's data.
+//! Checks whether a directory can hold a node's data.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// A directory cannot hold a node's data.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
-    /// It does not exist and cannot be made.
+    /// It does not exist and cannot be created.
     #[error("{} cannot be created", path.display())]
     Create {
         /// The directory.
@@ -15,19 +15,19 @@ pub enum PathError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// No space is left on its disk.
+    /// Its disk is full.
     #[error("no space is left in {}", path.display())]
     Full {
         /// The directory.
         path: PathBuf,
     },
-    /// Something else has its name.
+    /// It is not a directory.
     #[error("{} is not a directory", path.display())]
     NotADirectory {
         /// The path.
         path: PathBuf,
     },
-    /// What is written there does not come back.
+    /// A file written there cannot be read back.
     #[error("{} is not readable", path.display())]
     Read {
         /// The directory.
@@ -35,7 +35,7 @@ pub enum PathError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Nothing can be written there.
+    /// No file can be written there.
     #[error("{} is not writable", path.display())]
     Write {
         /// The directory.
@@ -45,20 +45,20 @@ pub enum PathError {
     },
 }
 
-/// Makes sure that a directory exists and takes and gives back a file.
+/// Ensures that a directory exists and that a file can be written to it and read back.
 ///
 /// # Errors
-/// [`PathError`] says what stands in the way.
+/// [`PathError`] says what failed.
 pub fn check_directory(path: &Path) -> Result<(), PathError> {
     let owned = || path.to_path_buf();
     if path.exists() && !path.is_dir() {
         return Err(PathError::NotADirectory { path: owned() });
     }
     crate::home::create_directory(path).map_err(|source| PathError::Create { path: owned(), source })?;
-    // The name is this process's own, so that two checks at the same time do not see each other's file.
+    // The name is unique to this process, so two checks do not interfere.
     let probe = path.join(format!(".probe-{}", std::process::id()));
     let outcome = check_file(&probe, path);
-    // A probe that was never made, or cannot be removed, changes nothing about the outcome.
+    // A leftover probe does not change the outcome.
     let _ = fs::remove_file(&probe);
     outcome
 }
@@ -89,7 +89,7 @@ fn check_file(probe: &Path, directory: &Path) -> Result<(), PathError> {
     }
 }
 
-/// Tells whether the disk, or this user's part of it, has no space left.
+/// Tells whether an error means that the disk or the user's quota is full.
 pub fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
