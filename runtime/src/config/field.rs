@@ -1,21 +1,23 @@
-//! The fields of the configuration: one table that files, environment, checks and the sample all read.
+//! The fields of the configuration: one table for files, environment, flags, checks, the sample and the documentation.
 
 use super::{MEMORY_MB_MIN, Problem, Settings, Source, models};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
-/// One field.
+/// One field of the configuration.
 #[derive(Debug)]
 pub struct Field {
-    /// Its name in a file.
+    /// Its key in a file.
     pub key: &'static str,
     /// Its environment variable.
     pub variable: &'static str,
+    /// The flag of `node start` that sets it, if there is one.
+    pub flag: Option<&'static str>,
     /// What it holds.
     pub kind: Kind,
-    /// Its value where nobody sets it.
+    /// Its default.
     pub default: fn() -> Value,
-    /// The effect of the value, in one or two sentences for people.
+    /// The effect of the value and its unit, in one or two sentences for people.
     pub meaning: &'static str,
 }
 
@@ -24,15 +26,15 @@ pub struct Field {
 pub enum Kind {
     /// Socket addresses, `IP:PORT`.
     Addresses,
-    /// A file to write, or none.
+    /// A file to write, or `null`.
     File,
     /// Names of network interfaces.
     Interfaces,
-    /// A number from the first to the second, both included.
+    /// An integer in a range, with both bounds included.
     Integer(u64, u64),
     /// The name of a log level.
     Level,
-    /// Models, by name or with what is special about them.
+    /// Models, by name or with options.
     Models,
     /// The name of a network.
     Name,
@@ -43,7 +45,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Reads a value from the text of an environment variable; `None` where it is not of this kind at all.
+    /// Parses the text of an environment variable. Returns `None` if it is not of this kind at all.
     pub fn parse(self, text: &str) -> Option<Value> {
         match self {
             Self::Integer(..) => text.trim().parse::<u64>().ok().map(Value::from),
@@ -52,7 +54,7 @@ impl Kind {
                 "0" | "false" => Some(Value::Bool(false)),
                 _ => None,
             },
-            // An address may begin with a bracket as well.
+            // An address may also begin with a bracket.
             Self::Interfaces | Self::Models if text.trim().starts_with(['[', '{']) => list(text),
             Self::Addresses | Self::Interfaces | Self::Models => list(text).or_else(|| {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -109,21 +111,21 @@ impl Kind {
 }
 
 impl Field {
-    /// Returns the stable name of what is wrong with `value`; `None` where nothing is.
+    /// Returns the stable id of the problem with `value`, or `None` if it is valid.
     pub(super) fn fault(&self, value: &Value) -> Option<String> {
         if self.kind.admits(value) {
             return None;
         }
         let Kind::Integer(_, most) = self.kind else { return Some(format!("{}_invalid", self.key)) };
         Some(match value.as_f64() {
-            // Too large for 64 bits is still a number above the limit.
+            // A number that exceeds 64 bits is still a number above the limit.
             Some(number) if number > most as f64 => format!("{}_exceeds_limit", self.key),
             Some(_) if value.is_i64() || value.is_u64() => format!("{}_below_minimum", self.key),
             Some(_) | None => format!("{}_invalid", self.key),
         })
     }
 
-    /// Describes a value that cannot be used.
+    /// Describes an invalid value.
     pub(super) fn problem(&self, code: String, value: String, source: Source) -> Problem {
         Problem {
             code,
@@ -136,7 +138,7 @@ impl Field {
     }
 }
 
-/// Reads a list as it would be written in the file.
+/// Parses a list in the syntax of the file.
 fn list(text: &str) -> Option<Value> {
     serde_json::from_str(text).ok().filter(Value::is_array)
 }
@@ -150,11 +152,12 @@ const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const ADDRESSES_MAX: usize = 64;
 const INTERFACES_MAX: usize = 32;
 
-/// All fields, in the order in which people are shown them.
+/// All fields, in display order.
 pub const FIELDS: &[Field] = &[
     Field {
         key: "network_port",
         variable: "P2P_AI_NODE_PORT",
+        flag: Some("--port"),
         kind: Kind::Integer(1024, 65_535),
         default: || json!(9000),
         meaning: "The port for peers.",
@@ -162,6 +165,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "api_port",
         variable: "P2P_AI_API_PORT",
+        flag: Some("--api-port"),
         kind: Kind::Integer(1024, 65_535),
         default: || json!(8080),
         meaning: "The port of the API, on loopback.",
@@ -169,6 +173,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "network",
         variable: "P2P_AI_NETWORK",
+        flag: Some("--network"),
         kind: Kind::Name,
         default: || json!("local"),
         meaning: "The name of the network. Nodes of other networks are refused.",
@@ -176,6 +181,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_peers",
         variable: "P2P_AI_MAX_PEERS",
+        flag: Some("--max-peers"),
         kind: Kind::Integer(1, 256),
         default: || json!(32),
         meaning: "The maximum number of links.",
@@ -183,6 +189,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "storage_path",
         variable: "P2P_AI_STORAGE_PATH",
+        flag: None,
         kind: Kind::Path,
         default: || json!("data"),
         meaning: "The directory for tasks and results; a relative path starts at the home.",
@@ -190,6 +197,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "health_check_interval_secs",
         variable: "P2P_AI_HEALTH_CHECK_INTERVAL_SECS",
+        flag: None,
         kind: Kind::Integer(1, 3600),
         default: || json!(30),
         meaning: "The interval between health checks, in seconds.",
@@ -197,6 +205,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_memory_mb",
         variable: "P2P_AI_MAX_MEMORY_MB",
+        flag: None,
         kind: Kind::Integer(MEMORY_MB_MIN as u64, 16_384),
         default: || json!(Settings::MAX_MEMORY_MB_DEFAULT),
         meaning: "The memory for the node and its models, in MiB.",
@@ -204,6 +213,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_concurrent_tasks",
         variable: "P2P_AI_MAX_CONCURRENT_TASKS",
+        flag: None,
         kind: Kind::Integer(1, 256),
         default: || json!(4),
         meaning: "The number of inference jobs that run at the same time.",
@@ -211,6 +221,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "run_models",
         variable: "P2P_AI_RUN_MODELS",
+        flag: Some("--no-model"),
         kind: Kind::Switch,
         default: || json!(true),
         meaning: "Whether to run models. A node without models relays messages and assigns its tasks to others.",
@@ -218,6 +229,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "models",
         variable: "P2P_AI_MODELS",
+        flag: None,
         kind: Kind::Models,
         default: || json!(["all-MiniLM-L6-v2"]),
         meaning: "The models to offer, the primary one first.",
@@ -225,6 +237,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "cached_models",
         variable: "P2P_AI_CACHED_MODELS",
+        flag: None,
         kind: Kind::Switch,
         default: || json!(true),
         meaning: "Whether to offer the other models of the cache too.",
@@ -232,6 +245,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "pull_on_demand",
         variable: "P2P_AI_PULL_ON_DEMAND",
+        flag: None,
         kind: Kind::Switch,
         default: || json!(false),
         meaning: "Whether a task that names an unknown model of the hub makes the node fetch it.",
@@ -239,6 +253,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "offline",
         variable: "P2P_AI_OFFLINE",
+        flag: Some("--offline"),
         kind: Kind::Switch,
         default: || json!(false),
         meaning: "Whether to fetch nothing from the hub.",
@@ -246,6 +261,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "threads",
         variable: "P2P_AI_THREADS",
+        flag: None,
         kind: Kind::Integer(0, 1024),
         default: || json!(0),
         meaning: "Threads of each model's process; 0 means as many as `max_cpu_percent` needs.",
@@ -253,6 +269,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "max_cpu_percent",
         variable: "P2P_AI_MAX_CPU_PERCENT",
+        flag: None,
         kind: Kind::Integer(1, 100),
         default: || json!(100),
         meaning: "The share of the processor that models may use, in percent.",
@@ -260,6 +277,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "log_level",
         variable: "P2P_AI_LOG_LEVEL",
+        flag: Some("--log-level"),
         kind: Kind::Level,
         default: || json!("INFO"),
         meaning: "The least severe log lines to write.",
@@ -267,6 +285,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "log_file_max_mb",
         variable: "P2P_AI_LOG_FILE_MAX_MB",
+        flag: None,
         kind: Kind::Integer(1, 10_000),
         default: || json!(100),
         meaning: "The size at which the log is rotated, in MB.",
@@ -274,6 +293,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "log_retention_days",
         variable: "P2P_AI_LOG_RETENTION_DAYS",
+        flag: None,
         kind: Kind::Integer(1, 365),
         default: || json!(7),
         meaning: "The age at which rotated logs are deleted, in days.",
@@ -281,6 +301,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "discovery",
         variable: "P2P_AI_DISCOVERY",
+        flag: None,
         kind: Kind::Switch,
         default: || json!(true),
         meaning: "Whether to announce this node and to discover others by mDNS.",
@@ -288,6 +309,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "interfaces",
         variable: "P2P_AI_INTERFACES",
+        flag: Some("--interface"),
         kind: Kind::Interfaces,
         default: || json!([]),
         meaning: "The network interfaces for discovery; an empty list means all.",
@@ -295,6 +317,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "bootstrap_peers",
         variable: "P2P_AI_BOOTSTRAP_PEERS",
+        flag: Some("--bootstrap-peer"),
         kind: Kind::Addresses,
         default: || json!([]),
         meaning: "Addresses to dial besides discovered ones.",
@@ -302,6 +325,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "record",
         variable: "P2P_AI_RECORD",
+        flag: Some("--record"),
         kind: Kind::File,
         default: || Value::Null,
         meaning: "The file for a recording of all inputs and outputs.",
@@ -309,6 +333,7 @@ pub const FIELDS: &[Field] = &[
     Field {
         key: "record_max_mb",
         variable: "P2P_AI_RECORD_MAX_MB",
+        flag: Some("--record-max-mb"),
         kind: Kind::Integer(1, 4096),
         default: || json!(64),
         meaning: "The size at which a recording ends, in MiB.",

@@ -54,10 +54,12 @@ fn the_page_of_settings_is_current() {
     let row = |field: &Field| {
         let (default, allowed) = ((field.default)(), field.kind.allowed());
         let allowed = allowed.trim_start_matches("allowed: ");
-        format!("| `{}` | `{default}` | {allowed} | {} | `{}` |\n", field.key, field.meaning, field.variable)
+        let flag = field.flag.map_or_else(String::new, |flag| format!("`{flag}`"));
+        let (key, meaning, variable) = (field.key, field.meaning, field.variable);
+        format!("| `{key}` | `{default}` | {allowed} | {meaning} | `{variable}` | {flag} |\n")
     };
     let rows: String = FIELDS.iter().map(row).collect();
-    let head = "| setting | default | allowed | meaning | variable |\n|---|---|---|---|---|\n";
+    let head = "| setting | default | allowed | meaning | variable | flag |\n|---|---|---|---|---|---|\n";
     let current = format!("{before}<!-- settings: begin -->\n{head}{rows}<!-- settings: end -->{after}");
     if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
         fs::write(path, &current).unwrap();
