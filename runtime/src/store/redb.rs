@@ -1,13 +1,12 @@
 //! The store port on one redb file.
 //!
-//! A thread of its own takes all writes that wait, commits them as one transaction in two phases, and then
-//! reports each of them in order: the cost of reaching the disk is shared, and nothing is reported before it is
-//! there. After an I/O error redb takes no more writes until it is opened anew, so that is done, and the writes
-//! that come later get their own chance. A write that failed may still be found after a restart: the disk may
-//! have taken it before it failed.
+//! A thread commits all waiting writes as one transaction in two phases, then reports each of them in order. Thus the
+//! writes of a batch share the cost of a sync, and nothing is reported before it is durable. After an I/O error redb
+//! accepts no writes until the file is reopened. The store reopens it, so later writes get their own chance. A failed
+//! write may still exist after a restart, if the disk took it before the error.
 //!
-//! A file is checked as a whole when it is opened, and each record whenever it is read. Of a damaged file, whatever can
-//! be saved is: see [`Salvaged`].
+//! A file is checked as a whole when it is opened, and each record whenever it is read. The readable part of a damaged
+//! file is salvaged: see [`Salvaged`].
 
 mod commits;
 mod load;
@@ -37,10 +36,10 @@ use std::thread::JoinHandle;
 use table::Table;
 use tokio::sync::mpsc;
 
-/// The file cannot be used as a node's storage.
+/// Why a data file cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Its content is not what this program wrote.
+    /// Its content is damaged.
     #[error("the data file {} is damaged ({detail})", path.display())]
     Damaged {
         /// The file.
@@ -54,7 +53,7 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// Reading or writing failed.
+    /// A read or write failed.
     #[error("the data file {} cannot be opened", path.display())]
     Io {
         /// The file.
@@ -62,7 +61,7 @@ pub enum OpenError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// It holds records of a version that this program does not read.
+    /// Its records have a version that this program does not support.
     #[error(
         "the data file {} holds records of version {found}, which this version of the program does not read; \
          start the version that wrote them, or move the file away to start without it",
@@ -76,16 +75,16 @@ pub enum OpenError {
     },
 }
 
-/// A result cannot be read.
+/// Why a result cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The store has been closed, or could not be opened again after an error.
+    /// The store is closed, or could not be reopened after an error.
     #[error("the storage is closed")]
     Closed,
-    /// The record, or the part of the file that it is in, is damaged.
+    /// The record, or its part of the file, is damaged.
     #[error("the stored result of task {id} is damaged ({detail})")]
     Damaged {
-        /// Whose result it is.
+        /// The task of the result.
         id: TaskId,
         /// What is wrong with it.
         detail: String,
@@ -95,22 +94,22 @@ pub enum ReadError {
     Storage(String),
 }
 
-/// Makes records durable in one file. Dropping it writes what still waits and closes the file.
+/// Stores records durably in one file. Dropping it commits the waiting writes and closes the file.
 #[derive(Debug)]
 pub struct RedbStore {
-    /// `None` only while the store is dropped.
+    /// `None` only during the drop.
     queue: Option<SyncSender<Write>>,
     groups: mpsc::Receiver<Group>,
-    /// Writes handed to the thread and not reported yet, in order; at most [`WRITES_MAX`].
+    /// Writes passed to the thread and not reported yet, in order; at most [`WRITES_MAX`].
     waiting: VecDeque<WriteId>,
-    /// Outcomes to report before any other; a part of a group, or writes that could not be queued.
+    /// Outcomes to report first: the rest of a batch, or writes that could not be queued.
     ended: VecDeque<(WriteId, Result<(), WriteError>)>,
     bytes: Arc<AtomicUsize>,
     damage: Damage,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Reads results while the store goes on writing.
+/// Reads results while the store is in use.
 #[derive(Clone, Debug)]
 pub struct ResultReader {
     file: Arc<File>,
@@ -119,14 +118,13 @@ pub struct ResultReader {
 }
 
 impl RedbStore {
-    /// Opens or creates the file; returns what it holds and a way to read results.
+    /// Opens or creates the file. Returns the store, its records, and a reader of results.
     ///
-    /// What can be saved of a damaged file is put into a new one, and the damaged one is kept beside it:
-    /// [`ResultReader::salvaged`] tells. Records that cannot be read are left out of what is returned, and are named by
-    /// [`ResultReader::damage`].
+    /// A damaged file is salvaged: a new file gets the readable records, and the damaged one is kept beside it; see
+    /// [`ResultReader::salvaged`]. Unreadable records are left out and listed by [`ResultReader::damage`].
     ///
     /// # Errors
-    /// [`OpenError`] where the file is in use, of another version, or damaged so that nothing of it can be read.
+    /// [`OpenError`] if the file is in use, of another version, or damaged beyond reading.
     pub fn open(path: &Path) -> Result<(Self, Saved, ResultReader), OpenError> {
         let open = || {
             let owned = path.to_path_buf();
@@ -187,7 +185,7 @@ impl RedbStore {
         true
     }
 
-    /// A record that is removed or written again is not damaged any more.
+    /// A record that is removed or rewritten is no longer damaged.
     fn forget_damage(&self, record: &Record) {
         match record {
             Record::Probe => {}
@@ -205,20 +203,20 @@ impl RedbStore {
     }
 }
 
-/// Moves a data file away, to a name beside it that nothing has, and returns that.
+/// Renames a data file to an unused name beside it, and returns that name.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let kept = salvage::free_name(path);
     std::fs::rename(path, &kept)?;
     Ok(kept)
 }
 
-/// Saves what can be read of a file that no node uses; the file as it was is kept beside the new one.
+/// Salvages a file that no node uses. The damaged file is kept beside the new one.
 ///
 /// # Errors
-/// [`OpenError`] where the file is in use, nothing of it can be read, or the disk refuses.
+/// [`OpenError`] if the file is in use, nothing of it can be read, or the disk fails.
 pub fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
     salvage::salvage(path)
 }
@@ -245,7 +243,7 @@ impl Store for RedbStore {
                     self.waiting.drain(..group.writes.len().min(self.waiting.len()));
                     self.ended.extend(group.writes);
                 }
-                // The thread is gone, and with it whatever it had not reported.
+                // The thread is gone, with the writes that it had not reported.
                 None if self.waiting.is_empty() => std::future::pending().await,
                 None => self.ended.extend(self.waiting.drain(..).map(|id| (id, Err(WriteError::Io)))),
             }
@@ -256,7 +254,7 @@ impl Store for RedbStore {
 impl Drop for RedbStore {
     fn drop(&mut self) {
         self.queue = None;
-        // Reports that nobody takes any more must not hold the thread up.
+        // Unread reports must not block the thread.
         self.groups.close();
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to write.
@@ -266,12 +264,12 @@ impl Drop for RedbStore {
 }
 
 impl ResultReader {
-    /// Returns a result with its output, or `None` where there is none of that name.
+    /// Returns a result with its output, or `None` if there is none with this id.
     ///
-    /// Reads the disk: takes well under a millisecond, or as long as the disk does.
+    /// Reads the disk, which normally takes well under a millisecond.
     ///
     /// # Errors
-    /// [`ReadError`] where the storage is closed or damaged.
+    /// [`ReadError`] if the store is closed or damaged.
     pub fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ReadError> {
         let bytes = self.file.with(|database| {
             let table = match database.begin_read()?.open_table(Table::Results.definition()) {
@@ -295,39 +293,39 @@ impl ResultReader {
         }
     }
 
-    /// Returns what is known to be damaged.
+    /// Returns the records that are known to be damaged.
     pub fn damage(&self) -> &Damage {
         &self.damage
     }
 
-    /// Returns what was saved when the file was opened, where it was damaged.
+    /// Returns what was salvaged when the file was opened, if it was damaged.
     pub fn salvaged(&self) -> Option<&Salvaged> {
         self.salvaged.as_deref()
     }
 }
 
-/// The database, which can be closed and opened again under its readers.
+/// The database. It can be closed and reopened while readers hold this.
 struct File {
     database: RwLock<Option<Database>>,
     open: Opener,
-    /// Where there has to be room for more; `None` where the data lie in no directory.
+    /// Where free space is checked, or `None` if the data is not in a directory.
     directory: Option<PathBuf>,
 }
 
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
 
-/// Why the database did not do what it was asked.
+/// Why a database operation failed.
 #[derive(Debug)]
 enum Fault {
     Closed,
-    /// The records are not in the order that the index has.
+    /// The records are out of order.
     Disordered,
     Panicked(Panicked),
     Storage(::redb::Error),
 }
 
 impl Fault {
-    /// Tells whether what is in the file is the cause, rather than the disk.
+    /// Tells whether the content of the file is the cause, rather than the disk.
     fn is_damage(&self) -> bool {
         match self {
             Self::Closed => false,
@@ -351,7 +349,7 @@ impl Display for Fault {
 }
 
 impl File {
-    /// Uses the database; a panic over what a damaged file holds stays in here.
+    /// Uses the database. Contains panics over a damaged file.
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, ::redb::Error>) -> Result<T, Fault> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(Fault::Closed)?;
@@ -359,9 +357,9 @@ impl File {
     }
 
     fn close(&self) {
-        // Outside of the lock's own statement, so that readers that come now see the closed file.
+        // Not under the lock of the statement above, so that new readers see the closed file.
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // What it could not write before it will not write now either.
+        // What it could not write before, it will not write now.
         drop(contain(|| drop(database)));
     }
 
@@ -380,7 +378,7 @@ impl File {
         self.database.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Asks the disk for room, which a write that replaces a row would not need.
+    /// Checks for free space, because a write that replaces a row would not need any.
     fn has_room(&self) -> Result<(), WriteError> {
         let Some(directory) = &self.directory else { return Ok(()) };
         check_free_space(directory).map_err(|error| {
@@ -404,7 +402,7 @@ struct Writer {
     bytes: Arc<AtomicUsize>,
 }
 
-/// Writes that were made together, and what became of each.
+/// A batch of writes, and their outcomes.
 #[derive(Debug)]
 struct Group {
     writes: Vec<(WriteId, Result<(), WriteError>)>,
@@ -426,7 +424,7 @@ impl Write {
     }
 }
 
-/// Sets or removes one row.
+/// Inserts or removes one row.
 #[derive(Debug)]
 struct Change {
     table: Table,
@@ -444,7 +442,7 @@ impl Writer {
             let room = if group.iter().any(Write::is_probe) { self.file.has_room() } else { Ok(()) };
             let outcome = |write: &Write| if write.is_probe() { result.and(room) } else { result };
             let writes = group.iter().map(|write| (write.id, outcome(write))).collect();
-            // Only fails once nobody asks for reports any more; what waits is still written.
+            // Fails only if nobody receives reports any more. The waiting writes are still committed.
             let _ = self.report.blocking_send(Group { writes });
         }
         self.file.close();
@@ -504,7 +502,7 @@ fn changes(write: WriteId, record: &Record) -> [Option<Change>; 2] {
     let set = |table, id: TaskId, value| Some(Change { table, key: id.0, value: Some(value) });
     let remove = |table, id: TaskId| Some(Change { table, key: id.0, value: None });
     match record {
-        // A value that differs from the last one, so that something has to reach the disk.
+        // Differs from the last value, so that something must reach the disk.
         Record::Probe => [set(Table::Probe, TaskId([0; 16]), write.0.to_le_bytes().to_vec()), None],
         Record::RemoveResult(id) => [remove(Table::Results, *id), remove(Table::Summaries, *id)],
         Record::RemoveTask(id) => [remove(Table::Tasks, *id), None],
@@ -522,7 +520,7 @@ fn changes(write: WriteId, record: &Record) -> [Option<Change>; 2] {
 fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    // What users ask of a node is nobody else's business.
+    // Task texts are private to the user.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path).map_err(::redb::StorageError::Io)?;
@@ -547,7 +545,7 @@ fn open_error(path: &Path, error: DatabaseError) -> OpenError {
     }
 }
 
-/// Says why a new file could not be written.
+/// Explains why a new file could not be written.
 fn write_error(path: &Path, error: ::redb::Error) -> OpenError {
     let path_buf = path.to_path_buf();
     #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non-exhaustive")]
@@ -568,22 +566,22 @@ fn is_damage(error: &io::Error) -> bool {
     )
 }
 
-/// Writes that may wait, or be done without having been reported. Beyond, a write fails at once.
+/// Maximum number of writes that wait or are unreported. Beyond, a write fails at once.
 const WRITES_MAX: usize = 8192;
 
-/// Bytes of rows that may wait. Beyond, a write fails at once.
+/// Maximum number of bytes in waiting rows. Beyond, a write fails at once.
 const WRITE_BYTES_MAX: usize = 256 << 20;
 
-/// Writes in one transaction.
+/// Maximum number of writes in one transaction.
 const GROUP_WRITES_MAX: usize = 1024;
 
-/// Bytes of rows beyond which no further write joins a transaction.
+/// Number of bytes beyond which no further write joins a transaction.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// What a change costs in memory besides its value.
+/// The memory of a change besides its value, in bytes.
 const CHANGE_BYTES: usize = 64;
 
-/// Pages of the file that redb keeps in memory.
+/// The page cache of redb, in bytes.
 const CACHE_BYTES: usize = 4 << 20;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Which of the two commits in a data file counts.
+//! Selects the newer of the two commits in a data file.
 //!
-//! A file holds its last two commits, and one bit of its header says which is the newer. Where that bit is damaged, the
-//! older one would count and the newer be lost without a word. So a newer commit that is whole is taken whatever the bit
-//! says; one that was broken off by a crash is not whole, and was never acknowledged.
+//! A file holds its last two commits, and one header bit says which is newer. If that bit is damaged, redb would use
+//! the older one and silently lose the newer. Therefore a complete newer commit is used whatever the bit says. A commit
+//! that a crash interrupted is incomplete, and was never acknowledged.
 //!
 //! The layout is that of redb's file format 3.
 
@@ -15,8 +15,7 @@ use std::ops::Bound;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// Makes the newest commit that is whole the one that counts. A file that another process uses, or that is no data
-/// file, stays as it is.
+/// Selects the newest complete commit. A file that another process uses, or that is not a data file, is not changed.
 pub(super) fn take_newest(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let mut header = [0; HEADER_BYTES];

@@ -1,4 +1,4 @@
-//! What a data file holds when it is opened, and the upgrade of one that an older version of the program wrote.
+//! Loads a data file, and upgrades one from an older version of the program.
 
 use super::table::Table;
 use super::{OpenError, damaged};
@@ -13,7 +13,7 @@ use engine::task::{ResultSummary, StoredTask};
 use engine::{DecodeError, TaskId, UnixMillis};
 use std::path::Path;
 
-/// Reads the open tasks and the summaries of results; the results themselves stay where they are.
+/// Loads the open tasks and the summaries of results. The outputs stay on disk.
 pub(super) fn load(path: &Path, database: &Database, damage: &Damage) -> Result<Saved, OpenError> {
     upgrade_records(path, database)?;
     load_damage(path, database, damage)?;
@@ -58,7 +58,7 @@ fn load_table<T: Stored>(
     }
 }
 
-/// Reads what was lost when the file was salvaged, and forgets what is old.
+/// Loads what was lost in a salvage, and removes old entries.
 fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), OpenError> {
     let failed = |error: ::redb::Error| damaged(path, &error);
     let now = clock::wall();
@@ -94,12 +94,12 @@ fn load_damage(path: &Path, database: &Database, damage: &Damage) -> Result<(), 
     .map_err(failed)
 }
 
-/// Returns the row of a task that says which of its records are damaged.
+/// Returns the row that lists the damaged records of a task.
 pub(super) fn damage_row(kinds: impl IntoIterator<Item = RecordKind>, at: UnixMillis) -> Vec<u8> {
     kinds.into_iter().flat_map(|kind| std::iter::once(kind.byte()).chain(at.0.to_le_bytes())).collect()
 }
 
-/// Returns the row that says how many records are gone without a name.
+/// Returns the row that counts the records lost without a name.
 pub(super) fn lost_row(count: u64, at: UnixMillis) -> Vec<u8> {
     [&[LOST], &at.0.to_le_bytes()[..], &count.to_le_bytes()].concat()
 }
@@ -117,8 +117,7 @@ fn damage_of(row: &[u8]) -> impl Iterator<Item = (RecordKind, UnixMillis)> {
     })
 }
 
-/// Gives the records of an older version of the program their checksums. The file has just been checked as a whole, so
-/// they are as they were written.
+/// Adds checksums to the records of an older version. The file has just been checked as a whole, so they are intact.
 fn upgrade_records(path: &Path, database: &Database) -> Result<(), OpenError> {
     let failed = |error: ::redb::Error| damaged(path, &error);
     match format(database).map_err(failed)? {
@@ -140,7 +139,7 @@ fn upgrade_records(path: &Path, database: &Database) -> Result<(), OpenError> {
                 }
             }
         }
-        // An error leaves the file as it was.
+        // An error leaves the file unchanged.
         if unknown.is_some() { Err(::redb::Error::TransactionInProgress) } else { mark(transaction) }
     });
     match unknown {
@@ -149,13 +148,13 @@ fn upgrade_records(path: &Path, database: &Database) -> Result<(), OpenError> {
     }
 }
 
-/// Notes in a file that its records have checksums.
+/// Marks in a file that its records have checksums.
 pub(super) fn mark(transaction: &WriteTransaction) -> Result<(), ::redb::Error> {
     transaction.open_table(Table::Format.definition())?.insert(&[0; 16], [FORMAT].as_slice())?;
     Ok(())
 }
 
-/// Returns the version of a file; `None` where it is the first, which does not say so.
+/// Returns the version of a file. The first version does not state one, so it is `None`.
 pub(super) fn format(database: &impl ReadableDatabase) -> Result<Option<u8>, ::redb::Error> {
     let rows = match database.begin_read()?.open_table(Table::Format.definition()) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -164,7 +163,7 @@ pub(super) fn format(database: &impl ReadableDatabase) -> Result<Option<u8>, ::r
     Ok(rows.get(&[0; 16])?.and_then(|row| row.value().first().copied()))
 }
 
-/// Writes in one transaction, durably.
+/// Writes durably, in one transaction.
 pub(super) fn write(
     database: &Database,
     change: impl FnOnce(&WriteTransaction) -> Result<(), ::redb::Error>,
@@ -180,7 +179,7 @@ fn version(path: &Path, found: u8) -> OpenError {
     OpenError::Version { path: path.to_path_buf(), found }
 }
 
-/// Begins the row of what is gone without a name.
+/// Prefix of the row that counts records lost without a name.
 const LOST: u8 = 0;
 /// The version of a file whose records have checksums.
 const FORMAT: u8 = 2;

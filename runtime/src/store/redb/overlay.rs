@@ -1,5 +1,4 @@
-//! A data file that is only read: whatever redb writes to it stays in memory, so that looking at a damaged file
-//! changes nothing of it.
+//! A read-only view of a data file. redb's writes stay in memory, so that checking a damaged file does not change it.
 
 use ::redb::StorageBackend;
 use std::collections::BTreeMap;
@@ -10,7 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The file, and what would have been written to it.
+/// The file, and the blocks that redb has written.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: File,
@@ -34,14 +33,14 @@ impl Overlay {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a whole block of the file; what lies beyond its end is zeroes.
+    /// Reads a block of the file. Beyond its end there are zeros.
     fn block(&self, number: u64) -> io::Result<Box<[u8; BLOCK]>> {
         let mut block = Box::new([0; BLOCK]);
         self.read_file(number * BLOCK as u64, &mut *block)?;
         Ok(block)
     }
 
-    /// Reads bytes of the file; what lies beyond its end is zeroes.
+    /// Reads bytes of the file. Beyond its end there are zeros.
     fn read_file(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut filled = 0;
         while filled < out.len() {
@@ -55,7 +54,7 @@ impl Overlay {
     }
 }
 
-/// Splits a range of bytes into its parts: block, where in it, where in the range.
+/// Splits a byte range at block borders: block, offset in the block, range in the buffer.
 fn parts(offset: u64, length: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let mut at = 0;
     std::iter::from_fn(move || {

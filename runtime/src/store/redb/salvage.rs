@@ -1,9 +1,10 @@
-//! What can be saved of a damaged data file: a new file takes its place, and the old one is kept beside it.
+//! Salvages a damaged data file: a new file with its readable records replaces it, and the damaged one is kept beside
+//! it.
 //!
-//! Records are read by way of the file's own index as far as that leads, forwards and backwards, and wherever else in
-//! the file a whole one is found. Each is checked by its own checksum, so nothing is saved that was not written. A place
-//! that is no longer in use may still hold a record of the past; it counts only where the index cannot tell, and an open
-//! task only where there is no result of it.
+//! Records are read through the index as far as possible, forwards and backwards, and then by a scan of the whole file.
+//! Each is verified by its own checksum, so nothing is recovered that was not written. An unused part of the file may
+//! still hold an old record. Such a record counts only if the index cannot tell, and an open task only if it has no
+//! result.
 
 use super::overlay::Overlay;
 use super::table::Table;
@@ -21,45 +22,45 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was saved of a damaged file, and what was not.
+/// What was salvaged from a damaged file, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Salvaged {
-    /// Open tasks that were saved.
+    /// Number of open tasks that were salvaged.
     pub tasks: u64,
-    /// Results that were saved.
+    /// Number of results that were salvaged.
     pub results: u64,
-    /// Records that are damaged, as far as they can be named.
+    /// The damaged records whose ids are known.
     pub damaged: Vec<(RecordKind, TaskId)>,
-    /// Records that are gone without a name; `None` where nobody can tell how many.
+    /// Number of records lost without a name, or `None` if unknown.
     pub lost: Option<u64>,
-    /// Where the damaged file is now.
+    /// The path of the damaged file.
     pub kept: PathBuf,
 }
 
-/// Records by what they are.
+/// Records by kind and id.
 type Rows = BTreeMap<(RecordKind, TaskId), Vec<u8>>;
 
-/// What was found in a file.
+/// The records found in a file.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     pub(super) whole: Rows,
     pub(super) damaged: BTreeSet<(RecordKind, TaskId)>,
-    /// How many records of each kind the index names; none of a kind whose part of the index cannot be read.
+    /// Number of records per kind according to the index; missing for a kind whose index is unreadable.
     counted: BTreeMap<RecordKind, u64>,
-    /// The kinds whose records the index led to, all of them.
+    /// The kinds that were read completely through the index.
     complete: BTreeSet<RecordKind>,
     /// Whether the file says that its records have checksums.
     has_checksums: bool,
-    /// Whether records without a checksum count: those of a sound file that an older version of the program wrote.
+    /// Whether records without a checksum count: those of an intact file from an older version.
     takes_unchecked: bool,
-    /// Records that are gone without a name.
+    /// Number of records lost without a name.
     pub(super) lost: Option<u64>,
 }
 
-/// Puts a new file with all that can be read in place of a damaged one, which is kept beside it.
+/// Replaces a damaged file with a new one that has all readable records. The damaged one is kept beside it.
 ///
 /// # Errors
-/// [`OpenError::Damaged`] where nothing can be read, [`OpenError::Io`] where the disk refuses. The file is then as it was.
+/// [`OpenError::Damaged`] if nothing can be read, [`OpenError::Io`] if the disk fails. The file is then unchanged.
 pub(super) fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
     let contents = Contents::read(path, false)?;
@@ -69,7 +70,7 @@ pub(super) fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
     let draft = path.with_added_extension("new");
     let written = write_draft(&draft, &contents);
     let kept = written.and_then(|()| replace(path, &draft).map_err(failed)).inspect_err(|_| {
-        // A draft that stays behind takes a little room and nothing else.
+        // A leftover draft only takes a little space.
         drop(fs::remove_file(&draft));
     })?;
     let count = |wanted| contents.whole.keys().filter(|(kind, _)| *kind == wanted).count() as u64;
@@ -83,7 +84,8 @@ pub(super) fn salvage(path: &Path) -> Result<Salvaged, OpenError> {
 }
 
 impl Contents {
-    /// Reads all that can be read; writes nothing. Records without a checksum are taken where `takes_unchecked` says so.
+    /// Reads everything that can be read, without a write. `takes_unchecked` says whether records without a checksum
+    /// count.
     pub(super) fn read(path: &Path, takes_unchecked: bool) -> Result<Self, OpenError> {
         let mut contents = Self { takes_unchecked, ..Self::default() };
         for (_, kind) in Table::RECORDS {
@@ -99,7 +101,7 @@ impl Contents {
         Ok(contents)
     }
 
-    /// Reads the records of a kind by way of the index: forwards, and where that ends early backwards.
+    /// Reads the records of a kind through the index: forwards, and from the end if that stops early.
     fn scan(&mut self, path: &Path, kind: RecordKind) {
         let forwards = self.scan_one_way(path, kind, false);
         if forwards.is_none_or(|seen| self.counted.get(&kind) != Some(&seen)) {
@@ -109,12 +111,11 @@ impl Contents {
         }
     }
 
-    /// Returns how many records were seen, where the end was reached in order. What panics on the way has read all that it
-    /// can, and its database with it.
+    /// Returns the number of records if the end was reached in order. After a panic, what was read so far counts.
     fn scan_one_way(&mut self, path: &Path, kind: RecordKind, backwards: bool) -> Option<u64> {
         let database = contain(|| open_read_only(path)).ok()?.ok()?;
         let seen = contain(|| self.scan_index(path, &database, kind, backwards));
-        // One that panicked may do so again as it is closed.
+        // After a panic, closing the database may panic again.
         drop(contain(|| drop(database)));
         seen.ok()?.ok()
     }
@@ -129,7 +130,7 @@ impl Contents {
         self.has_checksums |= load::format(database).map_err(Fault::Storage)?.is_some();
         let transaction = database.begin_read().map_err(|error| Fault::Storage(error.into()))?;
         let rows = match transaction.open_table(Table::for_kind(kind).definition()) {
-            // Only a file of the first version may be without one.
+            // Only a file of the first version may have none.
             Err(TableError::TableDoesNotExist(_)) if self.takes_unchecked && !self.has_checksums => {
                 self.counted.insert(kind, 0);
                 return Ok(0);
@@ -138,7 +139,7 @@ impl Contents {
         };
         let storage = |error: ::redb::StorageError| Fault::Storage(error.into());
         let counted = rows.len().map_err(storage)?;
-        // A number that the file has no room for is itself damaged.
+        // A number that does not fit into the file is itself damaged.
         if fs::metadata(path).is_ok_and(|file| counted <= file.len() / RECORD_BYTES_MIN) {
             self.counted.insert(kind, counted);
         }
@@ -168,7 +169,7 @@ impl Contents {
         }
     }
 
-    /// Takes the whole records that lie anywhere in the file, where the index did not lead to all.
+    /// Scans the whole file for intact records, if the index was incomplete.
     fn take_found(&mut self, bytes: &[u8]) {
         for found in find(bytes) {
             let key = (found.kind, found.id);
@@ -183,8 +184,8 @@ impl Contents {
         }
     }
 
-    /// Tells whether what the index can tell leaves it open that a record still counts: a result and its summary come
-    /// and go together.
+    /// Tells whether a record found by the scan may still count, given the index. A result and its summary are written
+    /// and removed together.
     fn may_be_current(&self, kind: RecordKind, id: TaskId) -> bool {
         let other = match kind {
             RecordKind::Result => RecordKind::Summary,
@@ -195,7 +196,7 @@ impl Contents {
         is_known || !self.complete.contains(&other) || self.damaged.contains(&(kind, id))
     }
 
-    /// Makes one whole of what was found: a task that has ended is not open, and a summary is part of its result.
+    /// Resolves the records into a consistent state: a finished task is not open, and a summary belongs to its result.
     fn reconcile(&mut self) {
         for (kind, expected) in self.counted.clone() {
             let have = self.whole.keys().chain(&self.damaged).filter(|(of, _)| *of == kind).count() as u64;
@@ -220,7 +221,7 @@ impl Contents {
             self.damaged.remove(&(RecordKind::Summary, *id));
         }
         for id in summaries.difference(&results) {
-            // The list of tasks has it, and whoever asks for it is told.
+            // It stays in the list of tasks, and a request for it reports the damage.
             if self.damaged.insert((RecordKind::Result, *id)) {
                 self.lost = self.lost.map(|lost| lost.saturating_sub(1));
             }
@@ -232,38 +233,38 @@ impl Contents {
     }
 }
 
-/// What is in a data file, and what is wrong with it.
+/// The content of a data file, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Open tasks that can be read.
+    /// Number of readable open tasks.
     pub tasks: u64,
-    /// Results that can be read.
+    /// Number of readable results.
     pub results: u64,
-    /// Records that are damaged, as far as they can be named.
+    /// The damaged records whose ids are known.
     pub damaged: Vec<(RecordKind, TaskId)>,
-    /// Records that are gone without a name; `None` where nobody can tell how many.
+    /// Number of records lost without a name, or `None` if unknown.
     pub lost: Option<u64>,
-    /// What is wrong with the file itself.
+    /// The damage of the file itself, if any.
     pub fault: Option<String>,
 }
 
 impl Checked {
-    /// Tells whether nothing is wrong.
+    /// Tells whether the file is intact.
     pub fn is_sound(&self) -> bool {
         self.fault.is_none() && self.damaged.is_empty() && self.lost == Some(0)
     }
 }
 
-/// Reads and checks every record of a data file that no node uses. Changes nothing.
+/// Reads and verifies every record of a data file that no node uses, without a change.
 ///
 /// # Errors
-/// [`OpenError`] where the file is in use or cannot be read at all.
+/// [`OpenError`] if the file is in use or cannot be read at all.
 pub fn check(path: &Path) -> Result<Checked, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_path_buf(), source };
     let backend = ::redb::backends::FileBackend::new(fs::File::open(path).map_err(failed)?)
         .map_err(|error| super::open_error(path, error))?;
     let everything = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
-    // A file system without locks says so, and then nobody can tell.
+    // A file system without locks says so. Then it is unknown whether the file is in use.
     if matches!(backend.try_lock_shared_range(everything.0, everything.1), Ok(false)) {
         return Err(OpenError::InUse { path: path.to_path_buf() });
     }
@@ -284,7 +285,7 @@ pub fn check(path: &Path) -> Result<Checked, OpenError> {
     })
 }
 
-/// Opens a file without a check and without a change to it.
+/// Opens a file without a check and without a change.
 fn open_read_only(path: &Path) -> Result<Database, Fault> {
     let overlay = Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?;
     Database::builder()
@@ -293,7 +294,7 @@ fn open_read_only(path: &Path) -> Result<Database, Fault> {
         .map_err(|error| Fault::Storage(error.into()))
 }
 
-/// Checks a file as a whole, without a change to it: tells what is wrong with it, if anything is.
+/// Checks a file as a whole, without a change. Returns what is wrong with it, if anything.
 pub(super) fn check_structure(path: &Path) -> Result<(), Fault> {
     verify(Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?)
 }
@@ -324,7 +325,7 @@ fn read<T: Stored>(kind: RecordKind, id: TaskId, bytes: &[u8]) -> Option<T> {
     decode(kind, id, bytes).ok()
 }
 
-/// Returns how often a task had been tried when its record was written.
+/// Returns the number of attempts of a task when its record was written.
 fn attempts(bytes: &[u8]) -> u32 {
     let task = find(bytes).next().and_then(|found| read::<StoredTask>(found.kind, found.id, found.bytes));
     task.map_or(0, |task| task.attempts)
@@ -370,7 +371,7 @@ fn write_draft(path: &Path, contents: &Contents) -> Result<(), OpenError> {
         for (id, kinds) in damaged {
             table.insert(&id.0, load::damage_row(kinds, now).as_slice())?;
         }
-        // Where nobody can tell, there may be one.
+        // If the number is unknown, there may be one.
         let lost = contents.lost.unwrap_or(1);
         if lost > 0 {
             table.insert(&[0; 16], load::lost_row(lost, now).as_slice())?;
@@ -381,7 +382,7 @@ fn write_draft(path: &Path, contents: &Contents) -> Result<(), OpenError> {
     marked.map_err(|error| super::write_error(path, error))
 }
 
-/// Puts the draft in place of the file and returns where that is now. At each moment, one of both has its name.
+/// Replaces the file with the draft, and returns the new path of the old file. At each moment one of them has its name.
 pub(super) fn replace(path: &Path, draft: &Path) -> io::Result<PathBuf> {
     let kept = free_name(path);
     if fs::hard_link(path, &kept).is_err() {
@@ -394,13 +395,13 @@ pub(super) fn replace(path: &Path, draft: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// Returns a name for a damaged file beside it that nothing has.
+/// Returns an unused name for a damaged file, beside it.
 pub(super) fn free_name(path: &Path) -> PathBuf {
     let name = |number: u32| path.with_added_extension(format!("damaged-{number}"));
     (1..).map(name).find(|name| name.symlink_metadata().is_err()).unwrap_or_else(|| name(0))
 }
 
-/// Returns the damaged files that are kept beside a data file.
+/// Lists the damaged files that are kept beside a data file.
 pub fn kept_files(path: &Path) -> Vec<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let is_kept = |file: &PathBuf| {
@@ -414,7 +415,7 @@ pub fn kept_files(path: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// No record is shorter, its key included.
+/// Minimum size of a record with its key, in bytes.
 const RECORD_BYTES_MIN: u64 = 16;
-/// Records in one transaction of a new file.
+/// Number of records per transaction of a new file.
 const BATCH_RECORDS: usize = 1_000;

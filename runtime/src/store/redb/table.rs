@@ -3,14 +3,14 @@
 use ::redb::TableDefinition;
 use engine::record::RecordKind;
 
-/// One table; its keys are ids of tasks.
+/// A table. Its keys are ids of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
-    /// What is known to be damaged since it was salvaged, with the time of that.
+    /// The records known to be damaged since a salvage, with its time.
     Damaged,
-    /// The version of the file, under a key of zeroes.
+    /// The version of the file, under a key of zeros.
     Format,
-    /// What storage is asked to write to show that it does.
+    /// A row that is written to prove that the storage works.
     Probe,
     Results,
     Summaries,
@@ -20,7 +20,7 @@ pub(super) enum Table {
 impl Table {
     pub(super) const ALL: [Self; 6] =
         [Self::Damaged, Self::Format, Self::Probe, Self::Results, Self::Summaries, Self::Tasks];
-    /// Those that hold records, and what each holds.
+    /// The tables that hold records, with their kinds.
     pub(super) const RECORDS: [(Self, RecordKind); 3] = [
         (Self::Results, RecordKind::Result),
         (Self::Summaries, RecordKind::Summary),
