@@ -1,9 +1,10 @@
-//! The tree on disk, by the hub's documented rules, so that what one tool fetched all others find.
+//! The cache on disk, by the hub's documented rules, so that all tools share their downloads.
 //!
-//! `models--OWNER--NAME/` has `blobs/`, each file named by its hash; `snapshots/COMMIT/`, the repository's tree as
-//! relative links to blobs; `refs/`, which commit a branch or tag is. A blob is complete once it has its name; on the
-//! way it is `HASH.incomplete`. Whoever writes a blob or removes one holds `.locks/models--OWNER--NAME/HASH.lock`.
-//! The invariant: nothing outside of one repository's folder and its locks is ever written or removed.
+//! `models--OWNER--NAME/` has three directories. `blobs/` holds files named by their hash. `snapshots/COMMIT/` holds
+//! the tree of the repository as relative links to blobs. `refs/` maps branches and tags to commits. A blob is complete
+//! once it has its name; before that it is `HASH.incomplete`. A process that writes or removes a blob holds
+//! `.locks/models--OWNER--NAME/HASH.lock`. The invariant: nothing outside one repository's folder and its locks is ever
+//! written or removed.
 
 use super::hash::{BlobHash, hash_file};
 use super::id::is_relative_path;
@@ -14,7 +15,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// The directory with all cached repositories.
+/// The directory of all cached repositories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cache {
     root: PathBuf,
@@ -25,22 +26,22 @@ pub struct Cache {
 pub struct Cached {
     /// Its path in the repository.
     pub name: String,
-    /// Where it is.
+    /// Its path on disk.
     pub path: PathBuf,
     /// Its size.
     pub bytes: u64,
-    /// The hash that its blob is named by, where it is.
+    /// The hash in the name of its blob, if it is a link to one.
     pub hash: Option<BlobHash>,
 }
 
-/// A file that is not what its name says.
+/// A file whose hash does not match its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// Its path in the repository.
     pub name: String,
-    /// What it should hash to.
+    /// The expected hash.
     pub expected: BlobHash,
-    /// What it hashes to.
+    /// The actual hash.
     pub found: BlobHash,
 }
 
@@ -56,7 +57,7 @@ pub struct CacheError {
 }
 
 impl Cache {
-    /// Names a cache; touches nothing.
+    /// Returns the cache at a path. Touches nothing.
     pub const fn at(root: PathBuf) -> Self {
         Self { root }
     }
@@ -76,7 +77,7 @@ impl Cache {
         self.folder(repository).join("blobs").join(hash.to_string())
     }
 
-    /// Returns where what has arrived of a blob is.
+    /// Returns the path of a partial download.
     pub fn incomplete(&self, repository: &str, hash: BlobHash) -> PathBuf {
         self.folder(repository).join("blobs").join(format!("{hash}.incomplete"))
     }
@@ -86,7 +87,7 @@ impl Cache {
         self.folder(repository).join("snapshots").join(commit)
     }
 
-    /// Returns the commit that a revision was when it was fetched last.
+    /// Returns the commit of a revision at its last download.
     pub fn commit(&self, repository: &str, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -100,10 +101,10 @@ impl Cache {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Lists the repositories of models, in the order of their names.
+    /// Lists the repositories of models, sorted by name.
     ///
     /// # Errors
-    /// [`CacheError`] where the directory cannot be read; one that does not exist is empty.
+    /// [`CacheError`] if the directory cannot be read. A missing directory is empty.
     pub fn repositories(&self) -> Result<Vec<String>, CacheError> {
         let mut repositories = Vec::new();
         for entry in entries(&self.root)?.take(REPOSITORIES_MAX) {
@@ -117,20 +118,20 @@ impl Cache {
         Ok(repositories)
     }
 
-    /// Lists the branches and tags of which a commit is known.
+    /// Lists the branches and tags with a known commit.
     ///
     /// # Errors
-    /// [`CacheError`] where the directory cannot be read.
+    /// [`CacheError`] if the directory cannot be read.
     pub fn revisions(&self, repository: &str) -> Result<Vec<String>, CacheError> {
         let mut revisions = names(&self.folder(repository).join("refs"))?;
         revisions.retain(|revision| self.commit(repository, revision).is_some());
         Ok(revisions)
     }
 
-    /// Lists the files of a snapshot whose content is there, in the order of their names.
+    /// Lists the files of a snapshot whose content is present, sorted by name.
     ///
     /// # Errors
-    /// [`CacheError`] where a directory cannot be read; a snapshot that does not exist is empty.
+    /// [`CacheError`] if a directory cannot be read. A missing snapshot is empty.
     pub fn files(&self, repository: &str, commit: &str) -> Result<Vec<Cached>, CacheError> {
         let root = self.snapshot(repository, commit);
         let mut found = Vec::new();
@@ -140,7 +141,7 @@ impl Cache {
                 let entry = entry.map_err(|source| self.fault(&directory, source))?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let (path, name) = (entry.path(), format!("{prefix}{name}"));
-                // A link to a blob that is gone is a file that is not there.
+                // A link to a missing blob counts as a missing file.
                 let Ok(metadata) = fs::metadata(&path) else { continue };
                 if metadata.is_file() && found.len() < FILES_MAX {
                     found.push(Cached { hash: named_hash(&path), bytes: metadata.len(), path, name });
@@ -153,10 +154,10 @@ impl Cache {
         Ok(found)
     }
 
-    /// Takes the right to write or remove a blob, waiting for whoever has it; `waits` is told once, if so.
+    /// Locks a blob for writing or removal. Waits if another process holds the lock, and calls `waits` once.
     ///
     /// # Errors
-    /// [`CacheError`] where the lock's file cannot be made.
+    /// [`CacheError`] if the lock file cannot be created.
     pub(super) fn lock(
         &self,
         repository: &str,
@@ -177,10 +178,10 @@ impl Cache {
         Ok(file)
     }
 
-    /// Lets a snapshot's file be a blob.
+    /// Links a file of a snapshot to a blob.
     ///
     /// # Errors
-    /// [`CacheError`]; a file that was there before is still there then.
+    /// [`CacheError`]. An existing file is then unchanged.
     pub(super) fn link(
         &self,
         repository: &str,
@@ -200,7 +201,7 @@ impl Cache {
         symlink(target, &draft).and_then(|()| fs::rename(&draft, &path)).map_err(fault)
     }
 
-    /// Notes which commit a revision is.
+    /// Stores the commit of a revision.
     ///
     /// # Errors
     /// [`CacheError`].
@@ -215,10 +216,10 @@ impl Cache {
             .map_err(|source| self.fault(&path, source))
     }
 
-    /// Hashes files, and removes those that are not what their names say.
+    /// Hashes files, and removes those whose hash does not match their name.
     ///
     /// # Errors
-    /// [`CacheError`] where a file can be neither read nor removed.
+    /// [`CacheError`] if a file can be neither read nor removed.
     pub fn remove_damaged(&self, repository: &str, files: &[Cached]) -> Result<Vec<Damage>, CacheError> {
         let mut damaged = Vec::new();
         for file in files {
@@ -238,11 +239,11 @@ impl Cache {
         Ok(damaged)
     }
 
-    /// Removes the files of a repository that `unwanted` picks by commit and name, and the blobs that no other file
-    /// of it needs; a blob that somebody is writing stays. Returns the bytes that this freed.
+    /// Removes the files of a repository that `unwanted` selects by commit and name, and the blobs that nothing else
+    /// uses. Blobs that are being written stay. Returns the number of bytes freed.
     ///
     /// # Errors
-    /// [`CacheError`] where something cannot be removed.
+    /// [`CacheError`] if something cannot be removed.
     pub fn remove(&self, repository: &str, unwanted: impl Fn(&str, &str) -> bool) -> Result<u64, CacheError> {
         let folder = self.folder(repository);
         let (mut needed, mut files_left) = (BTreeSet::new(), 0_usize);
@@ -270,7 +271,7 @@ impl Cache {
         Ok(freed)
     }
 
-    /// Removes the blobs that are not needed, half-fetched ones included; returns their bytes.
+    /// Removes unused blobs and partial downloads. Returns their size.
     fn sweep(&self, repository: &str, needed: &BTreeSet<BlobHash>) -> Result<u64, CacheError> {
         let blobs = self.folder(repository).join("blobs");
         let mut freed = 0;
@@ -300,7 +301,7 @@ impl Cache {
     }
 }
 
-/// Tells whether this is the hash of a commit.
+/// Tells whether a text is the hash of a commit.
 pub(super) fn is_commit(text: &str) -> bool {
     matches!(text.parse(), Ok(BlobHash::Git(_)))
 }
@@ -309,12 +310,12 @@ fn folder_name(repository: &str) -> String {
     format!("{FOLDER_PREFIX}{}", repository.replace('/', "--"))
 }
 
-/// The hash that the name of what a link leads to is.
+/// Returns the hash in the name of a link's target.
 fn named_hash(path: &Path) -> Option<BlobHash> {
     fs::read_link(path).ok()?.file_name()?.to_str()?.parse().ok()
 }
 
-/// The entries of a directory; none of one that does not exist.
+/// Lists the entries of a directory. A missing directory is empty.
 fn entries(path: &Path) -> Result<Box<dyn Iterator<Item = io::Result<fs::DirEntry>>>, CacheError> {
     match fs::read_dir(path) {
         Ok(entries) => Ok(Box::new(entries)),
@@ -334,9 +335,9 @@ fn names(path: &Path) -> Result<Vec<String>, CacheError> {
 }
 
 const FOLDER_PREFIX: &str = "models--";
-/// Repositories that are looked at; further ones do not show.
+/// Maximum number of repositories to list.
 const REPOSITORIES_MAX: usize = 4096;
-/// Files of a directory or a snapshot that are looked at; further ones do not show.
+/// Maximum number of files of a directory or snapshot to list.
 const FILES_MAX: usize = 4096;
 const REF_BYTES_MAX: u64 = 64;
 

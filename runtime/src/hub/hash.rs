@@ -1,7 +1,7 @@
-//! The hash that names a blob: SHA-256 of a large file's bytes, or git's SHA-1 of a small one.
+//! The hash that names a blob: SHA-256 of a large file, or git's SHA-1 of a small one.
 //!
-//! Git hashes `blob LENGTH\0` before the bytes, so that the length must be known first. SHA-1 is what the hub states
-//! for small files; it guards against damage, while the connection's encryption guards against others.
+//! Git hashes `blob LENGTH\0` before the bytes, so the length must be known first. SHA-1 is what the hub states for
+//! small files. It protects against damage; the encrypted connection protects against attackers.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::str::FromStr;
 
-/// What a blob's bytes must hash to, which is also its name.
+/// The hash of a blob, which is also its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BlobHash {
     /// SHA-1 as git computes it for a file.
@@ -23,7 +23,7 @@ pub enum BlobHash {
 impl FromStr for BlobHash {
     type Err = ();
 
-    /// Reads lower-case hexadecimal of either length.
+    /// Parses lower-case hexadecimal of either length.
     fn from_str(text: &str) -> Result<Self, ()> {
         match text.len() {
             40 => bytes(text).map(Self::Git),
@@ -44,7 +44,7 @@ impl fmt::Display for BlobHash {
     }
 }
 
-/// Computes a [`BlobHash`] of bytes as they come.
+/// Computes a [`BlobHash`] incrementally.
 #[derive(Clone)]
 pub enum Hasher {
     /// See [`BlobHash::Git`].
@@ -54,7 +54,7 @@ pub enum Hasher {
 }
 
 impl Hasher {
-    /// Begins a hash of the kind of `like`, over a file of this size.
+    /// Starts a hash of the same kind as `like`, for a file of this size.
     pub fn new(like: BlobHash, size: u64) -> Self {
         match like {
             BlobHash::Git(_) => {
@@ -67,7 +67,7 @@ impl Hasher {
         }
     }
 
-    /// Takes the next bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Git(hasher) => hasher.update(bytes),
@@ -84,10 +84,10 @@ impl Hasher {
     }
 }
 
-/// Hashes a file in the way of `like`.
+/// Hashes a file with the same kind of hash as `like`.
 ///
 /// # Errors
-/// Whatever the file system says.
+/// The error of the file system.
 pub fn hash_file(path: &Path, like: BlobHash) -> io::Result<BlobHash> {
     let mut file = File::open(path)?;
     let mut hasher = Hasher::new(like, file.metadata()?.len());
@@ -95,7 +95,7 @@ pub fn hash_file(path: &Path, like: BlobHash) -> io::Result<BlobHash> {
     Ok(hasher.finish())
 }
 
-/// Gives a hasher up to so many bytes of a reader; returns how many there were.
+/// Feeds up to this many bytes of a reader to a hasher. Returns how many there were.
 pub(super) fn feed(reader: &mut impl Read, hasher: &mut Hasher, bytes_max: u64) -> io::Result<u64> {
     let mut piece = vec![0; PIECE_BYTES];
     let (mut total, mut reader) = (0, reader.take(bytes_max));

@@ -1,46 +1,46 @@
-//! The name of a model: `owner/name`, with a revision or a part of the repository, or a place on this machine's disk.
+//! The id of a model: `owner/name`, optionally with a revision or a file, or a local path.
 //!
-//! The invariant: the pieces of a name that exists are safe to put into a path and into an address. What begins with
-//! `/`, `./`, `../` or `~/` is a place on disk; everything else is a name on the hub.
+//! The invariant: every part of an id is safe in a path and in a URL. Text that starts with `/`, `./`, `../` or `~/` is
+//! a local path; everything else is a name on the hub.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// A model by name or place.
+/// A model, by name or path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ModelId {
-    /// On the hub, and in the cache once it was fetched.
+    /// A model of the hub, or of its cache.
     Hub {
-        /// `owner/name`, or `name` alone for the few that have no owner.
+        /// `owner/name`, or `name` alone for the few models without an owner.
         repository: String,
-        /// A branch, a tag or a commit; `main` where none is given.
+        /// A branch, a tag or a commit; by default `main`.
         revision: String,
-        /// Which of its files.
+        /// Its files.
         part: Part,
     },
-    /// A folder or a file of the user.
+    /// A local folder or file.
     Local(PathBuf),
 }
 
-/// What to take of a repository.
+/// The part of a repository to use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The safetensors weights and what belongs to them.
+    /// The safetensors weights and the files that belong to them.
     All,
-    /// This one GGUF file.
+    /// One GGUF file, by path.
     File(String),
-    /// The one GGUF file of this quantisation, such as `Q4_0`.
+    /// The only GGUF file of a quantisation, such as `Q4_0`.
     Quantization(String),
 }
 
-/// Why a text names no model.
+/// Why a text is not a model id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelIdError {
-    /// Nothing, or too much.
+    /// It is empty or too long.
     #[error("a model's name has 1 to {ID_BYTES_MAX} bytes")]
     Length,
-    /// It is no name of a repository.
+    /// It is not a valid repository name.
     #[error(
         "{0:?} is no name of a model; it looks like owner/name, owner/name@revision, owner/name/file.gguf, owner/name:Q4_0 or ./a/folder"
     )]
@@ -48,10 +48,10 @@ pub enum ModelIdError {
 }
 
 impl ModelId {
-    /// Returns the name of a repository's safetensors weights on its main branch.
+    /// Returns the id of a repository's safetensors weights on its main branch.
     ///
     /// # Errors
-    /// [`ModelIdError`] where this is no name of a repository.
+    /// [`ModelIdError`] if this is not a valid repository name.
     pub fn repository(name: &str) -> Result<Self, ModelIdError> {
         let malformed = || ModelIdError::Malformed(name.to_owned());
         let mut pieces = name.split('/');
@@ -124,7 +124,7 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// Tells whether a relative path stays where it is put: no `..`, no root, nothing that a file system may turn around.
+/// Tells whether a relative path stays in its folder: no `..`, no root, no character with a special meaning.
 pub(super) fn is_relative_path(path: &str) -> bool {
     path.len() <= ID_BYTES_MAX
         && path.split('/').count() <= PATH_DEPTH_MAX
@@ -136,7 +136,7 @@ pub(super) fn is_relative_path(path: &str) -> bool {
         })
 }
 
-/// Tells whether this names a quantisation, such as `Q4_0`, `IQ3_XXS`, `BF16`, as part of a file's name.
+/// Tells whether a text names a quantisation, such as `Q4_0`, `IQ3_XXS` or `BF16`.
 pub(super) fn quantization_of(file: &str) -> Option<&str> {
     let stem = file.rsplit('/').next()?.strip_suffix(GGUF)?;
     let tag = stem.rsplit(['.', '-']).next()?;
@@ -161,11 +161,11 @@ fn is_repository_piece(piece: &str) -> bool {
         && !piece.contains("..")
 }
 
-/// The revision that is meant where none is named.
+/// The default revision.
 pub(super) const MAIN: &str = "main";
-/// How a file of this format ends.
+/// The extension of GGUF files.
 pub(super) const GGUF: &str = ".gguf";
-/// The longest name of a model, and the longest path in a repository.
+/// Maximum length of a model id and of a path in a repository, in bytes.
 pub(super) const ID_BYTES_MAX: usize = 512;
 const PATH_DEPTH_MAX: usize = 8;
 

@@ -1,7 +1,7 @@
-//! What a hub says that a repository holds, checked, and which of it a model needs.
+//! The validated file list of a repository, and the selection of the files that a model needs.
 //!
-//! The invariant: in a [`Listing`] that exists every name stays inside the snapshot's folder, and the number of files
-//! and their sizes are bounded.
+//! The invariant: every name of a [`Listing`] stays inside the snapshot's folder, and the number and sizes of its files
+//! are bounded.
 
 use super::cache::is_commit;
 use super::hash::BlobHash;
@@ -19,39 +19,39 @@ pub(super) struct Listing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
     pub(super) name: String,
-    /// The hash, where the hub states it here.
+    /// The hash, if the hub states it here.
     pub(super) hash: Option<BlobHash>,
-    /// The size, where the hub states it here.
+    /// The size, if the hub states it here.
     pub(super) bytes: Option<u64>,
 }
 
-/// Why the hub's words about a repository cannot be used.
+/// Why the file list of a repository is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
-    /// The commit is none.
+    /// The commit is not a commit hash.
     #[error("the hub names no commit, but {0:?}")]
     Commit(String),
-    /// The text is no JSON of the right shape.
+    /// It is not JSON of the right shape.
     #[error("the hub's list of files is damaged")]
     Malformed(#[source] serde_json::Error),
     /// A name leads out of its folder.
     #[error("the hub lists a file {0:?}, which leads out of its folder")]
     Name(String),
-    /// There are too many.
+    /// There are too many files.
     #[error("the hub lists {0} files, at most {FILES_MAX} are accepted")]
     TooMany(usize),
 }
 
-/// Why a repository has not what was asked for.
+/// Why a repository lacks what was requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
-    /// Several files fit.
+    /// Several files match.
     #[error("several files are of this quantisation: {}", .0.join(", "))]
     Ambiguous(Vec<String>),
-    /// It has GGUF files only, of which one must be named.
+    /// It has GGUF files only, so the id must name one.
     #[error("the repository has GGUF files only; one must be named: {}", .0.join(", "))]
     GgufOnly(Vec<String>),
-    /// It lacks what every model has.
+    /// It lacks a file that every model has.
     #[error("the repository has no {0}")]
     Missing(String),
     /// It has no such file.
@@ -59,19 +59,19 @@ pub enum SelectionError {
     NoSuchFile {
         /// What was asked for.
         wanted: String,
-        /// What there is.
+        /// The available files.
         found: Vec<String>,
     },
-    /// It has no safetensors files, but these with weights in other formats.
+    /// It has no safetensors files, but weights in other formats.
     #[error("there are no safetensors weights{}", only(.0))]
     NoWeights(Vec<String>),
-    /// The model is in several files.
+    /// The model is split into several files.
     #[error("{0} is one of several files of a model, and split GGUF files are not supported")]
     Split(String),
 }
 
 impl Listing {
-    /// Reads and checks the hub's answer.
+    /// Parses and validates the hub's answer.
     pub(super) fn parse(json: &[u8]) -> Result<Self, ListingError> {
         let raw: RawListing = serde_json::from_slice(json).map_err(ListingError::Malformed)?;
         if !is_commit(&raw.sha) {
@@ -95,7 +95,7 @@ impl Listing {
         Ok(Self { commit: raw.sha, files })
     }
 
-    /// Returns the files that a part of the repository consists of.
+    /// Returns the files of a part of the repository.
     pub(super) fn select(&self, part: &Part) -> Result<Vec<Listed>, SelectionError> {
         let names: Vec<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
         let wanted = select(&names, part)?;
@@ -103,7 +103,7 @@ impl Listing {
     }
 }
 
-/// Picks from names, which are those of the hub or of a folder on disk.
+/// Selects from names, which are those of the hub or of a local folder.
 pub(super) fn select<'a>(names: &[&'a str], part: &Part) -> Result<Vec<&'a str>, SelectionError> {
     match part {
         Part::All => select_all(names),
@@ -144,7 +144,7 @@ fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
     if !has(CONFIG) {
         return Err(SelectionError::Missing(format!("{root}{CONFIG}")));
     }
-    // BERT's tokenizer can be made of its words alone.
+    // BERT's tokenizer can be built from its vocabulary alone.
     if !has(TOKENIZER) && !has(VOCABULARY) {
         return Err(SelectionError::Missing(format!("{root}{TOKENIZER}")));
     }
@@ -155,14 +155,14 @@ fn select_all<'a>(names: &[&'a str]) -> Result<Vec<&'a str>, SelectionError> {
     Ok(names.iter().copied().filter(|name| belongs(name) || weights.contains(name)).collect())
 }
 
-/// Returns what the names of a transformer's files begin with: its folder, where the model has no weights of its own.
+/// Returns the prefix of the transformer's files: its folder, if the model has no weights of its own.
 pub(super) fn root(names: &[&str]) -> &'static str {
     let is_within =
         names.contains(&MODULES) && weights(names, "").is_empty() && !weights(names, TRANSFORMER).is_empty();
     if is_within { TRANSFORMER } else { "" }
 }
 
-/// The files with weights whose names begin so: one, or several with their index.
+/// Returns the weight files with a prefix: one, or several with their index.
 fn weights<'a>(names: &[&'a str], root: &str) -> Vec<&'a str> {
     let named = |fits: fn(&str) -> bool| -> Vec<&'a str> {
         names.iter().copied().filter(|name| name.strip_prefix(root).is_some_and(fits)).collect()
@@ -239,18 +239,18 @@ struct RawLargeFile {
 
 /// Weights in one file.
 pub(super) const WEIGHTS: &str = "model.safetensors";
-/// Which tensor is in which of several files.
+/// The index of weights in several files.
 pub(super) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
-/// Without this no model runs.
+/// Every model needs this.
 pub(super) const CONFIG: &str = "config.json";
-/// The folder of the transformer in a sentence-transformers model, where it is not the model's own.
+/// The folder of the transformer in a sentence-transformers model, unless it is the model's own.
 pub(super) const TRANSFORMER: &str = "0_Transformer/";
-/// The list of a sentence-transformers model's steps.
+/// The list of modules of a sentence-transformers model.
 const MODULES: &str = "modules.json";
-/// What says how texts become tokens.
+/// The tokenizer.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 const VOCABULARY: &str = "vocab.txt";
-/// These say how a model is meant to be used.
+/// These describe how a model is meant to be used.
 const USEFUL: [&str; 17] = [
     "added_tokens.json",
     "chat_template.jinja",
@@ -271,9 +271,9 @@ const USEFUL: [&str; 17] = [
     VOCABULARY,
 ];
 const OTHER_WEIGHTS: [&str; 6] = [".bin", ".h5", ".msgpack", ".onnx", ".pt", ".pth"];
-/// Files of a repository.
+/// Maximum number of files in a repository.
 const FILES_MAX: usize = 10_000;
-/// Names that a message lists.
+/// Maximum number of names in a message.
 const SHOWN_MAX: usize = 20;
 
 #[cfg(test)]
@@ -372,7 +372,7 @@ mod tests {
         assert_eq!(select(&names[1..], &Part::All), missing("0_Transformer/config.json"));
         let bare = ["0_Transformer/config.json", "0_Transformer/model.safetensors", "modules.json"];
         assert_eq!(select(&bare, &Part::All), missing("0_Transformer/tokenizer.json"));
-        // Without a list that names it, it is any folder.
+        // Without a list that names it, the folder has no meaning.
         assert_eq!(
             select(&names[..9], &Part::All),
             Err(SelectionError::NoWeights(vec![names[2].to_owned()]))

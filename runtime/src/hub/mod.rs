@@ -1,9 +1,8 @@
-//! Models from a Hugging Face hub, in the cache on disk that all its tools share.
+//! Models from a Hugging Face hub, in the disk cache that its tools share.
 //!
-//! A [`ModelId`] names a model; a [`Hub`] knows where its files are and fetches those that are missing; the [`Cache`]
-//! is the tree of blobs and links that they end up in, by the rules that the hub documents for every language. The
-//! invariant: a blob under its final name has the hash that the hub states for it, at the moment it gets that name.
-//! Everything here blocks: call it from a thread that may wait.
+//! A [`ModelId`] names a model. A [`Hub`] knows where its files are and downloads the missing ones. The [`Cache`] is
+//! the tree of blobs and links that stores them, by the hub's documented rules. The invariant: when a blob gets its
+//! final name, it has the hash that the hub states. All functions block, so call them from a thread that may wait.
 
 mod cache;
 mod client;
@@ -28,24 +27,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A hub and the cache of what was fetched from it.
+/// A hub and its cache.
 #[derive(Clone, Debug)]
 pub struct Hub {
-    /// Where files are kept.
+    /// The cache.
     pub cache: Cache,
-    /// The address of the hub, without a slash at the end.
+    /// The URL of the hub, without a trailing slash.
     pub endpoint: String,
-    /// What proves to the hub who asks.
+    /// The access token.
     token: Option<Secret>,
-    /// Whether nothing may be fetched.
+    /// Whether to download nothing.
     pub offline: bool,
-    /// How long nothing may arrive before a transfer counts as stalled.
+    /// How long a transfer may receive nothing before it counts as stalled.
     pub stall_timeout: Duration,
-    /// How long to wait before the first retry; each further one waits twice as long.
+    /// The delay before the first retry. It doubles with each further one.
     pub retry_backoff: Duration,
-    /// Who is asked for a blob before the hub is.
+    /// Asked for a blob before the hub.
     pub neighbours: Option<Neighbours>,
-    /// What models of a repository must be for anything but their configuration to be fetched; any where it is empty.
+    /// The architectures to accept; any if empty. Of other models only the configuration is downloaded.
     pub architectures: Vec<&'static str>,
 }
 
@@ -53,8 +52,7 @@ pub struct Hub {
 #[derive(Clone)]
 pub struct Neighbours(pub Arc<AskNeighbours>);
 
-/// Is given a blob's SHA-256 hash and size, where to put it, and whom to tell how many bytes of it have come; tells
-/// whether it is there.
+/// Takes the SHA-256 hash and size of a blob, its path, and a progress listener. Returns whether the blob is there.
 pub type AskNeighbours =
     dyn Fn([u8; 32], u64, &Path, &mut dyn FnMut(u64) -> ControlFlow<()>) -> bool + Send + Sync;
 
@@ -64,7 +62,7 @@ impl std::fmt::Debug for Neighbours {
     }
 }
 
-/// A token, which no log ever shows.
+/// A token. Its `Debug` does not show it.
 #[derive(Clone)]
 struct Secret(String);
 
@@ -75,11 +73,11 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Hub {
-    /// Reads the variables that all tools of the hub read: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
-    /// `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`, and those that these fall back on.
+    /// Reads the variables that all tools of the hub use: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`,
+    /// `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT`, and their fallbacks.
     ///
     /// # Errors
-    /// Where there is neither such a variable nor a home directory.
+    /// There is neither such a variable nor a home directory.
     pub fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoCacheError> {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let text = |name: &str| {

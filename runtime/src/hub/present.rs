@@ -1,4 +1,4 @@
-//! A model whose files are all on this machine, in the cache or in a place of the user's.
+//! Models whose files are all on this machine, in the cache or at a local path.
 
 use super::Hub;
 use super::cache::{CacheError, Cached};
@@ -14,33 +14,33 @@ use std::path::{Path, PathBuf};
 /// A model that can be loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Present {
-    /// Its name; of a GGUF file by the file, whichever way it was asked for.
+    /// Its id. A GGUF file is named by its file, whichever way it was requested.
     pub id: ModelId,
-    /// Its folder, or its one file.
+    /// Its folder, or its only file.
     pub path: PathBuf,
-    /// How its weights are written.
+    /// The format of its weights.
     pub format: Format,
-    /// The size of its files.
+    /// The total size of its files.
     pub bytes: u64,
-    /// The commit that it is of, where it came from a hub.
+    /// Its commit, if it came from a hub.
     pub commit: Option<String>,
     /// Its files.
     pub files: Vec<Cached>,
-    /// What its configuration says that it is, such as `BertModel`.
+    /// The architecture in its configuration, such as `BertModel`.
     pub architecture: Option<String>,
 }
 
-/// How weights are written.
+/// The format of weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One GGUF file.
     Gguf,
-    /// Safetensors, in a folder with their configuration or in one file that holds it.
+    /// Safetensors, in a folder with their configuration or in one file that contains it.
     Safetensors,
 }
 
-/// Why a model is not there.
+/// Why a model is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum PresentError {
     /// The cache cannot be read.
@@ -49,26 +49,26 @@ pub enum PresentError {
     /// Some of its files are missing.
     #[error("{} is incomplete: {file} is missing", .place.display())]
     Incomplete {
-        /// Where it should be.
+        /// The expected folder.
         place: PathBuf,
         /// A missing file.
         file: String,
     },
-    /// What should be a file is something else.
+    /// It is not a regular file.
     #[error("{} is {what}, not a file", .path.display())]
     NotAFile {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
-        /// What it is.
+        /// What it is instead.
         what: &'static str,
     },
     /// It is not on this machine.
     #[error("{0} is not on this machine")]
     NotFetched(ModelId),
-    /// The place does not hold what was asked for.
+    /// The folder lacks what was requested.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// A place of the user's cannot be read.
+    /// A local path cannot be read.
     #[error("cannot use {}", .path.display())]
     Unusable {
         /// The place.
@@ -80,7 +80,7 @@ pub enum PresentError {
 }
 
 impl PresentError {
-    /// Returns the error's stable name.
+    /// Returns the stable error id.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Cache(_) => "cache_unusable",
@@ -96,7 +96,7 @@ impl Hub {
     /// Finds a model on this machine.
     ///
     /// # Errors
-    /// [`PresentError`] where it is not there, or not whole.
+    /// [`PresentError`] if it is missing or incomplete.
     pub fn find(&self, id: &ModelId) -> Result<Present, PresentError> {
         match id {
             ModelId::Hub { repository, revision, part } => self.find_cached(id, repository, revision, part),
@@ -104,10 +104,10 @@ impl Hub {
         }
     }
 
-    /// Lists the whole models in the cache, by their names.
+    /// Lists the complete models of the cache, by id.
     ///
     /// # Errors
-    /// [`CacheError`] where the cache cannot be read.
+    /// [`CacheError`] if the cache cannot be read.
     pub fn list(&self) -> Result<Vec<Present>, CacheError> {
         let mut models = Vec::new();
         for repository in self.cache.repositories()? {
@@ -127,11 +127,11 @@ impl Hub {
         Ok(models)
     }
 
-    /// Removes a model from the cache: all of a repository, or the one file that is named. Returns the bytes that
-    /// this freed.
+    /// Removes a model from the cache: a whole repository, or one file if the id names it. Returns the number of bytes
+    /// freed.
     ///
     /// # Errors
-    /// [`PresentError`] where nothing of it is there, or it cannot be removed.
+    /// [`PresentError`] if there is nothing to remove, or the removal fails.
     pub fn remove(&self, id: &ModelId) -> Result<u64, PresentError> {
         let absent = || PresentError::NotFetched(id.clone());
         let ModelId::Hub { repository, revision, part } = id else { return Err(absent()) };
@@ -173,7 +173,7 @@ impl Hub {
         let files = self.cache.files(repository, &commit)?;
         let place = self.cache.snapshot(repository, &commit);
         let mut present = match whole(&place, files, part) {
-            // What was not fetched is no fault of what was.
+            // Other, missing files do not matter.
             Err(PresentError::Selection(
                 SelectionError::NoSuchFile { .. }
                 | SelectionError::NoWeights(_)
@@ -215,7 +215,7 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
     Ok(present)
 }
 
-/// Refuses what is there and is no file; a folder, a pipe or a device has nothing to load.
+/// Rejects what is not a regular file: a folder, a pipe or a device.
 fn check_file(path: &Path) -> Result<(), PresentError> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     if metadata.is_file() {
@@ -225,7 +225,7 @@ fn check_file(path: &Path) -> Result<(), PresentError> {
     Err(PresentError::NotAFile { path: path.to_owned(), what })
 }
 
-/// Puts a part of what is in a folder together, if nothing of it is missing.
+/// Returns a part of a folder, if none of its files is missing.
 fn whole(place: &Path, files: Vec<Cached>, part: &Part) -> Result<Present, PresentError> {
     let missing = |file: &str| PresentError::Incomplete { place: place.to_owned(), file: file.to_owned() };
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
@@ -261,7 +261,7 @@ impl Present {
     }
 }
 
-/// The files directly in a folder, and those of its own folders.
+/// Lists the files of a folder and of its direct subfolders.
 fn folder(place: &Path) -> io::Result<Vec<Cached>> {
     let mut found = Vec::new();
     let mut look = |directory: &Path, prefix: &str, folders: &mut Vec<(PathBuf, String)>| -> io::Result<()> {
@@ -295,7 +295,7 @@ fn shards(index: &Path) -> io::Result<BTreeSet<String>> {
     read_json::<Index>(index).map(|index| index.weight_map.into_values().collect())
 }
 
-/// Returns what a `config.json` says that its model is.
+/// Returns the architecture in a `config.json`.
 pub(super) fn architecture(config: &Path) -> Option<String> {
     read_json::<Configuration>(config).ok()?.name()
 }
@@ -319,7 +319,7 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 
-/// Entries of a folder that are looked at.
+/// Maximum number of entries of a folder.
 const FILES_MAX: usize = 1000;
 const JSON_BYTES_MAX: u64 = 16 << 20;
 
