@@ -1,7 +1,8 @@
-//! Requests to the hub and to wherever it sends us: what is asked, who is told the token, and what answers mean.
+//! Requests to the hub: paths, redirects, the token, and the meaning of answers.
 //!
-//! Redirects are followed here, not by the library: the token goes to the hub's own address and nowhere else, an
-//! encrypted request never becomes an open one, and the hub's own headers are seen before its storage answers.
+//! Redirects are followed here and not by the library, for three reasons. The token goes to the hub's own address only.
+//! An encrypted request never becomes an unencrypted one. And the headers of the hub are read before its storage
+//! answers.
 
 use super::Hub;
 use std::io::{self, Read};
@@ -9,16 +10,16 @@ use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
-/// Asks a hub.
+/// A client of the hub.
 pub(super) struct Client<'a> {
     agent: Agent,
     hub: &'a Hub,
 }
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The hub wants to know who asks, or does not let these have it.
+    /// The hub requires authentication, or denies access.
     #[error("the hub refuses {what}: {}", if *.with_token { "the token in use may not read it" } else { "it is private, gated, or does not exist" })]
     Forbidden {
         /// What was asked for.
@@ -26,27 +27,27 @@ pub enum RequestError {
         /// Whether a token was sent.
         with_token: bool,
     },
-    /// There is no such thing.
+    /// It does not exist.
     #[error("the hub has no {what}")]
     NotFound {
         /// What was asked for.
         what: String,
     },
-    /// Nothing may be fetched.
+    /// The node is offline.
     #[error("nothing may be fetched in offline mode")]
     Offline,
-    /// It sends us somewhere that we do not go.
+    /// The redirect is not followed.
     #[error("the hub sends us to {0:?}, which is not followed")]
     Redirected(String),
-    /// The hub itself is in trouble.
+    /// The hub failed.
     #[error("the hub answers with status {status}{}", .retry_after.map_or_else(String::new, |after| format!(", and wants to be asked again in {} s", after.as_secs())))]
     Status {
         /// The status.
         status: u16,
-        /// When to ask again.
+        /// When to retry.
         retry_after: Option<Duration>,
     },
-    /// An answer is longer than any should be.
+    /// The answer is too long.
     #[error("the hub's answer about {what} is longer than {bytes_max} bytes")]
     TooLong {
         /// What was asked for.
@@ -54,19 +55,19 @@ pub enum RequestError {
         /// The limit.
         bytes_max: u64,
     },
-    /// The hub cannot be reached, or stopped to answer.
+    /// The hub cannot be reached, or stopped answering.
     #[error("cannot reach {endpoint}")]
     Unreachable {
         /// Its address.
         endpoint: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl RequestError {
-    /// Tells whether the same request may well succeed a little later.
+    /// Tells whether a retry may succeed.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Status { status, .. } => *status == 408 || *status == 429 || *status >= 500,
@@ -82,24 +83,24 @@ impl RequestError {
         }
     }
 
-    /// Returns how long the hub wants to be left alone.
+    /// Returns the delay that the hub asks for before a retry.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let Self::Status { retry_after, .. } = self else { return None };
         *retry_after
     }
 }
 
-/// What the hub says of a file before its storage gives it.
+/// The hub's statement about a file, before its storage sends it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stated {
-    /// The hash, in quotation marks or not.
+    /// The hash, possibly in quotation marks.
     pub(super) etag: Option<String>,
     /// The size.
     pub(super) bytes: Option<u64>,
 }
 
 impl<'a> Client<'a> {
-    /// Prepares requests; none is sent yet.
+    /// Prepares a client. Sends nothing.
     pub(super) fn new(hub: &'a Hub) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -109,7 +110,7 @@ impl<'a> Client<'a> {
             .timeout_resolve(Some(hub.stall_timeout))
             .timeout_connect(Some(hub.stall_timeout))
             .user_agent(concat!("p2p-ai-agents/", env!("CARGO_PKG_VERSION")))
-            // A file's bytes count, not how they travel.
+            // The size of the file is needed, not that of a compressed transfer.
             .accept_encoding("identity")
             .build();
         Self { agent: Agent::new_with_config(config), hub }
@@ -127,12 +128,12 @@ impl<'a> Client<'a> {
         Ok(bytes)
     }
 
-    /// Asks what the hub states of a file, without the file.
+    /// Requests the metadata of a file, without its content.
     pub(super) fn stated(&self, path: &str, what: &str) -> Result<Stated, RequestError> {
         self.follow(path, what, Method::Head).map(|(_, stated)| stated)
     }
 
-    /// Opens a file from its byte `from` on.
+    /// Opens a file at the byte `from`.
     pub(super) fn open(&self, path: &str, what: &str, from: u64) -> Result<Response<Body>, RequestError> {
         self.follow(path, what, Method::Get { from }).map(|(response, _)| response)
     }
@@ -157,7 +158,7 @@ impl<'a> Client<'a> {
             if !response.status().is_redirection() || response.status() == StatusCode::NOT_MODIFIED {
                 return self.judge(response, what).map(|response| (response, stated));
             }
-            // A file's storage need not be asked for what the hub itself has said.
+            // The hub has already stated this, so its storage is not asked.
             if matches!(method, Method::Head) && stated.etag.is_some() && stated.bytes.is_some() {
                 return Ok((response, stated));
             }
@@ -186,7 +187,7 @@ impl<'a> Client<'a> {
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let what = what.to_owned();
         Err(match status {
-            // A range that begins at the end of a file has no bytes; the caller knows what to make of it.
+            // A range at the end of a file is empty. The caller handles that.
             StatusCode::RANGE_NOT_SATISFIABLE => return Ok(response),
             _ if status.is_success() => return Ok(response),
             StatusCode::NOT_FOUND => RequestError::NotFound { what },
@@ -224,7 +225,7 @@ impl Stated {
     fn note(&mut self, response: &Response<Body>) {
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let etag = header("x-linked-etag").or_else(|| {
-            // Only what the hub itself answers is about the file: a redirect's own tag is not.
+            // Only the hub's own headers describe the file. Those of a redirect do not.
             header("etag").filter(|_| !response.status().is_redirection())
         });
         let bytes = header("x-linked-size")
@@ -236,7 +237,7 @@ impl Stated {
     }
 }
 
-/// Returns the address that a redirect leads to.
+/// Returns the target of a redirect.
 fn next_address(from: &str, location: &str) -> Result<String, RequestError> {
     let refused = || RequestError::Redirected(location.chars().take(200).collect());
     if location.starts_with('/') && !location.starts_with("//") {
@@ -265,7 +266,7 @@ fn into_io(error: ureq::Error) -> io::Error {
     io::Error::new(kind, reason)
 }
 
-/// Returns a piece of a path as it is written in an address.
+/// Percent-encodes a path segment.
 pub(super) fn escape(piece: &str) -> String {
     piece
         .bytes()
@@ -279,7 +280,7 @@ pub(super) fn escape(piece: &str) -> String {
 }
 
 const REDIRECTS_MAX: usize = 5;
-/// The longest pause that a hub can ask for.
+/// The longest retry delay that a hub can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

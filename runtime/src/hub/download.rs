@@ -1,9 +1,8 @@
-//! One blob from the hub to disk: in pieces, over cut and stalled connections, until its hash is right.
+//! Downloads one blob, across interrupted and stalled connections, until its hash is right.
 //!
-//! What has arrived stays beside the place of the blob, and the next attempt, in this process or a later one, asks for
-//! the rest. A transfer that brings nothing new is tried again a few times; one that brings something, for as long as
-//! it does. Bytes that do not hash to what the hub stated are thrown away: they are fetched once more from the
-//! beginning where some were left over from an earlier attempt, else it is an error.
+//! A partial download stays beside the place of the blob. The next attempt, in this process or a later one, resumes it.
+//! An attempt without progress is retried a few times; one with progress does not count. Bytes with a wrong hash are
+//! discarded. They are downloaded once more if some came from an earlier attempt; otherwise that is an error.
 
 use super::client::{Client, RequestError, escape};
 use super::hash::{BlobHash, Hasher, feed};
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use ureq::http::{StatusCode, header};
 
-/// What to fetch.
+/// A blob to download.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) repository: String,
@@ -26,10 +25,10 @@ pub(super) struct Wanted {
     pub(super) bytes: u64,
 }
 
-/// Hears how it goes, and may end it.
+/// Receives progress, and may cancel.
 pub(super) type Listener<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
-/// Fetches a blob; to be called with its lock held. `done` is what the whole pull has before this file.
+/// Downloads a blob. The caller holds its lock. `done` is the progress of the pull before this file.
 pub(super) fn fetch(
     hub: &Hub,
     client: &Client<'_>,
@@ -66,7 +65,7 @@ pub(super) fn fetch(
     }
 }
 
-/// Asks for what has not arrived yet, and takes what comes.
+/// Requests the missing bytes and appends them.
 fn transfer(
     hub: &Hub,
     client: &Client<'_>,
@@ -90,7 +89,7 @@ fn transfer(
         _ => Some(0),
     };
     if from != Some(arrived.bytes) {
-        // It knows no ranges, or means another file than when we began.
+        // The server ignores ranges, or the file has changed.
         arrived.clear()?;
         if from != Some(0) {
             return Err(PullError::Cut {
@@ -118,7 +117,7 @@ fn transfer(
     Ok(())
 }
 
-/// What there is of a blob.
+/// A partial download.
 struct Arrived {
     path: PathBuf,
     file: File,
@@ -144,7 +143,7 @@ impl Arrived {
         let mut hasher = fresh.clone();
         let mut bytes = feed(&mut file, &mut hasher, wanted.bytes).map_err(fault)?;
         if file.metadata().map_err(fault)?.len() > bytes {
-            // More than there should be: it is of something else.
+            // Too long, so it belongs to another file.
             file.set_len(0).and_then(|()| file.rewind()).map_err(fault)?;
             (bytes, hasher) = (0, fresh.clone());
         }
@@ -167,7 +166,7 @@ impl Arrived {
         Ok(())
     }
 
-    /// Gives the blob its name; returns what is wrong where it is worth another attempt from the beginning.
+    /// Verifies the blob and renames it. Returns an error if a new attempt from the beginning is worthwhile.
     fn finish(&mut self, hub: &Hub, wanted: &Wanted) -> Result<Option<PullError>, PullError> {
         let found = self.hasher.clone().finish();
         if found != wanted.hash {
@@ -178,7 +177,7 @@ impl Arrived {
             if again {
                 return Ok(Some(error));
             }
-            // Should it stay, the next attempt begins with an empty file all the same.
+            // If it stays, the next attempt still starts with an empty file.
             let _ = home::remove_file(&self.path);
             return Err(error);
         }
@@ -191,7 +190,7 @@ impl Arrived {
     }
 }
 
-/// Waits, and looks meanwhile whether anybody still wants it.
+/// Sleeps, and checks for cancellation meanwhile.
 fn wait_for(backoff: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Result<(), PullError> {
     let until = Instant::now() + backoff;
     loop {
@@ -206,12 +205,12 @@ fn wait_for(backoff: Duration, go_on: &mut dyn FnMut() -> ControlFlow<()>) -> Re
     }
 }
 
-/// The first byte of `bytes 5-9/10`.
+/// Returns the first byte of a range such as `bytes 5-9/10`.
 fn first_byte(range: &str) -> Option<u64> {
     range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 
-/// Says what a broken transfer was in words.
+/// Describes an interrupted transfer.
 fn plain(error: io::Error, hub: &Hub) -> io::Error {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>());
     let stalled = matches!(inner, Some(ureq::Error::Timeout(_))) || error.kind() == io::ErrorKind::TimedOut;
@@ -223,7 +222,7 @@ fn plain(error: io::Error, hub: &Hub) -> io::Error {
 }
 
 impl PullError {
-    /// Describes a failure of the disk; a full one by what it lacks.
+    /// Converts a disk error. A full disk is reported with the missing space.
     pub(super) fn from_disk_error(path: &Path, source: io::Error, bytes_needed: u64) -> Self {
         if source.kind() == io::ErrorKind::StorageFull || source.kind() == io::ErrorKind::QuotaExceeded {
             return Self::InsufficientDiskSpace { path: path.to_owned(), bytes_needed, bytes_free: 0 };
@@ -234,7 +233,7 @@ impl PullError {
     fn is_passing(&self) -> bool {
         match self {
             Self::Cut { .. } => true,
-            // In the midst of a pull the hub was there a moment ago.
+            // During a pull, the hub was reachable a moment ago.
             Self::Request(RequestError::Unreachable { .. }) => true,
             Self::Request(error) => error.is_passing(),
             Self::Cache(_)
@@ -258,9 +257,9 @@ impl PullError {
 }
 
 const PIECE_BYTES: usize = 64 << 10;
-/// Attempts in a row that may bring nothing, after the first.
+/// Maximum number of retries in a row without progress.
 const RETRIES_MAX: u32 = 4;
-/// The longest pause between two attempts, unless the hub asks for a longer one.
+/// The longest delay between two attempts, unless the hub asks for a longer one.
 const BACKOFF_MAX: Duration = Duration::from_secs(8);
-/// How often a pause looks whether it is still wanted.
+/// How often a delay checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);

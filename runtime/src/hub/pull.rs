@@ -1,7 +1,7 @@
-//! A whole model from the hub into the cache: what is missing, whether it fits, one file after the other.
+//! Downloads a whole model into the cache: finds what is missing, checks the space, fetches one file after the other.
 //!
-//! The revision's name points to the new commit only when all of its files are there, so that an interrupted pull
-//! leaves the model as it was. Several processes may pull the same model at once: each blob is fetched by one of them.
+//! The revision points to the new commit only when all of its files are there, so an interrupted pull changes nothing.
+//! Several processes may pull the same model at once: each blob is downloaded by one of them.
 
 use super::cache::CacheError;
 use super::client::{Client, RequestError, escape};
@@ -17,34 +17,34 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// How a pull goes.
+/// The progress of a pull.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// It is known what the model consists of.
+    /// The file list is known.
     Begin {
-        /// How many files.
+        /// The number of files.
         files: usize,
-        /// Their size.
+        /// Their total size.
         bytes: u64,
     },
-    /// So many bytes of the model are on this machine.
+    /// Bytes have arrived.
     Bytes {
-        /// How many.
+        /// The number of bytes of the model on this machine.
         done: u64,
     },
-    /// A file is next.
+    /// The next file starts.
     File {
         /// Its path in the repository.
         file: &'a str,
     },
-    /// A transfer broke, and is tried again.
+    /// A transfer failed and is retried.
     Retry {
         /// The file.
         file: &'a str,
-        /// What happened.
+        /// The reason.
         reason: &'a str,
     },
-    /// Another process is fetching a file; it is waited for.
+    /// Waits for another process that downloads the file.
     Wait {
         /// The file.
         file: &'a str,
@@ -56,88 +56,88 @@ pub enum Progress<'a> {
 pub struct Pulled {
     /// The model.
     pub present: Present,
-    /// The bytes that were missing.
+    /// The number of bytes that were downloaded.
     pub bytes_fetched: u64,
 }
 
-/// Why a model was not pulled.
+/// Why a pull failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     /// The cache cannot be used.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// Nobody wants it any more.
+    /// It was cancelled.
     #[error("the pull was cancelled")]
     Cancelled,
-    /// A transfer broke again and again.
+    /// A transfer failed repeatedly.
     #[error("the transfer of {file} breaks")]
     Cut {
         /// The file.
         file: String,
-        /// How.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The model does not fit the disk.
+    /// The disk has too little space.
     #[error(
         "insufficient_disk_space: {bytes_needed} bytes are needed in {}, {bytes_free} are free, \
          {ROOM_LEFT_BYTES} of which stay free for others",
         .path.display()
     )]
     InsufficientDiskSpace {
-        /// Where they are needed.
+        /// The path of the disk.
         path: PathBuf,
-        /// How many.
+        /// The bytes needed.
         bytes_needed: u64,
-        /// How many there are.
+        /// The bytes free.
         bytes_free: u64,
     },
-    /// The hub's words cannot be used.
+    /// The hub's file list is invalid.
     #[error(transparent)]
     Listing(#[from] ListingError),
-    /// It is a place on this machine.
+    /// The id is a local path.
     #[error("{} is on this machine; only models of a hub are pulled", .0.display())]
     Local(PathBuf),
-    /// It is fetched, and not whole.
+    /// It was downloaded and is incomplete.
     #[error(transparent)]
     Present(#[from] PresentError),
-    /// The hub does not give it.
+    /// The hub rejected a request.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// The repository has not what was asked for.
+    /// The repository lacks what was requested.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// It is absurdly large.
+    /// It is too large.
     #[error("the model has {bytes} bytes, at most {BYTES_MAX} are accepted")]
     TooLarge {
         /// Its size.
         bytes: u64,
     },
-    /// It could not be run.
+    /// Its architecture is not supported.
     #[error("its architecture {architecture} cannot run here; these can: {supported}")]
     Unsupported {
-        /// What its configuration says that it is.
+        /// The architecture in its configuration.
         architecture: String,
-        /// What can be run.
+        /// The supported architectures.
         supported: String,
     },
     /// The hub states no hash of a file.
     #[error("the hub states no hash and size of {0}, so that it cannot be checked")]
     Unstated(String),
-    /// What arrived is not what the hub stated.
+    /// The downloaded file does not match its hash.
     #[error("{file} arrived damaged: its hash is {found}, not {expected}")]
     WrongHash {
         /// The file.
         file: String,
-        /// The hash that the hub stated.
+        /// The hash that the hub states.
         expected: BlobHash,
-        /// The hash of what arrived.
+        /// The hash of the downloaded file.
         found: BlobHash,
     },
 }
 
 impl PullError {
-    /// Returns the error's stable name.
+    /// Returns the stable error id.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Cache(_) => "cache_unusable",
@@ -161,7 +161,7 @@ impl PullError {
         }
     }
 
-    /// Says what to do about it.
+    /// Returns what to do about the error.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Cache(_) => "check who may use the cache (HF_HOME, HF_HUB_CACHE), and its disk",
@@ -207,10 +207,10 @@ impl PullError {
 }
 
 impl Hub {
-    /// Fetches whatever of a model is missing or damaged. Offline, a model that is whole is pulled already.
+    /// Downloads the missing or damaged files of a model. If offline, a complete model counts as pulled.
     ///
     /// # Errors
-    /// [`PullError`]; what has arrived by then is kept for the next attempt.
+    /// [`PullError`]. A partial download is kept for the next attempt.
     pub fn pull(
         &self,
         id: &ModelId,
@@ -238,7 +238,7 @@ impl Hub {
         Ok(Pulled { present: self.find(id)?, bytes_fetched })
     }
 
-    /// Asks the hub what a model consists of.
+    /// Asks the hub for the files of a model.
     fn look_up(
         &self,
         client: &Client<'_>,
@@ -252,7 +252,7 @@ impl Hub {
         let listing = Listing::parse(&self.patiently(|| client.read(&path, &what, LISTING_BYTES_MAX))?)?;
         let mut wanted = Vec::new();
         let mut files = listing.select(part)?;
-        // It says whether the others are of any use.
+        // It decides whether the others are needed.
         files.sort_by_key(|file| !is_config(&file.name));
         for file in files {
             let (hash, bytes) = self.stated(client, repository, &listing.commit, &file)?;
@@ -262,7 +262,7 @@ impl Hub {
         Ok(wanted)
     }
 
-    /// Returns a file's hash and size, asking once more where the list does not say.
+    /// Returns the hash and size of a file, with a further request if the list lacks them.
     fn stated(
         &self,
         client: &Client<'_>,
@@ -327,7 +327,7 @@ impl Hub {
         Ok(fetched)
     }
 
-    /// Refuses a model that could not be run, by its configuration.
+    /// Rejects an architecture that cannot run, by its configuration.
     fn check_architecture(&self, config: &Wanted) -> Result<(), PullError> {
         let found = architecture(&self.cache.blob(&config.repository, config.hash));
         let known = |name: &String| self.architectures.contains(&name.as_str());
@@ -340,7 +340,7 @@ impl Hub {
         }
     }
 
-    /// Tells whether other nodes gave a blob. Of small files only a hash is known by which nobody else knows them.
+    /// Asks other nodes for a blob. Small files have git's SHA-1 hash only, by which other nodes do not know them.
     fn ask_neighbours(
         &self,
         file: &Wanted,
@@ -361,11 +361,11 @@ impl Hub {
         if cancelled {
             return Err(PullError::Cancelled);
         }
-        // Whoever gave it, its hash is looked at here as well.
+        // Verifies the hash again, whichever node sent the file.
         if given { self.has(file) } else { Ok(false) }
     }
 
-    /// Tells whether a blob is there and sound; removes one that is not sound.
+    /// Tells whether a blob is present and valid. Removes an invalid one.
     fn has(&self, file: &Wanted) -> Result<bool, PullError> {
         let blob = self.cache.blob(&file.repository, file.hash);
         match fs::metadata(&blob) {
@@ -386,7 +386,7 @@ impl Hub {
         Ok(removed.map_err(|source| CacheError { path: blob.to_owned(), source })?)
     }
 
-    /// Refuses what the disk has no room for, before a byte is fetched.
+    /// Rejects a model that does not fit on the disk, before the download starts.
     fn check_room(&self, missing: &[&Wanted]) -> Result<(), PullError> {
         if missing.is_empty() {
             return Ok(());
@@ -407,7 +407,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Asks again where the hub is in trouble for a moment.
+    /// Retries while the error is temporary.
     fn patiently<T>(&self, ask: impl Fn() -> Result<T, RequestError>) -> Result<T, RequestError> {
         let mut retries_left = LOOKUP_RETRIES_MAX;
         loop {
@@ -422,7 +422,7 @@ impl Hub {
     }
 }
 
-/// Tells whether a file says what its model is.
+/// Tells whether a file is the model's configuration.
 fn is_config(name: &str) -> bool {
     name.strip_prefix(TRANSFORMER).unwrap_or(name) == CONFIG
 }
@@ -432,10 +432,10 @@ fn tell(listener: &mut Listener<'_>, progress: Progress<'_>) -> Result<(), PullE
 }
 
 const NAME_CHARS_SHOWN: usize = 100;
-/// The largest model.
+/// Maximum size of a model.
 const BYTES_MAX: u64 = 4 << 40;
-/// What stays free of the disk.
+/// Free space that a pull leaves on the disk.
 const ROOM_LEFT_BYTES: u64 = 32 << 20;
 const LISTING_BYTES_MAX: u64 = 16 << 20;
-/// Further questions to a hub that does not answer one.
+/// Maximum number of retries of a metadata request.
 const LOOKUP_RETRIES_MAX: u32 = 2;
