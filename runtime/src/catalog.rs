@@ -1,8 +1,8 @@
-//! The models of a real node: which there are, by its settings and by what is in the cache, and those being fetched.
+//! The models of a node: the configured ones, the cached ones, and those being downloaded.
 //!
-//! What is listed here is what the node offers to the mesh, loaded or not. A model that appears in the cache while the
-//! node runs, because this node or another program fetched it, is offered from then on. One that cannot be loaded
-//! because its files are damaged is removed, and fetched anew where that is allowed.
+//! The node offers every model listed here to the mesh, loaded or not. A model that appears in the cache while the node
+//! runs is offered from then on, whichever program downloaded it. A model that cannot be loaded because its files are
+//! damaged is removed, and downloaded again if that is allowed.
 
 mod identity;
 
@@ -28,23 +28,23 @@ pub struct Catalog {
     shared: Arc<Shared>,
 }
 
-/// Where a catalog looks.
+/// The sources of a catalog.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The models that the user lists, the primary one first.
+    /// The configured models, the primary one first.
     pub entries: Vec<ModelEntry>,
-    /// Whether to offer what else is in the cache.
+    /// Whether to offer the other models of the cache.
     pub cached: bool,
-    /// Whether a task that names a model which nobody has makes this node fetch it.
+    /// Whether a task that names an unknown model makes this node download it.
     pub pull_on_demand: bool,
-    /// The hub and its cache, where there is a place for one.
+    /// The hub and its cache, if there is a place for one.
     pub hub: Option<Hub>,
-    /// The hashes of models' files that are known.
+    /// The known hashes of model files.
     pub hashes: Arc<FileHashes>,
 }
 
 impl Sources {
-    /// Returns the hashes that this program keeps from start to start.
+    /// Returns the hash cache of this program, which persists across restarts.
     pub fn kept_hashes() -> Arc<FileHashes> {
         Arc::new(FileHashes::in_folder(hashes_folder()))
     }
@@ -53,48 +53,48 @@ impl Sources {
 #[derive(Debug, Default)]
 struct Shared {
     sources: Sources,
-    /// Without one this node runs no models.
+    /// `None` if this node runs no models.
     pool: Option<WorkerPoolHandle>,
     found: Mutex<Found>,
     pulls: watch::Sender<BTreeMap<String, Pull>>,
-    /// When each of the pulls that have failed did.
+    /// When each failed pull failed.
     failures: Mutex<BTreeMap<String, Instant>>,
 }
 
-/// What there is at one moment.
+/// The models at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// What can be run.
+    /// The models that can run.
     pub models: Vec<ModelSpec>,
-    /// What is listed and cannot, with the reason.
+    /// The listed models that cannot run, with the reason.
     pub unusable: Vec<ModelStatus>,
 }
 
-/// What becomes of a model that a task names and nobody has.
+/// What happens to a model that a task names and no node has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnDemand {
-    /// It is being fetched.
+    /// It is being downloaded.
     Coming,
-    /// It was tried a moment ago, in vain.
+    /// A download has just failed.
     Failed(Pull),
-    /// Nobody fetches it.
+    /// It is not downloaded.
     No,
 }
 
-/// Too many models are being fetched.
+/// Too many downloads are running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{PULLS_RUNNING_MAX} models are being fetched already")]
 pub struct PullsFull;
 
 impl Catalog {
-    /// Makes the catalog of a node; `pool` runs its models, which were `found`.
+    /// Creates the catalog of a node. `pool` runs the models that were `found`.
     pub fn new(sources: Sources, pool: Option<WorkerPoolHandle>, found: Found) -> Self {
         let (pulls, found) = (watch::Sender::default(), Mutex::new(found));
         let failures = Mutex::default();
         Self { shared: Arc::new(Shared { sources, pool, found, pulls, failures }) }
     }
 
-    /// Fetches a model that a task names and nobody has, where the user wants that.
+    /// Downloads a model that a task names and no node has, if the settings allow it.
     pub fn pull_for_task(&self, name: &str) -> OnDemand {
         let Ok(id @ ModelId::Hub { .. }) = name.parse::<ModelId>() else { return OnDemand::No };
         let running = |pull: &Pull| pull.state == PullState::Running;
@@ -110,13 +110,13 @@ impl Catalog {
         {
             return OnDemand::Failed(pull.clone());
         }
-        // One for which there is no room yet is fetched when it is asked for again.
+        // Without a free slot, it is downloaded at the next request.
         let (Ok(()) | Err(PullsFull)) = self.pull(&id);
         OnDemand::Coming
     }
 
-    /// Returns the name under which a model is listed that is in the cache, however it is asked for: a GGUF file by its
-    /// quantisation, or a revision that goes without saying.
+    /// Returns the listed name of a cached model for other ways to name it: a GGUF file by its quantisation, or an
+    /// explicit default revision.
     pub async fn listed(&self, asked: &str) -> Option<String> {
         let id = asked.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }))?;
         let hub = self.shared.sources.hub.clone()?;
@@ -124,7 +124,7 @@ impl Catalog {
         (name != asked && self.models().iter().any(|model| model.name == name)).then_some(name)
     }
 
-    /// Returns how all models stand, by their names.
+    /// Returns the status of all models, sorted by name.
     pub fn models(&self) -> Vec<ModelStatus> {
         let mut models = self.shared.pool.as_ref().map(WorkerPoolHandle::status).unwrap_or_default();
         let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,8 +133,7 @@ impl Catalog {
         models
     }
 
-    /// Returns the name of the model that tasks of a kind get here, the first of the list that can be used, and what is
-    /// known of it without loading it.
+    /// Returns the first usable model for a kind of task, and its metadata.
     pub async fn first(&self, kind: TaskKind) -> Option<(String, Option<EncoderInfo>)> {
         let unusable: Vec<String> = self
             .models()
@@ -152,7 +151,7 @@ impl Catalog {
         Some((name, outline.ok().flatten()))
     }
 
-    /// Returns the names of those that the user lists and that cannot be used; how they stand says why.
+    /// Returns the names of configured models that cannot be used. Their status has the reason.
     pub fn unusable(&self) -> Vec<String> {
         let listed = |name: &str| self.shared.sources.entries.iter().any(|entry| entry.name() == name);
         let models = self.models().into_iter();
@@ -160,12 +159,12 @@ impl Catalog {
         unusable.map(|model| model.name).collect()
     }
 
-    /// Returns the models that are being fetched, and those that were lately.
+    /// Returns the running and the recent downloads.
     pub fn pulls(&self) -> watch::Receiver<BTreeMap<String, Pull>> {
         self.shared.pulls.subscribe()
     }
 
-    /// Looks anew which models there are, and offers them.
+    /// Finds the models again, and offers them.
     pub async fn refresh(&self) {
         let shared = Arc::clone(&self.shared);
         let Some(pool) = &self.shared.pool else { return };
@@ -177,13 +176,13 @@ impl Catalog {
             known.clone_from(&found);
             news
         };
-        // A model whose files were replaced is listed again even where they are as they were by now.
+        // A model whose files were replaced is listed again, even if they are the same as before by now.
         if news || is_pending(&pool.status()) {
             pool.list(found.models).await;
         }
     }
 
-    /// Begins to fetch a model, unless that is going on.
+    /// Starts to download a model, unless that is under way.
     ///
     /// # Errors
     /// [`PullsFull`].
@@ -202,7 +201,7 @@ impl Catalog {
         if outcome? {
             let (shared, id) = (Arc::clone(&self.shared), id.clone());
             let (end, ended) = oneshot::channel::<()>();
-            // A thread of its own: whoever stops the node does not wait for it.
+            // A separate thread, so that a shutdown does not wait for it.
             let begun = std::thread::Builder::new().name("pull".to_owned()).spawn(move || {
                 shared.pull(&hub, &id);
                 drop(end);
@@ -213,7 +212,7 @@ impl Catalog {
             }
             let catalog = self.clone();
             tokio::spawn(async move {
-                // Nothing is ever sent: the thread is over.
+                // Always an error: the sender was dropped when the thread ended.
                 let _ = ended.await;
                 catalog.refresh().await;
             });
@@ -247,7 +246,7 @@ impl Catalog {
                     () = tokio::time::sleep(pause), if pending => {
                         let before = catalog.pending();
                         catalog.refresh().await;
-                        // Files that are still being written are looked at again a little later.
+                        // Files that are still being written are checked again a little later.
                         let on = 1..before;
                         pause = if on.contains(&catalog.pending()) { Duration::ZERO } else { PENDING_POLL_INTERVAL };
                     }
@@ -257,13 +256,13 @@ impl Catalog {
         stop
     }
 
-    /// Returns how many models there are of which it is not known which they are.
+    /// Returns how many models have no fingerprint yet.
     fn pending(&self) -> usize {
         let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.models.iter().filter(|model| model.fingerprint.is_none()).count()
     }
 
-    /// Looks whether the files of models that cannot be loaded are damaged.
+    /// Checks whether damaged files are why a model cannot be loaded.
     async fn check_unusable(&self, models: &[ModelStatus], checked: &mut BTreeMap<String, String>) {
         checked.retain(|name, _| models.iter().any(|model| model.name == *name && model.reason.is_some()));
         for model in models {
@@ -292,7 +291,7 @@ impl Catalog {
 }
 
 impl Shared {
-    /// Finds the models, and which of them the first is of which that is not known. Blocks.
+    /// Finds the models, and hashes the first one without a fingerprint. Blocks.
     fn look(&self) -> Found {
         let before = self.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut found = find(&self.sources);
@@ -359,9 +358,9 @@ fn end(pull: &mut Pull, ended: Result<u64, PullError>) {
     }
 }
 
-/// Finds the models that a node's settings list and those that are in the cache. Blocks.
+/// Finds the configured models and those in the cache. Blocks.
 ///
-/// A model has a fingerprint where the hashes of its files are known already.
+/// A model has a fingerprint if the hashes of its files are known.
 pub fn find(sources: &Sources) -> Found {
     let Sources { entries, cached, hub, hashes, .. } = sources;
     let hub = hub.as_ref();
@@ -434,7 +433,7 @@ fn precision(entry: &ModelEntry) -> Precision {
     }
 }
 
-/// Describes a model that is there to whoever runs it.
+/// Describes a model for the worker pool.
 fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
     if name.len() > MODEL_NAME_BYTES_MAX {
         return Err(format!(
@@ -455,7 +454,7 @@ fn spec(present: &Present, name: String) -> Result<ModelSpec, String> {
     })
 }
 
-/// What a model can do, by what its configuration says that it is.
+/// Returns the task kinds of a model, by the architecture in its configuration.
 fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
     let architecture = match (present.format, &present.architecture) {
         (Format::Gguf, _) if is_gguf(&present.path) => {
@@ -467,7 +466,7 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         (Format::Safetensors, None) if present.path.join(CONFIG).is_file() => {
             return Err(format!("its {CONFIG} is damaged, or does not say what it is"));
         }
-        // One file that holds its own configuration.
+        // A single file that contains its own configuration.
         (Format::Safetensors, None) => return encoder(present),
     };
     if GENERATORS.contains(&architecture) {
@@ -485,7 +484,7 @@ fn encoder(present: &Present) -> Result<Vec<TaskKind>, String> {
     crate::inference::inspect(&present.path).map(<[TaskKind]>::to_vec).map_err(|error| chain(&error))
 }
 
-/// Names what models with a configuration may be.
+/// Returns the architectures that models with a configuration may have.
 pub fn architectures() -> Vec<&'static str> {
     let mut names = [ENCODERS.as_slice(), GENERATORS.as_slice()].concat();
     names.sort_unstable();
@@ -509,7 +508,7 @@ fn remove_damaged(hub: &Hub, id: &ModelId) -> bool {
     }
 }
 
-/// Takes a pull on the list, unless it is running; forgets one that has ended where there are too many.
+/// Adds a pull to the list, unless it is running. Evicts a finished one if the list is full.
 fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, PullsFull> {
     let running = |pull: &Pull| pull.state == PullState::Running;
     if pulls.get(name).is_some_and(running) {
@@ -526,12 +525,12 @@ fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, Pulls
     Ok(true)
 }
 
-/// What a model of this size needs: its weights, what is computed, and the program.
+/// Estimates the memory of a model by its size: weights, activations and program.
 const fn memory_for(bytes: u64) -> u64 {
     bytes / 10 * 13 + PROGRAM_BYTES
 }
 
-/// An error and what caused it, in one line.
+/// Formats an error with its causes in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -545,8 +544,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What the `config.json` of an encoder names under `architectures`, or without that under `model_type`. What is no
-/// classifier is an encoder with a head that is left aside.
+/// Supported encoders, by `architectures` or `model_type` of their `config.json`. One that is no classifier is an
+/// encoder whose head is ignored.
 const ENCODERS: [&str; 16] = [
     "BertForMaskedLM",
     "BertForMultipleChoice",
@@ -565,24 +564,24 @@ const ENCODERS: [&str; 16] = [
     "bert",
     "distilbert",
 ];
-/// The same of models that continue texts.
+/// Supported decoders, likewise.
 const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
-/// How soon to look again at files that are being written.
+/// How soon to check again files that are being written.
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// What says what a model is.
+/// The configuration of a model.
 const CONFIG: &str = "config.json";
-/// What a model that makes embeddings can do: it also classifies, by their similarity.
+/// The task kinds of an embedding model. It also classifies, by similarity.
 const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 const PROGRAM_BYTES: u64 = 48 << 20;
-/// Models that are fetched at the same time.
+/// Maximum number of downloads at the same time.
 const PULLS_RUNNING_MAX: usize = 4;
-/// How soon after a pull that failed a task begins another one.
+/// Minimum time between a failed download and the next one for a task.
 const PULL_RETRY_BACKOFF: Duration = Duration::from_secs(60);
-/// Pulls that are remembered.
+/// Maximum number of downloads in the list.
 const PULLS_KEPT_MAX: usize = 64;
-/// How often a pull says how far it is.
+/// How often a download reports its progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-/// How often to look whether other programs have changed what there is.
+/// How often to check for changes by other programs.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(15);
 
 #[cfg(test)]

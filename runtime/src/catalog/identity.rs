@@ -1,4 +1,4 @@
-//! Which models those of a catalog are: the files of each, and their fingerprints.
+//! The fingerprints of a catalog's models.
 
 use super::Found;
 use crate::hub::{Format, Present};
@@ -8,8 +8,8 @@ use engine::task::TaskKind;
 use std::io;
 
 impl Found {
-    /// Hashes the files of the first model that has no fingerprint, so that one large model does not hold up all others,
-    /// and once more those of models that had one `before`.
+    /// Hashes the files of the first model without a fingerprint, so that one large model does not delay all others.
+    /// Hashes models again that had a fingerprint `before`.
     pub(super) fn identify(&mut self, before: &Self, hashes: &FileHashes) {
         let mut refused = Vec::new();
         let mut is_done = false;
@@ -35,9 +35,9 @@ impl Found {
     }
 }
 
-/// Returns all files that decide what a model computes.
+/// Returns all files that determine what a model computes.
 pub(super) fn files(present: &Present) -> io::Result<Vec<ModelFile>> {
-    // One file is the same model whatever it is called.
+    // A single file is the same model under any name.
     let single = match present.format {
         Format::Gguf => Some("model.gguf"),
         Format::Safetensors if present.path.is_file() => Some("model.safetensors"),
@@ -56,20 +56,20 @@ pub(super) fn files(present: &Present) -> io::Result<Vec<ModelFile>> {
     Ok(files)
 }
 
-/// Names how a model is computed: two models of the same files are the same only if this is.
+/// Returns the name of a model's precision. Models with the same files are equal only if their precision is.
 pub(super) fn precision_name(model: &ModelSpec) -> &'static str {
     match (model.kinds.contains(&TaskKind::Generation), model.precision) {
         (true, Precision::Int8) => Precision::Int8.name(),
-        // Weights stay as they are in their files.
+        // The weights keep the format of their files.
         (true, Precision::Auto | Precision::Bf16 | Precision::F32) => "stored",
         (false, precision) => precision.name(),
     }
 }
 
-/// Tells whether it is not known of a model yet which it is.
+/// Tells whether a model has no fingerprint yet.
 pub(super) fn is_pending(models: &[ModelStatus]) -> bool {
     models.iter().any(|model| model.fingerprint.is_none() && model.reason.is_none())
 }
 
-/// What is read beside a GGUF file.
+/// The files that are read beside a GGUF file.
 const BESIDE_GGUF: [&str; 1] = ["tokenizer.json"];
