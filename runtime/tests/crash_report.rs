@@ -1,4 +1,4 @@
-//! What a crash leaves behind. The only test of its program: a panic hook is the whole process's.
+//! Crash reports. The only test of its program, because a panic hook applies to the whole process.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 use runtime::config::LogLevel;

@@ -1,4 +1,4 @@
-//! Models from a hub, as it should be and with all that goes wrong on the way, against a hub on loopback.
+//! Downloads from a hub on loopback, with every fault on the way.
 #![cfg(feature = "node")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
@@ -85,7 +85,7 @@ fn pull(hub: &Hub, id: &str) -> Result<Pulled, PullError> {
     hub.pull(&id.parse().unwrap(), |_| ControlFlow::Continue(()))
 }
 
-/// Bytes without a pattern that a fault could hide in.
+/// Bytes without a pattern that could hide a fault.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {
@@ -95,7 +95,7 @@ fn bytes(count: usize) -> Vec<u8> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Reads a model as any other tool would: by the documented rules and nothing else.
+/// Reads a model by the documented rules, as any other tool would.
 fn read_by_the_rules(cache: &Path, repository: &str, revision: &str) -> BTreeMap<String, Vec<u8>> {
     let folder = cache.join(format!("models--{}", repository.replace('/', "--")));
     let commit = fs::read_to_string(folder.join("refs").join(revision)).unwrap();
@@ -373,7 +373,7 @@ fn a_hostile_hub_writes_nothing_outside_and_is_not_believed() {
     assert_eq!(evil(" ".repeat(17 << 20)).0, "hub_malformed");
     assert_eq!(evil(listing("pytorch_model.bin")).0, "model_unsupported");
 
-    // More bytes than stated are not taken: what is stated counts.
+    // Only as many bytes as stated are accepted.
     let weights = hash("model.safetensors", &scene.weights[..1000]);
     let short = format!(
         r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"m.gguf","lfs":{{"sha256":"{weights}","size":1000}}}}]}}"#

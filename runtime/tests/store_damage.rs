@@ -1,4 +1,4 @@
-//! Data files that the disk has changed: nothing wrong is ever given out, and nothing is lost in silence.
+//! Damaged data files: nothing wrong is ever returned, and nothing is lost silently.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -22,7 +22,7 @@ async fn next(store: &mut RedbStore) -> (WriteId, Result<(), WriteError>) {
 const TASKS: u64 = 40;
 const RESULTS: u64 = 150;
 
-/// Numbers of results come after those of tasks.
+/// Numbers of results follow those of tasks.
 fn results() -> std::ops::Range<u64> {
     1_000..1_000 + RESULTS
 }
@@ -47,18 +47,18 @@ async fn fill(path: &Path) -> RedbStore {
     store
 }
 
-/// What became of a file that was damaged.
+/// The outcome for a damaged file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcome {
     /// It was not opened.
     refused: u32,
-    /// All was there.
+    /// Everything was there.
     harmless: u32,
-    /// Some was missing, and that was said.
+    /// Some records were missing, and reported.
     told: u32,
 }
 
-/// Opens a file, reads all that was in it, and compares it with what was written.
+/// Opens a file, reads all of it, and compares that with what was written.
 fn judge(path: &Path, outcome: &mut Outcome, what: &str) {
     let before = fs::read(path).unwrap();
     let opened = RedbStore::open(path);
@@ -91,7 +91,7 @@ fn judge(path: &Path, outcome: &mut Outcome, what: &str) {
             (Some(summary), Ok(Some(found))) => {
                 assert_eq!((summary, &found), (&result(number).summary, &*result(number)), "{what}");
             }
-            // The node has its summary, so whoever asks is told.
+            // The node has its summary, so a request is told.
             (Some(_), Ok(None) | Err(ReadError::Damaged { .. })) => missing += 1,
             (None, _) => missing += 1,
             (Some(_), Err(error)) => panic!("{what}: {error}"),
@@ -155,7 +155,7 @@ async fn flipped_bits_and_lost_pages_after_a_clean_stop_are_never_silent() {
 async fn flipped_bits_and_lost_pages_after_a_kill_are_never_silent() {
     let (_home, path) = home();
     let store = fill(&path).await;
-    // As a kill leaves it: all is written, and nothing is closed.
+    // As a kill leaves it: everything is written, and nothing is closed.
     let bytes = fs::read(&path).unwrap();
     drop(store);
     let outcome = damage_everywhere(&bytes, 25, 15);
@@ -168,7 +168,7 @@ async fn every_kind_of_record_is_saved_or_named() {
     let (_home, path) = home();
     drop(fill(&path).await);
     let whole = fs::read(&path).unwrap();
-    // The newest copy of each is the one in use; older ones may lie about.
+    // The newest copy of each record is in use. Older copies may remain in the file.
     let damage = |records: &[&[u8]]| {
         let mut bytes = whole.clone();
         for encoded in records {
@@ -191,24 +191,24 @@ async fn every_kind_of_record_is_saved_or_named() {
         drop(store);
         (saved, reader, salvaged.damaged)
     };
-    // A task is named, and whoever asks for it is told; also after another start.
+    // A task is named, and a request for it is told, even after another start.
     let encoded = encode(RecordKind::Task, id(7), &stored_task(7));
     let (saved, _, damaged) = damage(&[&encoded]);
     assert_eq!((saved.tasks.len() as u64, damaged), (TASKS - 1, vec![(RecordKind::Task, id(7))]));
     let (store, _, reader) = RedbStore::open(&path).unwrap();
     assert_eq!((reader.damage().damaged_record(id(7)), reader.salvaged()), (Some(RecordKind::Task), None));
     drop(store);
-    // A summary is made again of its result.
+    // A summary is rebuilt from its result.
     let number = results().start + 3;
     let summary = encode(RecordKind::Summary, id(number), &result(number).summary);
     let (saved, _, damaged) = damage(&[&summary]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![]));
-    // A result is named; the list of tasks has it still.
+    // A result is named, and stays in the list of tasks.
     let encoded = encode(RecordKind::Result, id(number), &result(number));
     let (saved, reader, damaged) = damage(&[&encoded]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![(RecordKind::Result, id(number))]));
     assert_eq!(reader.damage().damaged_record(id(number)), Some(RecordKind::Result));
-    // Two records of one task are two.
+    // Two records of one task count as two.
     let both = vec![(RecordKind::Result, id(number)), (RecordKind::Summary, id(number))];
     let (saved, reader, damaged) = damage(&[&encoded, &summary]);
     assert_eq!((saved.results.len() as u64, &damaged), (RESULTS - 1, &both));

@@ -1,14 +1,14 @@
-//! The test harness of programs that must have a `main` of their own, because they are their own worker processes and the
-//! usual harness would write to the worker's standard output.
+//! A test harness for programs with their own `main`. They are their own worker processes, and the usual harness would
+//! write to the standard output of a worker.
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
-/// One test, run in a runtime of its own.
+/// A test, run in a runtime of its own.
 pub(crate) type Test = fn(&Runtime);
 
-/// Runs the tests whose names contain one of the arguments that are no flags, or all where there are none.
+/// Runs the tests whose names contain one of the arguments, or all if there are none. Flags are ignored.
 pub(crate) fn run(tests: &[(&str, Test)], arguments: &[String]) -> ExitCode {
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let mut failed = 0;

@@ -1,4 +1,4 @@
-//! Records of made-up tasks, for tests of what is stored.
+//! Records of invented tasks, for tests of the store.
 
 use engine::record::Record;
 use engine::task::{
@@ -8,7 +8,7 @@ use engine::{TaskId, TraceId, UnixMillis};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Returns the id of the task with a number; in the order of the numbers.
+/// Returns the id of a numbered task. Ids sort like the numbers.
 pub(crate) fn id(number: u64) -> TaskId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&number.to_be_bytes());
@@ -51,7 +51,7 @@ pub(crate) fn result(number: u64) -> Box<TaskResult> {
         execution_micros: 1,
         attempts: 1,
         submitted_at: UnixMillis(0),
-        // Newest first on disk, so that the order of what is loaded is the store's doing.
+        // Newest first on disk, so that the store must sort what it loads.
         completed_at: UnixMillis(1_000_000 - number),
         expires_at: UnixMillis(2_000_000),
         output_bytes: 1536,
@@ -62,7 +62,7 @@ pub(crate) fn result(number: u64) -> Box<TaskResult> {
     Box::new(TaskResult { summary, outcome, fingerprint: None })
 }
 
-/// Returns a folder that goes with its first part, and a place for a data file in it.
+/// Returns a temporary folder and the path of a data file in it.
 pub(crate) fn home() -> (tempfile::TempDir, PathBuf) {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("node.redb");

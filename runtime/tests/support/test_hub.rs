@@ -1,4 +1,4 @@
-//! A small hub on loopback: the three requests that a pull makes, storage at another address, and faults on demand.
+//! A small hub on loopback: the three requests of a pull, storage at another address, and faults on demand.
 
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -14,41 +14,41 @@ pub(crate) struct TestHub {
     shared: Arc<Shared>,
 }
 
-/// What goes wrong with a request for a file.
+/// A fault in the answer to a file request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(dead_code, reason = "not every program that includes this has all of them")]
 pub(crate) enum Fault {
-    /// The connection closes after so many bytes of the body.
+    /// The connection closes after this many bytes of the body.
     Cut(usize),
-    /// A byte in the middle is another one.
+    /// One byte in the middle is changed.
     Flip,
-    /// The answer begins at another byte than was asked for.
+    /// The answer starts at another byte than requested.
     OtherRange,
-    /// The whole file comes whatever range was asked for.
+    /// The whole file is sent, whatever range was requested.
     NoRanges,
-    /// Nothing more comes after so many bytes, for a long time.
+    /// The transfer stalls after this many bytes.
     Stall(usize),
     /// This status instead of the file.
     Status(u16),
 }
 
-/// What is special about a repository.
+/// Special properties of a repository.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Special {
-    /// Only who has this token may see it.
+    /// Only clients with this token have access.
     pub(crate) token: Option<&'static str>,
     /// The list of files states neither hashes nor sizes.
     pub(crate) terse: bool,
     /// The list of files states this size for each.
     pub(crate) bytes: Option<u64>,
-    /// The list of files is this.
+    /// The list of files is this text.
     pub(crate) listing: Option<String>,
 }
 
 #[derive(Default)]
 struct State {
     repositories: BTreeMap<String, (Special, BTreeMap<String, Vec<u8>>)>,
-    /// By file: what goes wrong with its next requests.
+    /// The faults of the next requests, by file.
     faults: BTreeMap<String, Vec<Fault>>,
     requests: Vec<String>,
 }
@@ -75,7 +75,7 @@ impl TestHub {
                         return;
                     }
                     let shared = Arc::clone(&shared);
-                    // A client that went away ends its thread and nothing else.
+                    // An error of a client ends its thread only.
                     std::thread::spawn(move || drop(shared.serve(stream)));
                 }
             });
@@ -83,28 +83,28 @@ impl TestHub {
         Self { shared }
     }
 
-    /// What `HF_ENDPOINT` should say.
+    /// Returns the value for `HF_ENDPOINT`.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.shared.hub)
     }
 
-    /// Has a repository from now on.
+    /// Adds a repository.
     pub(crate) fn add(&self, repository: &str, special: Special, files: &[(&str, &[u8])]) {
         let files = files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect();
         self.shared.state.lock().unwrap().repositories.insert(repository.to_owned(), (special, files));
     }
 
-    /// Lets the next requests for a file go wrong, one after the other.
+    /// Makes the next requests for a file fail, one after the other.
     pub(crate) fn fail(&self, file: &str, faults: &[Fault]) {
         self.shared.state.lock().unwrap().faults.insert(file.to_owned(), faults.to_vec());
     }
 
-    /// What was asked since the last call: method, path, range, and whether there was a token.
+    /// Returns the requests since the last call: method, path, range, and whether there was a token.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.state.lock().unwrap().requests)
     }
 
-    /// What was asked of the storage since the last call.
+    /// Returns the requests to the storage since the last call.
     #[allow(dead_code, reason = "not every program that includes this asks")]
     pub(crate) fn transfers(&self) -> Vec<String> {
         self.requests().into_iter().filter(|request| request.contains(" /storage/")).collect()
@@ -120,7 +120,7 @@ impl Drop for TestHub {
     }
 }
 
-/// What a request said.
+/// A request.
 struct Asked {
     head: bool,
     path: String,
@@ -128,7 +128,7 @@ struct Asked {
     token: Option<String>,
 }
 
-/// The commit that all repositories are at.
+/// The commit of all repositories.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 impl Shared {
@@ -172,7 +172,7 @@ impl Shared {
     fn admit(&self, repository: &str, asked: &Asked) -> Result<Special, (u16, &'static str)> {
         let state = self.state.lock().unwrap();
         let Some((special, _)) = state.repositories.get(repository) else {
-            // Whoever shows no token does not learn whether there is such a repository.
+            // Without a token, a client does not learn whether the repository exists.
             let status = if asked.token.is_some() { 404 } else { 401 };
             return Err((status, "X-Error-Code: RepoNotFound\r\n"));
         };
@@ -251,7 +251,7 @@ impl Shared {
             Some(Fault::Stall(length)) => {
                 stream.write_all(&body[..length.min(body.len())])?;
                 stream.flush()?;
-                // The other end gives up long before this, and that ends it.
+                // The client gives up long before this timeout, which ends the read.
                 let mut nothing = [0];
                 stream.set_read_timeout(Some(Duration::from_secs(60)))?;
                 std::io::Read::read(&mut stream, &mut nothing).map(|_| ())
@@ -266,7 +266,7 @@ fn is_large(file: &str) -> bool {
     file.ends_with(".safetensors") || file.ends_with(".gguf")
 }
 
-/// The hash that a hub states: of the bytes, or what git says.
+/// Returns the hash that a hub states: SHA-256 or git's.
 pub(crate) fn hash(file: &str, content: &[u8]) -> String {
     let bytes = if is_large(file) {
         Sha256::digest(content).to_vec()
@@ -280,7 +280,7 @@ pub(crate) fn hash(file: &str, content: &[u8]) -> String {
     })
 }
 
-/// `owner/name/a/file` as repository and file.
+/// Splits `owner/name/a/file` into repository and file.
 fn split(path: &str) -> (String, String) {
     let mut pieces = path.splitn(3, '/');
     let mut next = || pieces.next().unwrap_or_default().to_owned();
