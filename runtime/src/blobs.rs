@@ -133,7 +133,7 @@ impl PartialFileWriter {
 #[allow(clippy::wildcard_enum_match_arm, reason = "all else that a disk may say means the same here")]
 /// Converts an I/O error for the engine, and logs its details.
 fn reason(error: &io::Error, root: Hash) -> BlobError {
-    tracing::warn!(file = %root, %error, "cannot keep a file that is being fetched");
+    tracing::warn!(file = %root, %error, "cannot store a file that is being downloaded");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::Full,
         io::ErrorKind::NotFound => BlobError::Gone,

@@ -83,7 +83,7 @@ pub enum OnDemand {
 
 /// Too many downloads are running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{PULLS_RUNNING_MAX} models are being fetched already")]
+#[error("{PULLS_RUNNING_MAX} downloads of models are running already")]
 pub struct PullsFull;
 
 impl Catalog {
@@ -280,10 +280,10 @@ impl Catalog {
                 tracing::warn!(
                     component = "models",
                     model = text,
-                    "its files are damaged; it is fetched anew"
+                    "the files of a model are damaged; downloading it again"
                 );
                 if let Err(error) = self.pull(&id) {
-                    tracing::warn!(component = "models", model = text, %error, "it is not fetched anew");
+                    tracing::warn!(component = "models", model = text, %error, "cannot download a damaged model again");
                 }
             }
         }

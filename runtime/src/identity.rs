@@ -133,7 +133,7 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// Other users may read or change the file.
-    #[error("the identity file {} may be used by others (mode {mode:04o}, must be 0600)", .path.display())]
+    #[error("other users can access the identity file {} (mode {mode:04o}, must be 0600)", .path.display())]
     ModeTooWide {
         /// The file.
         path: PathBuf,

@@ -86,7 +86,7 @@ impl Links {
             (Ok(()), _) => Ok(()),
             (Err(Full(frame)), Priority::Background | Priority::Bulk) => Err(frame),
             (Err(Full(_)), Priority::Control) => {
-                tracing::warn!(link = link.0, "closing a link that does not keep up");
+                tracing::warn!(link = link.0, "closing a link whose peer does not keep up");
                 self.outlets.remove(&link);
                 Ok(())
             }

@@ -141,7 +141,11 @@ impl MulticastSocket {
                 self.taken.remove(&wire);
             } else if self.taken.insert(wire) {
                 let port = self.options.port;
-                tracing::warn!(interface = found.name, port, "another program holds the port of mDNS alone");
+                tracing::warn!(
+                    interface = found.name,
+                    port,
+                    "another program holds the mDNS port exclusively"
+                );
             }
             match opened {
                 Ok(socket) => _ = self.sockets.insert(wire, socket),

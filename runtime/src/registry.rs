@@ -99,7 +99,7 @@ fn remove(path: &Path) {
     if let Err(error) = fs::remove_file(path)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::debug!(%error, path = %path.display(), "cannot remove a stale note");
+        tracing::debug!(%error, path = %path.display(), "cannot remove a stale registry entry");
     }
 }
 

@@ -196,7 +196,9 @@ impl Service {
             tracing::warn!(%error, "cannot clear the run directory");
         }
         if code == CUT_OFF {
-            tracing::warn!("running work was cut off: it goes on after the next start, or on another node");
+            tracing::warn!(
+                "running tasks were interrupted: they resume after the next start, or on another node"
+            );
         }
         if let Err(error) = home::replace_file(&self.home.exit_file(), code.to_string().as_bytes(), 0o600) {
             tracing::warn!(%error, "node stop will not know how this node ended");
@@ -244,10 +246,7 @@ impl Service {
             State::Initializing | State::Registering => Ok(()),
         };
         if let Err(error) = shown {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the readiness file is not as it should be"
-            );
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot update the readiness file");
             return false;
         }
         true

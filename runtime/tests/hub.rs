@@ -198,7 +198,7 @@ fn a_stalled_connection_is_left_for_a_new_one() {
         ControlFlow::Continue(())
     });
     pulled.unwrap();
-    assert!(reasons[0].contains("model.safetensors breaks"), "{reasons:?}");
+    assert!(reasons[0].contains("model.safetensors failed"), "{reasons:?}");
     assert_eq!(fs::read(scene.blob()).unwrap(), scene.weights);
     assert_eq!(scene.hub.transfers()[1], "GET /storage/owner/model/model.safetensors from 5000");
 }
@@ -265,7 +265,7 @@ fn who_may_not_and_what_is_not_there_is_said() {
     };
     let (code, text, hint) = said("", "owner/none");
     assert_eq!(code, "model_forbidden");
-    assert_eq!(text, "the hub refuses model owner/none: it is private, gated, or does not exist");
+    assert_eq!(text, "the hub denies access to model owner/none: it is private, gated, or does not exist");
     assert!(hint.contains("set HF_TOKEN"));
     let (code, text, _) = said("hf_any", "owner/none");
     assert_eq!((code, text.as_str()), ("model_not_found", "the hub has no model owner/none"));
@@ -274,7 +274,7 @@ fn who_may_not_and_what_is_not_there_is_said() {
     assert_eq!(said("", "owner/gated").0, "model_forbidden");
     let (code, text, hint) = said("hf_bad", "owner/gated");
     assert_eq!(code, "model_forbidden");
-    assert_eq!(text, "the hub refuses model owner/gated: the token in use may not read it");
+    assert_eq!(text, "the hub denies access to model owner/gated: the token in use may not read it");
     assert!(hint.contains("ask for access"));
     pull(&scene.tool_with(&[("HF_TOKEN", "hf_good")]), "owner/gated").unwrap();
 }

@@ -95,7 +95,7 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
     let files: [(&str, &[u8]); 3] =
         [("model.safetensors", &scene.weights), ("config.json", config), ("tokenizer.json", b"{}")];
     scene.hub.add("owner/t5", Special::default(), &files);
-    let t5 = "its architecture T5ForConditionalGeneration cannot run here; these can: BertFor";
+    let t5 = "its architecture T5ForConditionalGeneration is not supported; these are: BertFor";
     for (arguments, what, hint) in [
         (&["owner/t5"][..], t5, "nothing but its configuration was fetched"),
         (&["owner/none"], "it is private, gated, or does not exist", "set HF_TOKEN"),
@@ -103,7 +103,7 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
         (&["owner/huge/m.gguf"], "33554432 of which stay free for others", "make room"),
         (&["owner/model", "--offline"], "nothing may be fetched in offline mode", "leave out --offline"),
         (&["owner/../x"], "\"owner/../x\" is no name of a model", ""),
-        (&["./folder"], "only models of a hub are pulled", "by its path"),
+        (&["./folder"], "only models of a hub can be pulled", "by its path"),
         (&["all-MiniLM-L6-v2"], "is built into this program", ""),
     ] {
         let said = scene.run(&[&["model", "pull"], arguments].concat()).bad(1);

@@ -48,7 +48,7 @@ fn work_that_does_not_end_goes_back_to_the_queue() {
     );
     assert!(took >= Duration::from_secs(5), "running work had its 5 s: {took:?}");
     let log = node.run(&["node", "logs", "--level", "warn"]).good();
-    assert!(log.contains("running work was cut off"), "{log}");
+    assert!(log.contains("running tasks were interrupted"), "{log}");
     until("the model's process is gone as well", || {
         let status = std::fs::read_to_string(format!("/proc/{model}/stat")).unwrap_or_default();
         (status.is_empty() || status.contains(") Z ")).then_some(())

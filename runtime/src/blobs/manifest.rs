@@ -34,7 +34,7 @@ pub struct ManifestFile {
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// It has no files, or too many.
-    #[error("it lists {0} files; 1 to {SHARED_MAX} make sense")]
+    #[error("it lists {0} files; allowed: 1 to {SHARED_MAX}")]
     Count(usize),
     /// It is not valid JSON of a manifest.
     #[error("it is not a list of files")]
@@ -46,7 +46,7 @@ pub enum ManifestError {
     #[error("{0:?} is listed twice")]
     Repeated(String),
     /// A file is too large.
-    #[error("{0:?} is larger than nodes give each other")]
+    #[error("{0:?} is larger than nodes transfer")]
     TooLarge(String),
 }
 

@@ -42,7 +42,7 @@ struct PartialFile {
 impl PartialFiles {
     pub(super) fn new(directory: &Path) -> Self {
         if let Err(error) = remove_old(directory) {
-            tracing::warn!(%error, "what was begun and not ended long ago is still there");
+            tracing::warn!(%error, "cannot remove old partial downloads");
         }
         Self { directory: directory.to_owned(), open: BTreeMap::new() }
     }

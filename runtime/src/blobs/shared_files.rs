@@ -57,7 +57,7 @@ pub enum ShareError {
     #[error("there is no file in {}", .0.display())]
     Nothing(PathBuf),
     /// The file is larger than nodes transfer.
-    #[error("{} is larger than nodes give each other", .0.display())]
+    #[error("{} is larger than nodes transfer", .0.display())]
     TooLarge(PathBuf),
     /// Too many files are shared.
     #[error("no more than {SHARED_MAX} files can be shared")]
@@ -157,7 +157,7 @@ impl SharedFiles {
                 drop(inner);
                 self.keep();
             }
-            Err(error) => tracing::warn!(%error, file = %path.display(), "a fetched file is not shared"),
+            Err(error) => tracing::warn!(%error, file = %path.display(), "cannot share a downloaded file"),
         }
     }
 
@@ -257,7 +257,7 @@ impl SharedFiles {
         let text = serde_json::to_vec_pretty(&list).map_err(io::Error::other);
         let kept = text.and_then(|text| crate::home::replace_file(&self.directory.join(LIST), &text, 0o600));
         if let Err(error) = kept {
-            tracing::warn!(%error, "what is shared will have to be said again after a restart");
+            tracing::warn!(%error, "cannot save the list of shared files; share them again after a restart");
         }
         self.report();
     }

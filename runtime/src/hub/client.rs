@@ -20,7 +20,7 @@ pub(super) struct Client<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The hub requires authentication, or denies access.
-    #[error("the hub refuses {what}: {}", if *.with_token { "the token in use may not read it" } else { "it is private, gated, or does not exist" })]
+    #[error("the hub denies access to {what}: {}", if *.with_token { "the token in use may not read it" } else { "it is private, gated, or does not exist" })]
     Forbidden {
         /// What was asked for.
         what: String,
@@ -37,10 +37,10 @@ pub enum RequestError {
     #[error("nothing may be fetched in offline mode")]
     Offline,
     /// The redirect is not followed.
-    #[error("the hub sends us to {0:?}, which is not followed")]
+    #[error("the hub redirects to {0:?}, which is not allowed")]
     Redirected(String),
     /// The hub failed.
-    #[error("the hub answers with status {status}{}", .retry_after.map_or_else(String::new, |after| format!(", and wants to be asked again in {} s", after.as_secs())))]
+    #[error("the hub answers with status {status}{}", .retry_after.map_or_else(String::new, |after| format!(", retry after {} s", after.as_secs())))]
     Status {
         /// The status.
         status: u16,

@@ -29,7 +29,7 @@ pub(super) struct Listed {
 #[derive(Debug, thiserror::Error)]
 pub enum ListingError {
     /// The commit is not a commit hash.
-    #[error("the hub names no commit, but {0:?}")]
+    #[error("the hub states an invalid commit: {0:?}")]
     Commit(String),
     /// It is not JSON of the right shape.
     #[error("the hub's list of files is damaged")]
@@ -46,7 +46,7 @@ pub enum ListingError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
     /// Several files match.
-    #[error("several files are of this quantisation: {}", .0.join(", "))]
+    #[error("several files have this quantisation: {}", .0.join(", "))]
     Ambiguous(Vec<String>),
     /// It has GGUF files only, so the id must name one.
     #[error("the repository has GGUF files only; one must be named: {}", .0.join(", "))]

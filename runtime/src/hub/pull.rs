@@ -70,7 +70,7 @@ pub enum PullError {
     #[error("the pull was cancelled")]
     Cancelled,
     /// A transfer failed repeatedly.
-    #[error("the transfer of {file} breaks")]
+    #[error("the transfer of {file} failed")]
     Cut {
         /// The file.
         file: String,
@@ -96,7 +96,7 @@ pub enum PullError {
     #[error(transparent)]
     Listing(#[from] ListingError),
     /// The id is a local path.
-    #[error("{} is on this machine; only models of a hub are pulled", .0.display())]
+    #[error("{} is a local path; only models of a hub can be pulled", .0.display())]
     Local(PathBuf),
     /// It was downloaded and is incomplete.
     #[error(transparent)]
@@ -114,7 +114,7 @@ pub enum PullError {
         bytes: u64,
     },
     /// Its architecture is not supported.
-    #[error("its architecture {architecture} cannot run here; these can: {supported}")]
+    #[error("its architecture {architecture} is not supported; these are: {supported}")]
     Unsupported {
         /// The architecture in its configuration.
         architecture: String,
@@ -122,7 +122,7 @@ pub enum PullError {
         supported: String,
     },
     /// The hub states no hash of a file.
-    #[error("the hub states no hash and size of {0}, so that it cannot be checked")]
+    #[error("the hub states no hash and size of {0}, so it cannot be verified")]
     Unstated(String),
     /// The downloaded file does not match its hash.
     #[error("{file} arrived damaged: its hash is {found}, not {expected}")]

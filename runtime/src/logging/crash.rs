@@ -40,7 +40,7 @@ pub fn report_panics(log: &Log, log_file: &Path) {
         log.write(&Line {
             level: if ends { LogLevel::Fatal } else { LogLevel::Error },
             component: "crash",
-            message: "this program has a fault, which it met just now",
+            message: "the program has crashed",
             fields: [("at".to_owned(), Value::from(place(info))), ("report".to_owned(), shown)]
                 .into_iter()
                 .collect(),

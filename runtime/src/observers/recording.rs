@@ -100,7 +100,7 @@ impl Recording {
         } else if ended || full || late {
             let end = [(ended, End::TooLarge), (full, End::Full)].into_iter().find(|(is, _)| *is);
             let end = end.map_or(End::Late, |(_, end)| end);
-            tracing::warn!(component = "recording", "the recording of this node ends here: {end}");
+            tracing::warn!(component = "recording", "the recording of this node ends: {end}");
             self.end(end);
         }
     }
@@ -154,7 +154,7 @@ impl Written {
         if tokio::time::timeout(FLUSH_TIMEOUT, self.0).await.is_err() {
             tracing::warn!(
                 component = "recording",
-                "the end of the recording is not written yet and is given up"
+                "the recording was not completely written before the timeout"
             );
         }
     }
@@ -182,7 +182,7 @@ impl Pipe {
             waiting.taken = bytes.len();
             drop(waiting);
             if let Err(error) = file.write_all(&bytes).and_then(|()| file.flush()) {
-                tracing::warn!(component = "recording", %error, "the recording of this node ends here: it cannot be written");
+                tracing::warn!(component = "recording", %error, "the recording of this node ends: it cannot be written");
                 let mut waiting = self.lock();
                 waiting.broken = true;
                 waiting.bytes = Vec::new();

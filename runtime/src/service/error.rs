@@ -37,7 +37,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The operating system provides no random numbers.
-    #[error("there is no randomness")]
+    #[error("the system provides no random numbers")]
     Entropy(#[source] io::Error),
     /// A file of the home cannot be used.
     #[error("cannot use {}", .path.display())]
@@ -54,7 +54,7 @@ pub enum StartError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The path of the running program is unknown.
-    #[error("cannot tell which program to run models with")]
+    #[error("cannot find the path of the running program")]
     Program(#[source] io::Error),
     /// The recording cannot be written.
     #[error("cannot record into {}", .path.display())]

@@ -25,7 +25,7 @@ impl Damage {
     pub(super) fn note_at(&self, kind: RecordKind, id: TaskId, at: UnixMillis) {
         let mut records = self.lock();
         if records.len() < RECORDS_MAX && records.insert((id, kind), at).is_none() {
-            tracing::warn!(record = %kind, task = %id, "a stored record is damaged; it is not given out");
+            tracing::warn!(record = %kind, task = %id, "a stored record is damaged and will not be returned");
         }
     }
 

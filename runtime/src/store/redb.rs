@@ -134,7 +134,7 @@ impl RedbStore {
             Err(OpenError::Damaged { detail, .. }) => detail,
             opened => return opened,
         };
-        tracing::warn!(file = %path.display(), %damage, "the data file is damaged: saving what can be read");
+        tracing::warn!(file = %path.display(), %damage, "the data file is damaged: salvaging the readable records");
         let salvaged = salvage(path)?;
         let (store, saved, mut reader) = open()?;
         reader.salvaged = Some(Arc::new(salvaged));
@@ -228,7 +228,7 @@ impl Store for RedbStore {
         if self.enqueue(Write { id, changes }) {
             self.waiting.push_back(id);
         } else {
-            tracing::warn!("the disk is too slow for what is to be written, or gone: a write was refused");
+            tracing::warn!("a write was rejected: the disk is too slow or gone");
             self.ended.push_back((id, Err(WriteError::Io)));
         }
     }
@@ -369,8 +369,8 @@ impl File {
             Ok(Ok(database)) => {
                 *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(database);
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the data file cannot be opened again"),
-            Err(error) => tracing::warn!(%error, "the data file cannot be opened again"),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot reopen the data file"),
+            Err(error) => tracing::warn!(%error, "cannot reopen the data file"),
         }
     }
 
@@ -382,7 +382,7 @@ impl File {
     fn has_room(&self) -> Result<(), WriteError> {
         let Some(directory) = &self.directory else { return Ok(()) };
         check_free_space(directory).map_err(|error| {
-            tracing::warn!(%error, directory = %directory.display(), "the disk gives no room");
+            tracing::warn!(%error, directory = %directory.display(), "the disk has no free space");
             if is_full(&error) { WriteError::Full } else { WriteError::Io }
         })
     }

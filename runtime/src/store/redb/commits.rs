@@ -32,7 +32,7 @@ pub(super) fn take_newest(path: &Path) -> io::Result<()> {
     if verify(overlay).is_err() {
         return Ok(());
     }
-    tracing::info!(file = %path.display(), "the newest commit of the data file is taken");
+    tracing::info!(file = %path.display(), "using the newest commit of the data file");
     let file = OpenOptions::new().write(true).open(path)?;
     file.write_all_at(&flags, FLAGS_AT as u64)?;
     file.sync_all()
