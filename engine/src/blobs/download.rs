@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Looks for holders of the file.
-    Looking,
+    LookingUp,
     /// The disk checks which pieces it has.
     Opening,
     /// Pieces arrive.
@@ -38,10 +38,10 @@ pub(super) struct Download {
     pub(super) query: u64,
     pub(super) unanswered: BTreeSet<NodeId>,
     /// The deadline of the lookup.
-    pub(super) look_until: Option<Instant>,
-    pub(super) look_again_at: Instant,
+    pub(super) lookup_deadline: Option<Instant>,
+    pub(super) next_lookup: Instant,
     /// Since when the download has no holder, after it had one.
-    pub(super) alone_since: Option<Instant>,
+    pub(super) holderless_since: Option<Instant>,
     pub(super) have: Pieces,
     pub(super) missing: u32,
     /// All pieces before this one are here, or requested.
@@ -49,7 +49,7 @@ pub(super) struct Download {
     asked: BTreeMap<(u32, NodeId), Asked>,
     pub(super) writing: BTreeSet<u32>,
     /// The number of pieces from each peer.
-    pub(super) gave: BTreeMap<NodeId, u32>,
+    pub(super) pieces_by_peer: BTreeMap<NodeId, u32>,
 }
 
 /// A request in flight.
@@ -66,22 +66,22 @@ impl Download {
             spec,
             waiters: vec![waiter],
             begun: now,
-            stage: Stage::Looking,
+            stage: Stage::LookingUp,
             blob: None,
             holders: BTreeMap::new(),
             banned: BTreeSet::new(),
             forged: false,
             query: 0,
             unanswered: BTreeSet::new(),
-            look_until: None,
-            look_again_at: now,
-            alone_since: None,
+            lookup_deadline: None,
+            next_lookup: now,
+            holderless_since: None,
             have: Pieces::none(0),
             missing: 0,
             next: 0,
             asked: BTreeMap::new(),
             writing: BTreeSet::new(),
-            gave: BTreeMap::new(),
+            pieces_by_peer: BTreeMap::new(),
         }
     }
 

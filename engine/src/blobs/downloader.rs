@@ -36,7 +36,7 @@ pub(crate) enum Action {
     /// A peer sent a piece that is not part of the requested file.
     Forged(NodeId),
     /// Ask a member whether it has a file.
-    Look(NodeId, u64, Pin),
+    LookUp(NodeId, u64, Pin),
     /// A file operation for the driver.
     Order(BlobOrder),
 }
@@ -106,7 +106,7 @@ impl Downloader {
             && download.holders.len() < HOLDERS_MAX
         {
             download.holders.insert(peer, blob);
-            download.alone_since = None;
+            download.holderless_since = None;
         }
     }
 
@@ -122,7 +122,7 @@ impl Downloader {
             return self.ban(peer, root);
         };
         window.handle_piece(now, now.since(asked.at));
-        *download.gave.entry(peer).or_default() += 1;
+        *download.pieces_by_peer.entry(peer).or_default() += 1;
         if !download.have.contains(number) && download.writing.insert(number) {
             let bytes = piece.bytes;
             self.actions.push(Action::Order(BlobOrder::Write { root, piece: number, bytes, leaf }));
@@ -138,7 +138,7 @@ impl Downloader {
         let window = self.windows.entry(peer).or_default();
         window.handle_over();
         if window.handle_refused(now) || gone {
-            self.shun(peer, root);
+            self.stop_asking(peer, root);
         }
     }
 
@@ -178,7 +178,7 @@ impl Downloader {
             self.windows.retain(|peer, _| open.values().any(|download| download.holders.contains_key(peer)));
         }
         for pin in self.open.keys().copied().collect::<Vec<_>>() {
-            self.look(now, pin, &members);
+            self.look_up(now, pin, &members);
             self.choose(pin);
             self.give_up_late(now, pin);
         }
@@ -189,13 +189,13 @@ impl Downloader {
     pub(crate) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let of_download = |download: &Download| {
             let stage = download.stage;
-            let looks = stage == Stage::Looking || stage == Stage::Running;
+            let looks = stage == Stage::LookingUp || stage == Stage::Running;
             let late = |asked: super::download::Asked| {
                 asked.at.after(if asked.late { PIECE_TIMEOUT } else { PIECE_LATE_AFTER })
             };
             let asked = download.asked().map(|(_, _, asked)| late(asked)).min();
-            let alone = download.alone_since.map(|since| since.after(HOLDERLESS_TIMEOUT));
-            let look = [Some(download.look_again_at), download.look_until, alone].into_iter().flatten();
+            let alone = download.holderless_since.map(|since| since.after(HOLDERLESS_TIMEOUT));
+            let look = [Some(download.next_lookup), download.lookup_deadline, alone].into_iter().flatten();
             look.filter(|_| looks).chain(asked).min()
         };
         let windows = self.windows.values().filter_map(|window| window.poll_timeout(now));
@@ -229,43 +229,43 @@ impl Downloader {
     }
 
     /// Looks for holders of a file, if due.
-    fn look(&mut self, now: Instant, pin: Pin, members: &impl Fn() -> Vec<NodeId>) {
+    fn look_up(&mut self, now: Instant, pin: Pin, members: &impl Fn() -> Vec<NodeId>) {
         let Some(download) = self.open.get_mut(&pin) else { return };
-        if download.look_until.is_some_and(|until| until <= now) {
+        if download.lookup_deadline.is_some_and(|until| until <= now) {
             download.unanswered.clear();
         }
         if download.unanswered.is_empty() {
-            let looked = download.look_until.take().is_some();
+            let looked = download.lookup_deadline.take().is_some();
             // All have answered, and none has the file.
-            if looked && download.stage == Stage::Looking && download.holders.is_empty() {
+            if looked && download.stage == Stage::LookingUp && download.holders.is_empty() {
                 return self.end_unfound(pin);
             }
         }
         if download.holders.is_empty() && download.stage == Stage::Running {
-            let since = *download.alone_since.get_or_insert(now);
+            let since = *download.holderless_since.get_or_insert(now);
             if since.after(HOLDERLESS_TIMEOUT) <= now {
                 return self.end(pin, Err(FetchError::SourcesLost));
             }
-            download.look_again_at = download.look_again_at.min(now.after(LOOKUP_INTERVAL_WITHOUT_HOLDERS));
+            download.next_lookup = download.next_lookup.min(now.after(LOOKUP_INTERVAL_WITHOUT_HOLDERS));
         }
-        let looks = matches!(download.stage, Stage::Looking | Stage::Running);
-        if !looks || download.look_again_at > now {
+        let looks = matches!(download.stage, Stage::LookingUp | Stage::Running);
+        if !looks || download.next_lookup > now {
             return;
         }
         self.queries += 1;
         let alone = download.holders.is_empty();
         download.query = self.queries;
-        download.look_until = Some(now.after(LOOKUP_TIMEOUT));
-        download.look_again_at =
+        download.lookup_deadline = Some(now.after(LOOKUP_TIMEOUT));
+        download.next_lookup =
             now.after(if alone { LOOKUP_INTERVAL_WITHOUT_HOLDERS } else { LOOKUP_INTERVAL });
         let new = |peer: &NodeId| !download.banned.contains(peer) && !download.holders.contains_key(peer);
         download.unanswered = members().into_iter().filter(new).take(LOOKUP_MEMBERS_MAX).collect();
-        let looks = download.unanswered.iter().map(|peer| Action::Look(*peer, download.query, pin));
+        let looks = download.unanswered.iter().map(|peer| Action::LookUp(*peer, download.query, pin));
         self.actions.extend(looks);
         if download.unanswered.is_empty() {
             // There is no member to ask: the result is known at once, not only after the timeout.
-            download.look_until = None;
-            if download.stage == Stage::Looking && alone {
+            download.lookup_deadline = None;
+            if download.stage == Stage::LookingUp && alone {
                 self.end_unfound(pin);
             }
         }
@@ -278,7 +278,7 @@ impl Downloader {
                 .values()
                 .any(|other| other.spec.pin != pin && other.blob.is_some_and(|b| b.root == blob.root))
         };
-        let Some(download) = self.open.get(&pin).filter(|download| download.stage == Stage::Looking) else {
+        let Some(download) = self.open.get(&pin).filter(|download| download.stage == Stage::LookingUp) else {
             return;
         };
         let Some(blob) = download.holders.values().find(|blob| !in_use(blob)).copied() else { return };
@@ -317,7 +317,7 @@ impl Downloader {
         if window.handle_silent()
             && let Some(blob) = download.blob
         {
-            self.shun(peer, blob.root);
+            self.stop_asking(peer, blob.root);
         }
     }
 
@@ -406,16 +406,16 @@ impl Downloader {
         let (pin, Some(blob)) = (download.spec.pin, download.blob) else { return };
         match (result, pin) {
             (Ok(()), _) => {
-                let peers = u32::try_from(download.gave.len()).unwrap_or(u32::MAX);
+                let peers = u32::try_from(download.pieces_by_peer.len()).unwrap_or(u32::MAX);
                 let elapsed_micros = micros(now.since(download.begun));
                 self.end(pin, Ok(Fetched { blob, peers, elapsed_micros }));
             }
             // Each piece matched what its holders claimed, but the whole is another file: they all lied.
             (Err(BlobError::WrongHash), Pin::Sha256(_)) => {
-                download.stage = Stage::Looking;
+                download.stage = Stage::LookingUp;
                 download.blob = None;
-                download.look_again_at = now;
-                download.gave.clear();
+                download.next_lookup = now;
+                download.pieces_by_peer.clear();
                 let liars = download.holders.iter().filter(|(_, said)| **said == blob);
                 let liars: Vec<NodeId> = liars.map(|(peer, _)| *peer).collect();
                 download.forged = true;
@@ -438,11 +438,11 @@ impl Downloader {
         if let Some((download, _)) = running(&mut self.open, root) {
             download.forged = true;
         }
-        self.shun(peer, root);
+        self.stop_asking(peer, root);
     }
 
     /// Stops asking a peer for a file.
-    fn shun(&mut self, peer: NodeId, root: Hash) {
+    fn stop_asking(&mut self, peer: NodeId, root: Hash) {
         if let Some((download, _)) = running(&mut self.open, root) {
             download.banned.insert(peer);
         }

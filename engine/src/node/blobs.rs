@@ -98,7 +98,7 @@ impl Node {
             downloader::Action::Forged(peer) => {
                 self.event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
             }
-            downloader::Action::Look(peer, query, pin) => {
+            downloader::Action::LookUp(peer, query, pin) => {
                 self.send_once(peer, &Payload::Look { query, pin }, nothing);
             }
             downloader::Action::Order(order) => self.outputs.push_back(Output::Blob(order)),

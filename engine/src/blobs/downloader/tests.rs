@@ -88,7 +88,7 @@ fn a_file_is_looked_for_opened_asked_for_kept_and_finished() {
     let mut play = Play::new(2, &[(NEAR, 1)]);
     let (pin, blob) = (play.pin(), play.blob);
     let expected = vec![
-        Action::Look(NEAR, 1, pin),
+        Action::LookUp(NEAR, 1, pin),
         Action::Order(BlobOrder::Open { blob, sha256: None }),
         Action::Begun(blob, 0),
         play.ask(NEAR, 0),
@@ -133,7 +133,7 @@ fn who_sends_what_is_not_of_the_file_is_not_asked_again_and_others_are() {
     play.give(3, NEAR, 1);
     assert_eq!(play.settle(3), vec![Action::Forged(NEAR)], "nor is anything else taken from it");
     play.members.push((OTHER, 1));
-    assert_eq!(play.settle(3_100), vec![Action::Look(OTHER, 2, play.pin())], "it is not even looked at");
+    assert_eq!(play.settle(3_100), vec![Action::LookUp(OTHER, 2, play.pin())], "it is not even looked at");
     play.downloader.handle_held(OTHER, 2, Some(play.blob));
     assert_eq!(play.settle(3_101), vec![play.ask(OTHER, 0), play.ask(OTHER, 1)]);
 }
@@ -211,7 +211,7 @@ fn nobody_has_it() {
     let spec = FetchSpec { pin: play.pin(), bytes: play.blob.bytes };
     let ended = vec![Action::Ended(vec![WAITER], Err(FetchError::NotFound))];
     play.downloader.fetch(at(0), spec, WAITER).unwrap();
-    assert_eq!(play.settle(0), vec![Action::Look(NEAR, 1, spec.pin)]);
+    assert_eq!(play.settle(0), vec![Action::LookUp(NEAR, 1, spec.pin)]);
     let other = BlobId { bytes: 1, ..play.blob };
     play.downloader.handle_held(NEAR, 1, Some(other));
     assert_eq!(play.settle(1), ended, "another size is another file");
@@ -232,7 +232,7 @@ fn all_who_had_it_are_lost_for_a_while_or_for_good() {
     play.members.clear();
     assert_eq!(play.settle(1_000), vec![]);
     play.members.push((NEAR, 1));
-    assert_eq!(play.settle(4_000), vec![Action::Look(NEAR, 2, play.pin())]);
+    assert_eq!(play.settle(4_000), vec![Action::LookUp(NEAR, 2, play.pin())]);
     play.downloader.handle_held(NEAR, 2, Some(play.blob));
     assert_eq!(play.settle(4_001), vec![play.ask(NEAR, 0), play.ask(NEAR, 1)]);
     play.downloader.handle_gone(NEAR);
