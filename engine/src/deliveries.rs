@@ -101,7 +101,7 @@ impl Deliveries {
     }
 
     /// Makes all waiting outcomes of an origin due now, as it is reachable again.
-    pub(crate) fn handle_met(&mut self, now: Instant, origin: NodeId) {
+    pub(crate) fn handle_reachable(&mut self, now: Instant, origin: NodeId) {
         let waiting: Vec<Key> = self.keys_for(origin).collect();
         for key in waiting {
             let Some(Owed { place: Place::Waits(_, due), .. }) = self.owed.get_mut(&key) else { continue };
@@ -258,10 +258,10 @@ mod tests {
         let mut deliveries = Deliveries::default();
         deliveries.handle_unreachable(at(0), outcome(TASK));
         assert_eq!(deliveries.poll_due(at(3600)), vec![]);
-        deliveries.handle_met(at(3600), NodeId([9; 16]));
+        deliveries.handle_reachable(at(3600), NodeId([9; 16]));
         assert_eq!(deliveries.poll_due(at(3600)), vec![]);
-        deliveries.handle_met(at(3601), ORIGIN);
-        deliveries.handle_met(at(3601), ORIGIN);
+        deliveries.handle_reachable(at(3601), ORIGIN);
+        deliveries.handle_reachable(at(3601), ORIGIN);
         assert_eq!(deliveries.poll_due(at(3601)), vec![outcome(TASK)]);
         assert!(deliveries.owes(ORIGIN, TASK));
         deliveries.handle_gone(ORIGIN);

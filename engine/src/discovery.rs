@@ -174,7 +174,7 @@ impl Discovery {
     }
 
     /// Stops without a goodbye, because another node uses the same id.
-    pub(crate) fn handle_copied(&mut self) {
+    pub(crate) fn handle_fenced(&mut self) {
         self.active = false;
         self.fall_silent();
     }

@@ -154,7 +154,7 @@ impl Heartbeat {
         let mut dead = Vec::new();
         for (&link, watch) in &mut self.links {
             if let Some(since) = watch.unanswered_since {
-                if now >= since.after(watch.patience()) {
+                if now >= since.after(watch.ping_timeout()) {
                     dead.push(link);
                     continue;
                 }
@@ -226,13 +226,13 @@ impl Heartbeat {
 impl Watch {
     /// Returns the link's next deadline.
     fn due(&self) -> Instant {
-        let patience = if self.liveness == Liveness::Alive { SLOW_AFTER } else { self.patience() };
-        let verdict = self.unanswered_since.map(|since| since.after(patience));
+        let ping_timeout = if self.liveness == Liveness::Alive { SLOW_AFTER } else { self.ping_timeout() };
+        let verdict = self.unanswered_since.map(|since| since.after(ping_timeout));
         verdict.map_or(self.next_ping, |verdict| verdict.min(self.next_ping))
     }
 
     /// Returns how long a ping may stay unanswered before the peer is DEAD.
-    fn patience(&self) -> Duration {
+    fn ping_timeout(&self) -> Duration {
         if shows(Mutant::DeadNeverDeclared) {
             return Duration::from_secs(86_400);
         }
@@ -357,15 +357,15 @@ mod tests {
     #[test]
     fn a_peer_known_to_be_slow_has_more_time_but_never_too_much() {
         // Milliseconds: the round trip, and how long a ping may stay unanswered.
-        for (round_trip, patience) in [(1000, 8250), (60_000, 12_000)] {
+        for (round_trip, ping_timeout) in [(1000, 8250), (60_000, 12_000)] {
             let mut heartbeat = Heartbeat::default();
             heartbeat.handle_up(at(0), LINK, &mut Rng::new([0; 32]));
             let watch = heartbeat.links.get_mut(&LINK).unwrap();
             watch.round_trip = Some(Duration::from_millis(round_trip));
             watch.next_ping = at(1000);
             heartbeat.handle_timeout(at(1000));
-            assert!(!run_until(&mut heartbeat, at(1000 + patience - 1)).contains(&Action::Dead(LINK)));
-            assert_eq!(run_until(&mut heartbeat, at(1000 + patience)), vec![Action::Dead(LINK)]);
+            assert!(!run_until(&mut heartbeat, at(1000 + ping_timeout - 1)).contains(&Action::Dead(LINK)));
+            assert_eq!(run_until(&mut heartbeat, at(1000 + ping_timeout)), vec![Action::Dead(LINK)]);
         }
     }
 

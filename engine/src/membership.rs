@@ -90,7 +90,7 @@ pub(crate) struct Membership {
 
 #[derive(Debug)]
 struct Held {
-    good: Arc<VerifiedAdvert>,
+    verified: Arc<VerifiedAdvert>,
     /// The sequence number of the advert, for fast checks: most adverts that arrive are already known.
     sequence: u64,
     /// The incarnation that the present one replaced.
@@ -173,7 +173,7 @@ impl Membership {
     ) -> Result<(), Forged> {
         let checked = self.check(&advert, &mut || true)?;
         let member = match &checked {
-            Checked::Fresh(good) => good.member,
+            Checked::Fresh(verified) => verified.member,
             Checked::Known { member, .. } => *member,
             Checked::Unchecked => return Err(Forged),
         };
@@ -185,8 +185,8 @@ impl Membership {
         }
         self.touch_own(now);
         self.routes_due = Some(now);
-        if let Checked::Fresh(good) = checked {
-            self.accept(now, good, peer);
+        if let Checked::Fresh(verified) = checked {
+            self.accept(now, verified, peer);
         }
         self.outbox.add(now, peer);
         Ok(())
@@ -217,10 +217,10 @@ impl Membership {
         for signed in adverts {
             match self.check(&signed, &mut may_check)? {
                 Checked::Unchecked => {}
-                Checked::Fresh(good) if good.member == self.me => {
-                    self.handle_rival(now, good.advert.incarnation, good.advert.sequence);
+                Checked::Fresh(verified) if verified.member == self.me => {
+                    self.handle_rival(now, verified.advert.incarnation, verified.advert.sequence);
                 }
-                Checked::Fresh(good) => self.accept(now, good, from),
+                Checked::Fresh(verified) => self.accept(now, verified, from),
                 Checked::Known { member, sequence, held } if member != self.me => {
                     if held > sequence {
                         self.outbox.tell(now, from, member);
@@ -300,12 +300,12 @@ impl Membership {
             }
             let (mut batch, mut bytes) = (Vec::new(), 0);
             for member in parcel.members {
-                let held = self.adverts.get(&member).map(|held| &held.good);
-                let Some(good) = held.or_else(|| (member == self.me).then_some(&self.own_signed)) else {
+                let held = self.adverts.get(&member).map(|held| &held.verified);
+                let Some(verified) = held.or_else(|| (member == self.me).then_some(&self.own_signed)) else {
                     continue;
                 };
-                bytes += good.signed.body.0.len() + 80;
-                batch.push(good.signed.clone());
+                bytes += verified.signed.body.0.len() + 80;
+                batch.push(verified.signed.clone());
                 if bytes > BATCH_BYTES {
                     transmits.push(Transmit::Adverts(neighbour, core::mem::take(&mut batch)));
                     bytes = 0;
@@ -354,13 +354,13 @@ impl Membership {
 
     /// Returns the advert of a member, reachable or not.
     pub(crate) fn advert(&self, member: NodeId) -> Option<&Advert> {
-        self.adverts.get(&member).map(|held| &held.good.advert)
+        self.adverts.get(&member).map(|held| &held.verified.advert)
     }
 
     /// Returns the advert of a reachable member.
     pub(crate) fn reachable_member(&self, member: NodeId) -> Option<&Advert> {
         let held = self.adverts.get(&member).filter(|held| held.unreachable_since.is_none());
-        held.map(|held| &held.good.advert)
+        held.map(|held| &held.verified.advert)
     }
 
     /// Returns the number of links to a reachable member.
@@ -372,7 +372,7 @@ impl Membership {
     pub(crate) fn reachable(&self) -> impl Iterator<Item = (NodeId, &Advert)> {
         let others = self.adverts.iter().filter(|(_, held)| held.unreachable_since.is_none());
         core::iter::once((self.me, &self.own))
-            .chain(others.map(|(&member, held)| (member, &held.good.advert)))
+            .chain(others.map(|(&member, held)| (member, &held.verified.advert)))
     }
 
     /// Returns the adverts of members that were reachable recently and may well return.
@@ -382,13 +382,13 @@ impl Membership {
             .iter()
             .rev()
             .take_while(move |(since, _)| now.since(*since) < RECENTLY_REACHABLE);
-        lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.good.advert))
+        lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.verified.advert))
     }
 
     /// Returns a neighbour whose link may be closed: it has other links, and another path to it remains.
     pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
         let spare = |&&peer: &&NodeId| {
-            let links = self.adverts.get(&peer)?.good.advert.links.len();
+            let links = self.adverts.get(&peer)?.verified.advert.links.len();
             let rest = self.graph.path_avoiding(&self.own.links, peer, peer);
             (links >= SPARE_LINKS_MIN && rest.is_some()).then_some((links, peer))
         };
@@ -425,20 +425,20 @@ impl Membership {
     /// Handles an advert of this node that is not newer than its own.
     fn handle_own(&mut self, now: Instant, sequence: u64, signed: &SignedAdvert) -> Result<(), Forged> {
         if sequence == self.own.sequence && signed.body != self.own_signed.signed.body {
-            let good = self.cache.check(signed)?;
-            self.handle_rival(now, good.advert.incarnation, sequence);
+            let verified = self.cache.check(signed)?;
+            self.handle_rival(now, verified.advert.incarnation, sequence);
         }
         Ok(())
     }
 
     /// Replaces the advert held for a member by a newer one.
-    fn accept(&mut self, now: Instant, good: Arc<VerifiedAdvert>, from: NodeId) {
-        let (member, sequence) = (good.member, good.advert.sequence);
+    fn accept(&mut self, now: Instant, verified: Arc<VerifiedAdvert>, from: NodeId) {
+        let (member, sequence) = (verified.member, verified.advert.sequence);
         let members = u32::try_from(self.adverts.len()).unwrap_or(u32::MAX);
         let links_changed = if let Some(held) = self.adverts.get_mut(&member) {
-            let before = core::mem::replace(&mut held.good, Arc::clone(&good));
+            let before = core::mem::replace(&mut held.verified, Arc::clone(&verified));
             held.sequence = sequence;
-            let (was, is) = (before.advert.incarnation, good.advert.incarnation);
+            let (was, is) = (before.advert.incarnation, verified.advert.incarnation);
             if was != is {
                 // If the other incarnation is alive too, this makes it sign a newer advert.
                 self.outbox.tell(now, member, member);
@@ -451,19 +451,24 @@ impl Membership {
             if held.unreachable_since.is_none() {
                 self.change_digest(mix(member, before.advert.sequence) ^ mix(member, sequence));
                 self.outbox.spread(now, member, Some(from));
-                self.recount_models(&before.advert.models, &good.advert.models);
+                self.recount_models(&before.advert.models, &verified.advert.models);
             }
-            before.links != good.links
+            before.links != verified.links
         } else if self.make_room() {
             self.unreachable.insert((now, member));
-            let held = Held { good: Arc::clone(&good), sequence, former: None, unreachable_since: Some(now) };
+            let held = Held {
+                verified: Arc::clone(&verified),
+                sequence,
+                former: None,
+                unreachable_since: Some(now),
+            };
             self.adverts.insert(member, held);
             true
         } else {
             return;
         };
         if links_changed {
-            self.graph.insert(member, &good.links);
+            self.graph.insert(member, &verified.links);
         }
         if links_changed && !shows(Mutant::LinksIgnored) {
             // A search takes time in proportion to the number of members, and so does the interval between searches.
@@ -542,9 +547,9 @@ impl Membership {
             if let Some(held) = self.adverts.get_mut(&member) {
                 held.unreachable_since = Some(now);
                 self.unreachable.insert((now, member));
-                let (sequence, good) = (held.sequence, Arc::clone(&held.good));
+                let (sequence, verified) = (held.sequence, Arc::clone(&held.verified));
                 self.change_digest(mix(member, sequence));
-                self.model_names.remove(&good.advert.models);
+                self.model_names.remove(&verified.advert.models);
             }
             self.actions.push(Action::Left(member));
         }
@@ -552,9 +557,9 @@ impl Membership {
             if let Some(held) = self.adverts.get_mut(&member) {
                 let since = held.unreachable_since.take();
                 since.map(|since| self.unreachable.remove(&(since, member)));
-                let (sequence, good) = (held.sequence, Arc::clone(&held.good));
+                let (sequence, verified) = (held.sequence, Arc::clone(&held.verified));
                 self.change_digest(mix(member, sequence));
-                self.recount_models(&[], &good.advert.models);
+                self.recount_models(&[], &verified.advert.models);
             }
             self.actions.push(Action::Joined(member));
             // These changes have been batched already.

@@ -147,7 +147,7 @@ impl Peers {
     }
 
     /// Fences this node off because another one uses its key: closes every link, and accepts and makes none.
-    pub(crate) fn handle_copied(&mut self) {
+    pub(crate) fn handle_fenced(&mut self) {
         self.accepting = false;
         self.fenced = true;
         for link in self.links.keys().copied().collect::<Vec<_>>() {
@@ -157,8 +157,8 @@ impl Peers {
 
     /// Marks an incarnation of a node as a duplicate of one that started earlier. A link to the duplicate stays for
     /// now: over it, the duplicate learns of the other and gives way.
-    pub(crate) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
-        self.incarnations.handle_copy(now, node, copy);
+    pub(crate) fn handle_duplicate(&mut self, now: Instant, node: NodeId, duplicate: u64) {
+        self.incarnations.handle_duplicate(now, node, duplicate);
     }
 
     /// Records where a node is announced.
@@ -269,7 +269,7 @@ impl Peers {
         hello.version.clone_into(&mut entry.version);
         entry.network_port = hello.addresses.first().map_or(0, SocketAddr::port);
         match (older.and_then(|older| self.peer_of(older).map(|_| older)), other) {
-            (Some(older), Some(other)) if !self.incarnations.is_copy(now, node, other) => {
+            (Some(older), Some(other)) if !self.incarnations.is_duplicate(now, node, other) => {
                 return self.open_conflict(now, link, older);
             }
             (Some(_) | None, _) => {}
@@ -314,7 +314,7 @@ impl Peers {
         }
         entry.state = LinkState::Up;
         entry.since = now;
-        let (node, remote, copy) = (entry.node, entry.remote, entry.copy.take());
+        let (node, remote, duplicate) = (entry.node, entry.remote, entry.duplicate.take());
         let up = Action::Up(link, node, remote, entry.target.is_some());
         self.address_book.handle_success(now, node, (entry.target, remote), rng);
         if let Some((older, reason)) = entry.replaces.take() {
@@ -322,7 +322,7 @@ impl Peers {
         }
         self.by_node.insert(node, link);
         self.actions.push(up);
-        self.actions.extend(copy.map(|at| Action::Copied(link, at)));
+        self.actions.extend(duplicate.map(|at| Action::Copied(link, at)));
     }
 
     /// Refuses a link: sends the reason and closes.
@@ -514,13 +514,13 @@ impl Peers {
 
     /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 8] {
-        let (replaced, copies) = self.incarnations.len();
+        let (replaced, duplicates) = self.incarnations.len();
         [
             Occupancy::new("peers.by_node", self.by_node.len(), self.max_peers),
             Occupancy::new("peers.new", self.links.values().filter(|link| link.is_new()).count(), NEW_MAX),
             Occupancy::new("peers.dials", self.dials.len(), dialling::DIALS_MAX),
             Occupancy::new("peers.replaced", replaced, incarnations::INCARNATIONS_MAX),
-            Occupancy::new("peers.copies", copies, incarnations::INCARNATIONS_MAX),
+            Occupancy::new("peers.duplicates", duplicates, incarnations::INCARNATIONS_MAX),
             Occupancy::new("peers.identity_conflicts", self.identity_conflicts.len(), NEW_MAX),
             Occupancy::new("peers.quarantine", self.quarantine.len(), quarantine::OFFENDERS_MAX),
             Occupancy::new("peers.address_book", self.address_book.len(), address_book::ENTRIES_MAX),

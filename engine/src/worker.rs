@@ -115,7 +115,7 @@ impl Worker {
     pub(crate) fn handle_assignment(&mut self, now: Instant, origin: NodeId, assignment: Assignment) {
         let key = (origin, assignment.attempt.task);
         if self.lost.contains_key(&origin) {
-            self.handle_origin_met(origin);
+            self.handle_origin_reachable(origin);
         }
         let other = |entry: &QueuedAttempt| {
             entry.assignment.fingerprint != assignment.fingerprint
@@ -181,7 +181,7 @@ impl Worker {
 
     /// Handles an unreachable origin. Its queued attempts are dropped. Its running ones continue for some time, as it
     /// may return.
-    pub(crate) fn handle_origin_lost(&mut self, now: Instant, origin: NodeId) {
+    pub(crate) fn handle_origin_unreachable(&mut self, now: Instant, origin: NodeId) {
         let of_origin: Vec<(Key, bool)> =
             self.attempts_of(origin).map(|(key, entry)| (*key, entry.job.is_some())).collect();
         if of_origin.is_empty() {
@@ -199,7 +199,7 @@ impl Worker {
     }
 
     /// Handles an origin that is reachable again: renews what is left of its attempts.
-    pub(crate) fn handle_origin_met(&mut self, origin: NodeId) {
+    pub(crate) fn handle_origin_reachable(&mut self, origin: NodeId) {
         let attempts: Vec<Attempt> =
             self.attempts_of(origin).map(|(_, entry)| entry.assignment.attempt).collect();
         if self.lost.remove(&origin).is_none() && attempts.is_empty() {

@@ -204,7 +204,7 @@ fn an_advert_from_before_a_restart_is_superseded() {
     mesh.members[1].handle_adverts(mesh.now, me, vec![signed.clone()], || true).unwrap();
     mesh.members[0].handle_adverts(mesh.now, from, vec![signed], || true).unwrap();
     mesh.settle();
-    assert_eq!(mesh.members[1].adverts[&me].good.advert.sequence, 1_001 + SEQUENCE_LEAP);
+    assert_eq!(mesh.members[1].adverts[&me].verified.advert.sequence, 1_001 + SEQUENCE_LEAP);
     mesh.assert_maps_are_true();
 }
 

@@ -130,18 +130,18 @@ impl Node {
             membership::Action::Copied { fenced } => {
                 self.event(Event::IdentityCopied { address: None, fenced });
                 if fenced {
-                    self.discovery.handle_copied();
-                    self.peers.handle_copied();
+                    self.discovery.handle_fenced();
+                    self.peers.handle_fenced();
                 }
             }
             membership::Action::Doubled { member, copy } => {
-                self.peers.handle_copy(self.clock.now, member, copy)
+                self.peers.handle_duplicate(self.clock.now, member, copy)
             }
             membership::Action::Joined(member) => {
                 self.event(Event::MemberJoined { member });
                 self.discovery.handle_known(member);
                 self.router.handle_destination_found(self.clock.now, member);
-                self.meet(member);
+                self.reconcile(member);
             }
             membership::Action::Left(member) => {
                 self.event(Event::MemberLeft { member });
@@ -150,7 +150,7 @@ impl Node {
                     self.tasks.handle_worker_lost(self.clock.now, wall, member, died);
                 }
                 self.scheduler.handle_gone(member);
-                self.worker.handle_origin_lost(self.clock.now, member);
+                self.worker.handle_origin_unreachable(self.clock.now, member);
                 self.downloader.handle_gone(member);
                 self.router.handle_destination_lost(member);
                 self.discovery.handle_gone(self.clock.now, member, &mut self.rng);

@@ -120,7 +120,7 @@ impl Node {
         self.heartbeat.handle_up(self.clock.now, link, &mut self.rng);
         self.event(Event::LinkUp { link, peer, address, dialled });
         if self.membership.hops(peer).is_some() {
-            self.meet(peer);
+            self.reconcile(peer);
         }
     }
 
@@ -136,8 +136,10 @@ impl Node {
             }
             Message::Copied(address) => {
                 // Report it once per link, however often the peer does.
-                let told =
-                    self.peers.link_mut(link).map(|entry| core::mem::replace(&mut entry.copy_told, true));
+                let told = self
+                    .peers
+                    .link_mut(link)
+                    .map(|entry| core::mem::replace(&mut entry.duplicate_reported, true));
                 if told == Some(false) {
                     self.event(Event::IdentityCopied { address: Some(address), fenced: false });
                 }
@@ -341,7 +343,7 @@ impl Node {
                 if self.deliveries.owes_output(origin, assignment.attempt.task, assignment.fingerprint)
                     && !shows(Mutant::OutcomeForgotten) =>
             {
-                self.deliveries.handle_met(now, origin);
+                self.deliveries.handle_reachable(now, origin);
             }
             Payload::Assign(assignment) => self.worker.handle_assignment(now, origin, assignment),
             // Messages about files are not acknowledged.

@@ -13,11 +13,11 @@ use crate::wire::{Attempt, Payload};
 
 impl Node {
     /// Reconciles with a node that is reachable again, or over a new link.
-    pub(super) fn meet(&mut self, peer: NodeId) {
+    pub(super) fn reconcile(&mut self, peer: NodeId) {
         // A restarted origin still has its tasks, and accepts outcomes of attempts that its earlier incarnation assigned.
         // It may also have assigned the same attempt again before it was seen here. To drop that would cost a lease.
-        self.worker.handle_origin_met(peer);
-        self.deliveries.handle_met(self.clock.now, peer);
+        self.worker.handle_origin_reachable(peer);
+        self.deliveries.handle_reachable(self.clock.now, peer);
         let all: Vec<Attempt> = self.tasks.with(peer).collect();
         self.check(peer, all);
     }
@@ -51,7 +51,7 @@ impl Node {
         let owes = |attempt: &Attempt| self.deliveries.owes(origin, attempt.task);
         let (owed, missing): (Vec<Attempt>, Vec<Attempt>) = missing.into_iter().partition(owes);
         if !owed.is_empty() {
-            self.deliveries.handle_met(self.clock.now, origin);
+            self.deliveries.handle_reachable(self.clock.now, origin);
         }
         here.extend(owed);
         if shows(Mutant::LeaseNotRenewed) || shows(Mutant::OwnLeaseNotRenewed) && origin == self.me {

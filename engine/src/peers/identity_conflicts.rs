@@ -44,7 +44,7 @@ impl Peers {
             self.identity_conflicts.iter().copied().partition(|conflict| conflict.older == older);
         self.identity_conflicts = rest;
         for conflict in over {
-            self.settle_copies(now, conflict, rng);
+            self.keep_earlier(now, conflict, rng);
         }
     }
 
@@ -64,7 +64,7 @@ impl Peers {
     }
 
     /// Keeps the incarnation that started earlier, if both are alive.
-    fn settle_copies(
+    fn keep_earlier(
         &mut self,
         now: Instant,
         IdentityConflict { newer, older, .. }: IdentityConflict,
@@ -79,14 +79,14 @@ impl Peers {
         };
         let (node, target) = (entry.node, entry.target);
         if first.0 < entry.incarnation {
-            let (copy, at) = (entry.incarnation, entry.remote);
-            self.incarnations.handle_copy(now, node, copy);
+            let (duplicate, at) = (entry.incarnation, entry.remote);
+            self.incarnations.handle_duplicate(now, node, duplicate);
             self.address_book.handle_unneeded(now, node, target, rng);
             self.refuse(newer, RefuseReason::IdentityCopied);
             self.actions.push(Action::Copied(older, at));
         } else {
-            entry.copy = Some(first.1);
-            self.incarnations.handle_copy(now, node, first.0);
+            entry.duplicate = Some(first.1);
+            self.incarnations.handle_duplicate(now, node, first.0);
             self.refuse(older, RefuseReason::IdentityCopied);
             self.accept(now, newer, rng);
         }

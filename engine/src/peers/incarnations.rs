@@ -15,7 +15,7 @@ pub(super) struct Incarnations {
     /// The incarnation of each node that was last replaced.
     replaced: BTreeMap<NodeId, u64>,
     /// The known duplicates, with the time when each was last seen beside the original.
-    copies: BTreeMap<(NodeId, u64), Instant>,
+    duplicates: BTreeMap<(NodeId, u64), Instant>,
 }
 
 impl Incarnations {
@@ -23,18 +23,18 @@ impl Incarnations {
     /// duplicate to refuse.
     pub(super) fn handle_hello(&mut self, now: Instant, node: NodeId, held: Option<u64>, new: u64) -> bool {
         let held = held.filter(|held| *held != new);
-        if let Some(seen_at) = self.copies.get_mut(&(node, new)) {
+        if let Some(seen_at) = self.duplicates.get_mut(&(node, new)) {
             if held.is_some() {
                 *seen_at = now;
             }
             if now.since(*seen_at) < DUPLICATE_RETENTION {
                 return true;
             }
-            self.copies.remove(&(node, new));
+            self.duplicates.remove(&(node, new));
         }
         let Some(held) = held else { return false };
         if self.replaced.get(&node) == Some(&new) {
-            self.handle_copy(now, node, held.max(new));
+            self.handle_duplicate(now, node, held.max(new));
             if held < new {
                 return true;
             }
@@ -47,22 +47,25 @@ impl Incarnations {
     }
 
     /// Tells whether an incarnation is a known duplicate.
-    pub(super) fn is_copy(&self, now: Instant, node: NodeId, incarnation: u64) -> bool {
-        self.copies.get(&(node, incarnation)).is_some_and(|seen_at| now.since(*seen_at) < DUPLICATE_RETENTION)
+    pub(super) fn is_duplicate(&self, now: Instant, node: NodeId, incarnation: u64) -> bool {
+        self.duplicates
+            .get(&(node, incarnation))
+            .is_some_and(|seen_at| now.since(*seen_at) < DUPLICATE_RETENTION)
     }
 
     /// Records a duplicate of a node that started earlier.
-    pub(super) fn handle_copy(&mut self, now: Instant, node: NodeId, copy: u64) {
-        self.copies.insert((node, copy), now);
-        if self.copies.len() > INCARNATIONS_MAX {
-            let oldest = self.copies.iter().min_by_key(|(_, seen_at)| **seen_at).map(|(&copy, _)| copy);
-            oldest.map(|oldest| self.copies.remove(&oldest));
+    pub(super) fn handle_duplicate(&mut self, now: Instant, node: NodeId, duplicate: u64) {
+        self.duplicates.insert((node, duplicate), now);
+        if self.duplicates.len() > INCARNATIONS_MAX {
+            let oldest =
+                self.duplicates.iter().min_by_key(|(_, seen_at)| **seen_at).map(|(&duplicate, _)| duplicate);
+            oldest.map(|oldest| self.duplicates.remove(&oldest));
         }
     }
 
     /// Returns the number of replaced incarnations and of duplicates.
     pub(super) fn len(&self) -> (usize, usize) {
-        (self.replaced.len(), self.copies.len())
+        (self.replaced.len(), self.duplicates.len())
     }
 }
 
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn a_copy_that_others_found_out_is_turned_down_until_the_first_is_long_gone() {
         let mut incarnations = Incarnations::default();
-        incarnations.handle_copy(at(0), NODE, 20);
+        incarnations.handle_duplicate(at(0), NODE, 20);
         assert!(incarnations.handle_hello(at(500), NODE, Some(10), 20));
         assert!(incarnations.handle_hello(at(1_000), NODE, None, 20));
         assert!(!incarnations.handle_hello(at(1_100), NODE, None, 20));
@@ -119,11 +122,11 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut incarnations = Incarnations::default();
-        for copy in 0..1_000 {
-            incarnations.handle_copy(at(copy), NODE, copy);
+        for duplicate in 0..1_000 {
+            incarnations.handle_duplicate(at(duplicate), NODE, duplicate);
             let mut other = [0; 16];
-            other[..8].copy_from_slice(&copy.to_be_bytes());
-            incarnations.handle_hello(at(copy), NodeId(other), Some(1), 2);
+            other[..8].copy_from_slice(&duplicate.to_be_bytes());
+            incarnations.handle_hello(at(duplicate), NodeId(other), Some(1), 2);
         }
         assert_eq!(incarnations.len(), (INCARNATIONS_MAX, INCARNATIONS_MAX));
         assert!(!incarnations.handle_hello(at(1_000), NODE, Some(1), 743));

@@ -38,9 +38,9 @@ pub(crate) struct Link {
     /// The link to the same node that this one replaces once it is up, and the reason.
     pub(super) replaces: Option<(LinkId, LinkDownReason)>,
     /// The address of a duplicate of the other end, to report to it once the link is up.
-    pub(super) copy: Option<SocketAddr>,
+    pub(super) duplicate: Option<SocketAddr>,
     /// The other end has reported a duplicate of this node.
-    pub(crate) copy_told: bool,
+    pub(crate) duplicate_reported: bool,
     /// The advert in the other end's hello, until the link is up.
     pub(super) advert: Option<SignedAdvert>,
     pub(super) state: LinkState,
@@ -78,8 +78,8 @@ impl Link {
             incarnation: 0,
             welcome: false,
             replaces: None,
-            copy: None,
-            copy_told: false,
+            duplicate: None,
+            duplicate_reported: false,
             advert: None,
             state: LinkState::Greeting,
         }

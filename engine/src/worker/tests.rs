@@ -227,14 +227,14 @@ fn what_runs_for_a_lost_origin_goes_on_for_a_while_and_what_waits_does_not() {
     (0..33).for_each(|id| worker.handle_assignment(at(0), OTHER, assignment(id, 1)));
     worker.handle_timeout(at(0));
     worker.poll_actions();
-    worker.handle_origin_lost(at(1), OTHER);
+    worker.handle_origin_unreachable(at(1), OTHER);
     assert_eq!((worker.len(), worker.poll_actions()), (32, vec![]));
     worker.handle_timeout(at(10));
     assert_eq!(worker.poll_actions(), vec![], "nobody is there to hear of it");
-    worker.handle_origin_met(OTHER);
+    worker.handle_origin_reachable(OTHER);
     let left: Vec<Attempt> = (0..32).map(|id| assignment(id, 1).attempt).collect();
     assert_eq!(worker.poll_actions(), vec![Action::Renew(OTHER, left)]);
-    worker.handle_origin_lost(at(20), OTHER);
+    worker.handle_origin_unreachable(at(20), OTHER);
     worker.handle_timeout(at(49));
     assert_eq!(worker.len(), 32);
     worker.handle_timeout(at(50));
@@ -242,9 +242,9 @@ fn what_runs_for_a_lost_origin_goes_on_for_a_while_and_what_waits_does_not() {
         (worker.len(), worker.poll_actions()),
         (0, vec![Action::Cancel(JobId(0)), Action::Cancel(JobId(1))])
     );
-    worker.handle_origin_met(OTHER);
+    worker.handle_origin_reachable(OTHER);
     assert_eq!(worker.poll_actions(), vec![Action::Renew(OTHER, vec![])], "it is told that nothing is left");
-    worker.handle_origin_met(OTHER);
+    worker.handle_origin_reachable(OTHER);
     assert_eq!(worker.poll_actions(), vec![]);
 }
 
@@ -285,7 +285,7 @@ fn the_lost_origin_whose_time_ends_first_is_forgotten_for_one_more() {
     };
     for number in 0..=LOST_ORIGINS_MAX {
         worker.handle_assignment(at(0), origin(number), assignment(1, 1));
-        worker.handle_origin_lost(Instant::from_micros(number as u64), origin(number));
+        worker.handle_origin_unreachable(Instant::from_micros(number as u64), origin(number));
     }
     let known: Vec<bool> =
         [0, 1, LOST_ORIGINS_MAX].map(|number| worker.lost.contains_key(&origin(number))).into();
