@@ -1,12 +1,13 @@
 //! The encoder of BERT (Devlin et al., 2019) and DistilBERT (Sanh et al., 2019), of any size.
 //!
 //! Sequences lie end to end: every linear map sees the rows of all tokens, and only attention looks at sequences. A
-//! team shares the rows, not the layers: a thread takes its rows through a whole layer, a block that fits the cache at
-//! a time, and all meet once a layer because attention needs the keys and values of others.
+//! thread team divides the rows, not the layers. A thread takes its rows through a whole layer, one block that fits the
+//! cache at a time. The threads meet once a layer, because attention needs the keys and values of the others.
 //!
-//! The invariants: a hidden state does not depend on what else is in its batch nor on the team, beyond rounding; a
-//! token or position that the model has not is an error before anything is computed; once [`Workspace`] has grown to
-//! the largest batch, nothing is allocated.
+//! The invariants:
+//! - A hidden state does not depend on the rest of its batch or on the number of threads, beyond rounding.
+//! - A token or position outside the model is an error before anything is computed.
+//! - Once [`Workspace`] has grown to the largest batch, nothing is allocated.
 
 mod attention;
 mod linear;
@@ -33,7 +34,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use workspace::ThreadWorkspace;
 
-/// An encoder, ready to run. It borrows the tables that it looks tokens up in.
+/// An encoder, ready to run. It borrows its embedding tables.
 pub struct Encoder<'a> {
     isa: Isa,
     precision: Precision,
@@ -49,64 +50,64 @@ pub struct Encoder<'a> {
     layers: Vec<Layer>,
 }
 
-/// A text as the model sees it.
+/// A tokenised text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sequence<'a> {
-    /// Its tokens.
+    /// The token numbers.
     pub tokens: &'a [u32],
-    /// The type of each token; empty where all are of type zero.
+    /// The type of each token; empty if all have type zero.
     pub types: &'a [u32],
 }
 
-/// Why a batch was not computed.
+/// Why a batch could not be computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForwardError {
     /// A sequence has no tokens.
     #[error("sequence {sequence} is empty")]
     Empty {
-        /// Its place in the batch.
+        /// Its index in the batch.
         sequence: usize,
     },
-    /// It was told to stop.
+    /// The pass was stopped.
     #[error("stopped before the end")]
     Stopped,
     /// A sequence has more tokens than the model has positions.
     #[error("sequence {sequence} has {tokens} tokens, the model takes {max}")]
     TooLong {
-        /// Its place in the batch.
+        /// Its index in the batch.
         sequence: usize,
-        /// Its tokens.
+        /// The number of tokens.
         tokens: usize,
-        /// The most that the model takes.
+        /// The maximum of the model.
         max: usize,
     },
-    /// A sequence has not one type for each token.
+    /// A sequence does not have one type for each token.
     #[error("sequence {sequence} has {tokens} tokens and {types} token types")]
     Types {
-        /// Its place in the batch.
+        /// Its index in the batch.
         sequence: usize,
-        /// Its tokens.
+        /// The number of tokens.
         tokens: usize,
-        /// Its types.
+        /// The number of types.
         types: usize,
     },
-    /// The row of a token cannot be read any more.
-    #[error("the model's table of words cannot be read any more")]
+    /// The embedding of a token cannot be read from its file.
+    #[error("the model's token embeddings cannot be read any more")]
     Unreadable,
-    /// A token has no row in the model's table.
+    /// A token is outside the vocabulary.
     #[error("token {token} is not in the vocabulary of {vocabulary}")]
     UnknownToken {
         /// The token.
         token: u32,
-        /// The rows of the table.
+        /// The size of the vocabulary.
         vocabulary: usize,
     },
-    /// A token type has no row in the model's table.
+    /// The model does not have a token type.
     #[error("token type {found} is not one of {types}")]
     UnknownType {
         /// The type.
         found: u32,
-        /// The rows of the table.
+        /// The number of token types.
         types: usize,
     },
 }
@@ -133,13 +134,13 @@ impl<'a> From<&'a [u32]> for Sequence<'a> {
 }
 
 impl Encoder<'_> {
-    /// Returns the channels of a hidden state.
+    /// Returns the number of channels of a hidden state.
     #[must_use]
     pub const fn hidden(&self) -> usize {
         self.hidden
     }
 
-    /// Returns how exactly it computes.
+    /// Returns the precision that it computes in.
     #[must_use]
     pub const fn precision(&self) -> Precision {
         self.precision
@@ -151,10 +152,10 @@ impl Encoder<'_> {
         self.isa
     }
 
-    /// Computes the hidden states of all tokens. Between layers it looks whether to `stop`.
+    /// Computes the hidden states of all tokens. Checks `stop` between layers.
     ///
     /// # Errors
-    /// [`ForwardError`] where a sequence is not one that the model takes, or `stop` was set.
+    /// Returns [`ForwardError`] if the model does not accept a sequence, or if `stop` was set.
     pub fn forward<'s>(
         &self,
         team: &mut ThreadTeam,
@@ -222,7 +223,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Looks up a thread's rows.
+    /// Looks up the embeddings of a thread's rows.
     fn embed(
         &self,
         thread: &mut ThreadWorkspace,
@@ -246,7 +247,7 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    /// Computes query, key and value of a thread's rows.
+    /// Computes queries, keys and values of a thread's rows.
     fn project(&self, layer: &Layer, thread: &mut ThreadWorkspace, own: &mut Projected) {
         own.tokens = thread.tokens.clone();
         let (input_stride, output_stride) = (stride(self.hidden), self.heads.stride);
@@ -267,7 +268,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// Attention of a thread's rows, into its context.
+    /// Computes the attention of a thread's rows, into its context.
     fn attend(&self, thread: &mut ThreadWorkspace, projected: &[Projected], starts: &[usize]) {
         let context_stride = stride(self.hidden);
         for range in starts.windows(2) {
@@ -288,7 +289,7 @@ impl Encoder<'_> {
         }
     }
 
-    /// What follows attention, a block of rows at a time.
+    /// Computes the rest of a layer after attention, a block of rows at a time.
     fn feed_forward(&self, layer: &Layer, thread: &mut ThreadWorkspace) {
         let (narrow_stride, wide_stride) = (stride(self.hidden), stride(self.intermediate));
         let ThreadWorkspace { tokens, rows, context, intermediate, prepared, quantizations, .. } = thread;
@@ -334,18 +335,18 @@ impl Encoder<'_> {
         }
     }
 
-    /// The most bytes of a number as attention stores it.
+    /// Returns the size in bytes of a number as attention stores it.
     const fn number_bytes(&self) -> usize {
         self.heads.number_bytes
     }
 }
 
-/// Numbers from a row to the next, padded so that whole panels fit.
+/// Returns the distance between rows, padded to whole panels.
 const fn stride(columns: usize) -> usize {
     columns.next_multiple_of(crate::simd::PANEL_MAX)
 }
 
-/// One row of the first layer's input; it holds what its word was read as, or zeros.
+/// Computes one row of the first layer's input. The row holds its token embedding already, or zeros.
 struct Embed<'a> {
     encoder: &'a Encoder<'a>,
     sequence: &'a Sequence<'a>,
@@ -371,7 +372,7 @@ impl WithSimd for Embed<'_> {
     }
 }
 
-/// Normalises rows.
+/// Normalises rows (layer normalisation).
 struct Normalize<'a> {
     encoder: &'a Encoder<'a>,
     norm: &'a LayerNorm,
@@ -390,6 +391,5 @@ impl WithSimd for Normalize<'_> {
     }
 }
 
-/// Rows that go through a layer's feed-forward network together: few enough for the cache, enough to read weights
-/// seldom.
+/// Rows that go through a feed-forward network together: few enough for the cache, enough to amortise reading weights.
 const BLOCK_ROWS: usize = 48;

@@ -1,10 +1,10 @@
 //! Scaled dot-product attention (Vaswani et al., 2017) over sequences that lie end to end.
 //!
-//! For each head, keys and values of a sequence are packed as the weights of two products: queries with keys, and
-//! what softmax makes of that with values. The scale, and the step from powers of e to powers of two, are in the
-//! query's weights already.
+//! For each head, the keys and values of a sequence are packed as the weights of two products: queries with keys, and
+//! the softmax of that with values. The query's weights already contain the scale and the factor log2(e), which turns
+//! powers of e into powers of two.
 //!
-//! The invariant: a token sees the tokens of its own sequence, all of them and nothing else.
+//! The invariant: a token attends to all tokens of its own sequence and to nothing else.
 
 use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers, numbers_mut};
@@ -14,10 +14,10 @@ use crate::simd::isa::WithSimd;
 use crate::simd::{LANES_MAX, PANEL_MAX, Simd, TILE_ROWS_MAX};
 use std::ops::Range;
 
-/// Query, key and value of some neighbouring tokens side by side, as attention stores them.
+/// Queries, keys and values of consecutive tokens, side by side, as attention stores them.
 #[derive(Default)]
 pub(crate) struct Projected {
-    /// Which tokens of the batch.
+    /// The range of tokens in the batch.
     pub(crate) tokens: Range<usize>,
     pub(crate) rows: Aligned<u8>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Heads {
     pub(crate) count: usize,
     /// Channels of one head.
     pub(crate) width: usize,
-    /// Channels from a row of [`Projected`] to the next.
+    /// The distance between rows of [`Projected`], in channels.
     pub(crate) stride: usize,
     /// Whether everything is f32.
     pub(crate) exact: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Heads {
     pub(crate) number_bytes: usize,
 }
 
-/// What attention needs while it computes.
+/// The buffers of attention.
 #[derive(Default)]
 pub(crate) struct AttentionWorkspace {
     keys: Aligned<u8>,
@@ -46,7 +46,7 @@ pub(crate) struct AttentionWorkspace {
 }
 
 impl AttentionWorkspace {
-    /// Makes room for sequences of up to `length` tokens.
+    /// Grows the buffers for sequences of up to `length` tokens.
     pub(crate) fn ensure(&mut self, heads: Heads, length: usize) {
         let length = length.next_multiple_of(PANEL_MAX);
         let channels = heads.width.next_multiple_of(PANEL_MAX);
@@ -57,14 +57,14 @@ impl AttentionWorkspace {
     }
 }
 
-/// Attention of some tokens of one sequence, in all heads.
+/// The attention of some tokens of one sequence, in all heads.
 pub(crate) struct Attend<'a> {
     pub(crate) heads: Heads,
     /// All tokens of the batch.
     pub(crate) projected: &'a [Projected],
     /// The tokens of the sequence.
     pub(crate) sequence: Range<usize>,
-    /// Those of them to compute; all in one element of `projected`.
+    /// The tokens to compute, all in one element of `projected`.
     pub(crate) wanted: Range<usize>,
     pub(crate) workspace: &'a mut AttentionWorkspace,
     /// A row for each wanted token, `context_stride` apart.
@@ -118,7 +118,7 @@ fn pack<S: Simd, M: SymmetricArithmetic<S>>(simd: S, job: &mut Attend<'_>, head:
     let key = (count + head) * width;
     let parts = Parts { projected: job.projected, sequence: &job.sequence, heads: job.heads };
     for (index, keys) in keys.chunks_exact_mut(panel_length).enumerate() {
-        // Where a vector has no token, softmax looks at no score.
+        // Lanes without a token stay as they are: softmax ignores their scores.
         for lane in (0..panel.min(tokens - index * panel)).step_by(S::LANES) {
             let first = job.sequence.start + index * panel + lane;
             pack_keys::<S, M>(simd, &parts, first, key, &mut keys[lane * M::GROUP..]);
@@ -147,7 +147,7 @@ fn pack<S: Simd, M: SymmetricArithmetic<S>>(simd: S, job: &mut Attend<'_>, head:
     }
 }
 
-/// What is known of a sequence's tokens.
+/// The projections of a sequence's tokens.
 struct Parts<'a> {
     projected: &'a [Projected],
     sequence: &'a Range<usize>,
@@ -155,7 +155,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// The channels of a token from `first` on for one head; none where the sequence has no such token.
+    /// Returns the channels of a token from `first` on for one head; empty if the token is outside the sequence.
     #[inline(always)]
     fn channels<T: Plain>(&self, token: usize, first: usize) -> &'a [T] {
         let part = self.projected.iter().find(|part| part.tokens.contains(&token));
@@ -211,7 +211,7 @@ fn pack_keys<S: Simd, M: SymmetricArithmetic<S>>(
     }
 }
 
-/// Packs some channels of the values of a group of tokens, and zeros where there are none.
+/// Packs some channels of the values of a group of tokens, and zeros for missing tokens.
 #[inline(always)]
 fn pack_values<S: Simd, M: SymmetricArithmetic<S>>(
     rows: [&[M::Number]; GROUP_MAX],
@@ -233,7 +233,7 @@ fn pack_values<S: Simd, M: SymmetricArithmetic<S>>(
     }
 }
 
-/// Attention of up to a tile of tokens in one head.
+/// Computes the attention of up to a tile of tokens in one head.
 #[inline(always)]
 fn attend_rows<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,
@@ -278,9 +278,9 @@ fn attend_rows<S: Simd, M: SymmetricArithmetic<S>>(
     }
 }
 
-/// A tile's sums.
+/// The sums of a tile.
 #[repr(align(64))]
 struct Sums([f32; TILE_ROWS_MAX * PANEL_MAX]);
 
-/// The largest group of a format that attention uses.
+/// The largest group of an arithmetic that attention uses.
 const GROUP_MAX: usize = 2;

@@ -1,4 +1,4 @@
-//! An encoder from the numbers of a file.
+//! Building an encoder: checks the weights, then packs them.
 
 use super::attention::Heads;
 use super::linear::{Pack, Part, Precision};
@@ -11,54 +11,54 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// All that an encoder is made of. It borrows the tables for as long as it lives, the layers only until they are packed.
+/// The weights of an encoder. The encoder borrows the tables while it lives, the layers only until they are packed.
 pub struct EncoderWeights<'a, 'l> {
-    /// What comes before the layers.
+    /// The embedding tables, and the dimensions.
     pub tables: EncoderTables<'a>,
-    /// In the order of computation.
+    /// The layers, first one first.
     pub layers: Vec<LayerWeights<'l>>,
 }
 
-/// All that an encoder is made of but its layers. Its dimensions are those of its matrices.
+/// The embedding tables and parameters of an encoder. Its dimensions are those of its matrices.
 pub struct EncoderTables<'a> {
-    /// Parts that attention is split into.
+    /// Attention heads.
     pub heads: usize,
     /// The activation of the feed-forward networks.
     pub activation: Activation,
-    /// What layer normalisation adds to a variance.
+    /// The epsilon of layer normalisation.
     pub norm_epsilon: f32,
-    /// A row for each token.
+    /// The token embeddings: one row for each token.
     pub token_embeddings: TokenEmbeddings<'a>,
-    /// A row for each position.
+    /// The position embeddings: one row for each position.
     pub positions: Matrix<'a>,
-    /// A row for each token type, where the model has types.
+    /// The token type embeddings, if the model has types.
     pub types: Option<Matrix<'a>>,
-    /// After the sum of these.
+    /// The normalisation of the sum of these embeddings.
     pub norm: Norm,
-    /// The channels between the two maps of a feed-forward network.
+    /// The channels between the two linear maps of a feed-forward network.
     pub intermediate: usize,
 }
 
-/// Takes the numbers of a layer, and keeps none of them.
+/// Packs the weights of a layer, without keeping a reference to them.
 pub type TakeLayer<'t> = &'t mut dyn FnMut(&LayerWeights<'_>) -> Result<(), EncoderError>;
 
-/// The numbers of one layer.
+/// The weights of one layer.
 pub struct LayerWeights<'a> {
-    /// From the layer's input to queries.
+    /// The query projection.
     pub query: Dense<'a>,
-    /// From the layer's input to keys.
+    /// The key projection.
     pub key: Dense<'a>,
-    /// From the layer's input to values.
+    /// The value projection.
     pub value: Dense<'a>,
-    /// From what attention found to what is added to the input.
+    /// The output projection of attention.
     pub attention_output: Dense<'a>,
-    /// After that.
+    /// The normalisation after the attention block.
     pub attention_output_norm: Norm,
-    /// To the intermediate size.
+    /// The map to the intermediate size.
     pub intermediate: Dense<'a>,
-    /// And back.
+    /// The map from the intermediate size back to the hidden size.
     pub output: Dense<'a>,
-    /// After that.
+    /// The normalisation after the feed-forward network.
     pub output_norm: Norm,
 }
 
@@ -66,22 +66,22 @@ pub struct LayerWeights<'a> {
 pub struct Dense<'a> {
     /// The matrix.
     pub weight: Matrix<'a>,
-    /// A number for each output channel.
+    /// One number for each output channel.
     pub bias: Vec<f32>,
 }
 
 /// The parameters of a layer normalisation.
 pub struct Norm {
-    /// What a channel is multiplied with.
+    /// The factor of each channel.
     pub weight: Vec<f32>,
-    /// What is then added.
+    /// The bias of each channel.
     pub bias: Vec<f32>,
 }
 
-/// Why weights are not those of an encoder.
+/// Why weights do not form an encoder.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncoderError {
-    /// The hidden size cannot be split over the heads.
+    /// The hidden size is not a multiple of the heads.
     #[error("{hidden} channels cannot be split over {heads} heads")]
     Heads {
         /// The hidden size.
@@ -89,20 +89,20 @@ pub enum EncoderError {
         /// The heads.
         heads: usize,
     },
-    /// A layer was not handed over.
+    /// `read` did not deliver a layer.
     #[error("layer {layer} is missing")]
     Missing {
         /// Its number.
         layer: usize,
     },
-    /// A part is not as large as the others ask for.
+    /// The dimensions of a part do not fit the others.
     #[error("{part} has the dimensions {found:?}, expected {expected:?}")]
     Shape {
         /// The part.
         part: &'static str,
-        /// What it has.
+        /// Its dimensions.
         found: [usize; 2],
-        /// What it should have.
+        /// The dimensions that fit.
         expected: [usize; 2],
     },
     /// A dimension is too large to compute with.
@@ -110,16 +110,16 @@ pub enum EncoderError {
     TooLarge {
         /// The part.
         part: &'static str,
-        /// What it has.
+        /// Its dimension.
         found: usize,
     },
 }
 
 impl<'a> Encoder<'a> {
-    /// Packs weights for an instruction set, layers on several threads.
+    /// Packs weights for an instruction set, with several threads.
     ///
     /// # Errors
-    /// [`EncoderError`] where they do not fit each other.
+    /// Returns [`EncoderError`] if the weights do not fit each other.
     pub fn new(
         weights: EncoderWeights<'a, '_>,
         precision: Precision,
@@ -131,11 +131,11 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// Packs weights for an instruction set. `read` is to hand over the layer of this number; it is called by as many
-    /// threads as there are cores, each for one layer at a time, so that no more than these are in memory twice.
+    /// Packs weights for an instruction set. Calls `read` for the layer of each index, from one thread for each core and
+    /// for one layer at a time, so that only these layers are in memory twice.
     ///
     /// # Errors
-    /// [`EncoderError`] where the weights do not fit each other, and whatever `read` says.
+    /// Returns [`EncoderError`] if the weights do not fit each other, or the error of `read`.
     pub fn load<E: From<EncoderError> + Send>(
         tables: EncoderTables<'a>,
         precision: Precision,
@@ -176,7 +176,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Makes so many things on as many threads as there are cores. After an error no further ones are begun.
+/// Makes `count` values with one thread for each core. Starts no further ones after an error.
 fn on_all_cores<T: Send, E: Send>(
     count: usize,
     make: impl Fn(usize) -> Result<T, E> + Sync,
@@ -206,7 +206,7 @@ fn on_all_cores<T: Send, E: Send>(
 
 impl Layer {
     fn new(layer: &LayerWeights<'_>, head_width: usize, precision: Precision, isa: Isa) -> Self {
-        // Softmax is then a plain power of two.
+        // Folds log2(e) into the scale, so that softmax needs only powers of two.
         let scale = std::f32::consts::LOG2_E / (head_width as f32).sqrt();
         let one = |dense| isa.run(Pack { parts: &[part(dense, 1.0)], precision });
         Self {
@@ -223,7 +223,7 @@ impl Layer {
     }
 }
 
-/// A linear map as a part of a packed one.
+/// Returns a linear map as a part of a packed one.
 const fn part<'a>(dense: &'a Dense<'a>, factor: f32) -> Part<'a> {
     Part { weight: &dense.weight, bias: dense.bias.as_slice(), factor }
 }
@@ -239,9 +239,9 @@ impl LayerNorm {
 fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> {
     let (heads, hidden) = (tables.heads, tables.token_embeddings.columns());
     for (part, found) in [
-        ("the table of words", tables.token_embeddings.rows()),
-        ("the table of words", hidden),
-        ("the table of positions", tables.positions.rows()),
+        ("the token embeddings", tables.token_embeddings.rows()),
+        ("the token embeddings", hidden),
+        ("the position embeddings", tables.positions.rows()),
         ("an intermediate layer", tables.intermediate),
         ("the list of layers", layers),
     ] {
@@ -253,9 +253,9 @@ fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> 
         return Err(EncoderError::Heads { hidden, heads });
     }
     let rows = tables.positions.rows();
-    expect_matrix("the table of positions", &tables.positions, [rows, hidden])?;
+    expect_matrix("the position embeddings", &tables.positions, [rows, hidden])?;
     if let Some(types) = &tables.types {
-        expect_matrix("the table of token types", types, [types.rows().max(1), hidden])?;
+        expect_matrix("the token type embeddings", types, [types.rows().max(1), hidden])?;
     }
     expect_norm("the first norm", &tables.norm, hidden)
 }

@@ -1,4 +1,4 @@
-//! The memory that a forward pass works in, kept for the next one, and what it leaves there.
+//! The buffers of a forward pass, kept for the next one, and the hidden states that it leaves in them.
 
 use super::attention::{AttentionWorkspace, Projected};
 use super::{BLOCK_ROWS, Encoder, Sequence, stride};
@@ -6,38 +6,38 @@ use crate::aligned::Aligned;
 use crate::simd::elements::Quantization;
 use std::ops::Range;
 
-/// Memory for forward passes; grows to what the largest batch needs.
+/// Buffers for forward passes. They grow to the needs of the largest batch.
 #[derive(Default)]
 pub struct Workspace {
     pub(super) threads: Vec<ThreadWorkspace>,
-    /// By thread; layers take turns, so that a thread may write while others still read.
+    /// Double-buffered by layer, so that a thread may write while others still read the previous layer.
     pub(super) projected: [Vec<Projected>; 2],
-    /// The first token of each sequence, and the end of the last one.
+    /// The index of each sequence's first token, and the end of the last sequence.
     pub(super) starts: Vec<usize>,
 }
 
-/// What one thread of a team works on.
+/// The buffers of one thread of a team.
 #[derive(Default)]
 pub(super) struct ThreadWorkspace {
-    /// Its tokens of the batch.
+    /// The thread's tokens of the batch.
     pub(super) tokens: Range<usize>,
     /// Their hidden states.
     pub(super) rows: Aligned<f32>,
-    /// What attention found.
+    /// The output of attention.
     pub(super) context: Aligned<f32>,
     /// A block at the intermediate size.
     pub(super) intermediate: Aligned<f32>,
-    /// A block of activations as the format stores them.
+    /// A block of activations as the arithmetic stores them.
     pub(super) prepared: Aligned<u8>,
     pub(super) quantizations: Vec<Quantization>,
     pub(super) attention: AttentionWorkspace,
-    /// A word as it is read from where it lies.
+    /// A token embedding as it is read from its file.
     pub(super) row_bytes: Vec<u8>,
-    /// A word of its tokens could not be read.
+    /// Whether a token embedding could not be read.
     pub(super) unreadable: bool,
 }
 
-/// The hidden states that a forward pass computed.
+/// The hidden states of a forward pass.
 #[derive(Clone, Copy)]
 pub struct Hidden<'a> {
     threads: &'a [ThreadWorkspace],
@@ -46,7 +46,7 @@ pub struct Hidden<'a> {
 }
 
 impl Workspace {
-    /// Shares the tokens among threads and makes room; returns how many threads have any.
+    /// Divides the tokens among threads and grows the buffers. Returns the number of threads that have tokens.
     pub(super) fn begin(
         &mut self,
         encoder: &Encoder<'_>,
@@ -107,7 +107,7 @@ impl ThreadWorkspace {
 }
 
 impl<'a> Hidden<'a> {
-    /// Returns how many sequences there were.
+    /// Returns the number of sequences.
     #[must_use]
     pub fn sequences(&self) -> usize {
         self.starts.len() - 1
@@ -116,7 +116,7 @@ impl<'a> Hidden<'a> {
     /// Returns the hidden state of each token of a sequence.
     ///
     /// # Panics
-    /// Panics where there was no such sequence.
+    /// Panics if there is no such sequence.
     pub fn rows(&self, sequence: usize) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         let Self { threads, width, .. } = *self;
         let range = self.starts[sequence]..self.starts[sequence + 1];
@@ -131,7 +131,7 @@ impl<'a> Hidden<'a> {
     /// Writes the mean over a sequence's tokens.
     ///
     /// # Panics
-    /// Panics where there was no such sequence or `mean` has not one place for each channel.
+    /// Panics if there is no such sequence, or if `mean` does not have one element for each channel.
     pub fn mean(&self, sequence: usize, mean: &mut [f32]) {
         assert_eq!(mean.len(), self.width, "a hidden state has {} channels", self.width);
         mean.fill(0.0);
@@ -150,7 +150,7 @@ impl<'a> Hidden<'a> {
     /// Writes the hidden state of a sequence's first token.
     ///
     /// # Panics
-    /// Panics where there was no such sequence or `first` has not one place for each channel.
+    /// Panics if there is no such sequence, or if `first` does not have one element for each channel.
     pub fn first(&self, sequence: usize, first: &mut [f32]) {
         if let Some(row) = self.rows(sequence).next() {
             first.copy_from_slice(row);
@@ -158,5 +158,5 @@ impl<'a> Hidden<'a> {
     }
 }
 
-/// Fewer tokens than this are not worth a thread of a team.
+/// The minimum number of tokens for a thread.
 const THREAD_ROWS_MIN: usize = 4;
