@@ -1,13 +1,15 @@
-//! Threads that work on one thing together, phase by phase, and wait for the next one.
+//! A team of threads that run one call together, phase by phase, and stay for the next call.
 //!
-//! The work of a phase is cut into shares, which whoever runs takes from one counter. A phase is over when all of its
-//! shares are done, not when all threads are there: a thread that the system holds up keeps nobody waiting unless it
-//! has a share, and finds its phases over when it comes back. Whoever waits looks again for a moment, because what
-//! comes next usually follows at once, then sleeps.
+//! The items of a phase are divided into shares, which running threads take from one atomic counter. A phase ends when
+//! all its shares are done, not when all threads have arrived. A thread that the scheduler delays therefore holds up
+//! nobody unless it has a share; when it comes back, it finds its phases over. Waiting threads spin for a moment, because
+//! the next phase usually follows at once, and then sleep.
 //!
-//! The invariants: every share is done once, and what was written in a phase is seen in the later ones; while a thread
-//! has a share its phase lasts; when [`ThreadTeam::run`] returns, nobody touches what it was given any more. A share that
-//! panics counts as done, and the caller panics in the end.
+//! The invariants:
+//! - Every share is done exactly once, and writes of a phase are visible in later phases.
+//! - A phase lasts while any thread has a share of it.
+//! - When [`ThreadTeam::run`] returns, no thread uses its argument any more.
+//! - A share that panics counts as done; the caller panics at the end.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// The calling thread and its helpers.
+/// The calling thread and its helper threads.
 pub struct ThreadTeam {
     state: Arc<State>,
     helpers: Vec<JoinHandle<()>>,
@@ -25,64 +27,65 @@ pub struct ThreadTeam {
 #[derive(Default)]
 struct State {
     call: Mutex<Call>,
-    /// The number of the newest call; changed under the lock.
+    /// The number of the latest call; changed under the lock.
     called: AtomicU32,
-    /// Helpers that have the call's work; more come under the lock only.
+    /// Helpers that run the call; more enter only under the lock.
     inside: AtomicUsize,
     failed: AtomicBool,
-    /// Told when there is a call.
+    /// Notified when a call begins.
     begun: Condvar,
-    /// Told when the last helper has left.
+    /// Notified when the last helper has left.
     left: Condvar,
     phases: Phases,
 }
 
-/// What there is to do.
+/// The call that helpers are to run.
 #[derive(Default)]
 struct Call {
-    /// While there is some.
+    /// The function to run, while there is one.
     work: Option<Work>,
     sleeping: usize,
-    /// Whether the caller sleeps until the helpers have left.
+    /// Whether the caller sleeps until all helpers have left.
     awaited: bool,
     over: bool,
 }
 
-/// What the threads do, for the time of one call.
+/// The function of a call, valid while the call runs.
 type Work = &'static (dyn Fn(&TeamThread<'_>) + Sync);
 
-/// The phase that a call is in. Its two counters lie apart, so that those who wait slow down nobody who works.
+/// The current phase of a call. Its two counters are on different cache lines, so that waiting threads do not slow down
+/// working ones.
 #[derive(Default)]
 struct Phases {
     taken: Taken,
     done: Done,
     sleeping: AtomicUsize,
     lock: Mutex<()>,
-    /// Told when a phase is over.
+    /// Notified when a phase is over.
     over: Condvar,
 }
 
-/// The number of the phase, above the first of its items that nobody has taken.
+/// The phase number in the upper half, the first item that is not taken in the lower half.
 #[derive(Default)]
 #[repr(align(128))]
 struct Taken(AtomicU64);
 
-/// Items of the phase that are done.
+/// The number of items of the phase that are done.
 #[derive(Default)]
 #[repr(align(128))]
 struct Done(AtomicUsize);
 
-/// One thread's place in a call.
+/// One thread of a team during a call.
 pub(crate) struct TeamThread<'a> {
     state: &'a State,
-    /// Its number, below the team's size.
+    /// The thread's index, below the size of the team.
     pub(crate) index: usize,
     phase: Cell<u32>,
 }
 
 impl ThreadTeam {
-    /// Starts a team of so many threads, the caller's included; at most [`TEAM_THREADS_MAX`], and fewer where the system has
-    /// none to give.
+    /// Starts a team of this many threads including the caller, at most [`TEAM_THREADS_MAX`]. The team is smaller if the
+    /// system cannot start that many.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let mut team = Self::alone();
@@ -94,22 +97,22 @@ impl ThreadTeam {
         team
     }
 
-    /// A team of the caller's thread.
+    /// Makes a team of only the calling thread.
     #[must_use]
     pub fn alone() -> Self {
         Self { state: Arc::default(), helpers: Vec::new() }
     }
 
-    /// Returns how many threads it has.
+    /// Returns the number of threads.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
-    /// Calls `work` for each element of two slices at once, on as many threads as there are.
+    /// Calls `work` for each pair of elements of two slices, in parallel.
     ///
     /// # Panics
-    /// Panics where the slices differ in length, and where `work` did.
+    /// Panics if the slices differ in length, or if `work` panics.
     pub fn each<T: Send, U: Send>(
         &mut self,
         ones: &mut [T],
@@ -130,16 +133,16 @@ impl ThreadTeam {
         });
     }
 
-    /// Has the threads do this, all that come in time, and returns when it is done.
+    /// Runs `work` on all threads that arrive in time, and returns when it is done.
     ///
     /// # Panics
-    /// Panics where `work` did, on whichever thread.
+    /// Panics if `work` panics on any thread.
     pub(crate) fn run(&mut self, work: &(dyn Fn(&TeamThread<'_>) + Sync)) {
         let state = &*self.state;
         state.phases.restart();
         if !self.helpers.is_empty() {
-            // SAFETY: only the lifetime is forgotten. Helpers have it between `begin` and `close`, which returns when
-            // none does any more, and is called below even where the caller's own part panics.
+            // SAFETY: only the lifetime is extended. Helpers use it between `begin` and `close`, and `close` returns when
+            // none does any more. It is called below even if the caller's own part panics.
             state.begin(unsafe { std::mem::transmute::<&(dyn Fn(&TeamThread<'_>) + Sync), Work>(work) });
         }
         let own = catch_unwind(AssertUnwindSafe(|| work(&TeamThread::new(state, 0))));
@@ -171,7 +174,7 @@ impl State {
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers work to the helpers.
+    /// Offers a call to the helpers.
     fn begin(&self, work: Work) {
         let mut call = self.lock();
         call.work = Some(work);
@@ -183,7 +186,7 @@ impl State {
         }
     }
 
-    /// Takes the work back once no helper has it; those that have not come yet are not waited for.
+    /// Withdraws the call and waits for the helpers that run it; does not wait for helpers that have not arrived.
     fn close(&self) {
         self.lock().work = None;
         if spin_until(|| self.inside.load(Ordering::Acquire) == 0) {
@@ -197,7 +200,7 @@ impl State {
         call.awaited = false;
     }
 
-    /// The life of a helper.
+    /// Runs calls on a helper thread until the team is dropped.
     fn help(&self, index: usize) {
         let mut seen = 0;
         loop {
@@ -227,13 +230,13 @@ impl State {
 }
 
 impl Phases {
-    /// Begins with phase zero; nobody is in a call.
+    /// Starts again with phase zero. No thread may be in a call.
     fn restart(&self) {
         self.taken.0.store(0, Ordering::Relaxed);
         self.done.0.store(0, Ordering::Relaxed);
     }
 
-    /// Takes the next share of a phase; none where it is over, or nothing is left.
+    /// Takes the next share of a phase, if the phase is not over and items are left.
     fn take(&self, phase: u32, total: usize, size: usize) -> Option<Range<usize>> {
         let mut seen = self.taken.0.load(Ordering::Acquire);
         loop {
@@ -250,13 +253,13 @@ impl Phases {
         }
     }
 
-    /// Notes that some items are done; tells whether those were the last, and the phase is over.
+    /// Records that some items are done. Returns true if they were the last, which ends the phase.
     fn finish(&self, phase: u32, count: usize, total: usize) -> bool {
         if self.done.0.fetch_add(count, Ordering::AcqRel) + count < total {
             return false;
         }
         self.done.0.store(0, Ordering::Relaxed);
-        // In one order with `sleeping`: whoever goes to sleep after this looks once more, and sees it.
+        // Sequentially consistent with `sleeping`: a thread that goes to sleep after this checks once more, and sees it.
         self.taken.0.store(u64::from(phase + 1) << PHASE_SHIFT, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
@@ -289,9 +292,9 @@ impl<'a> TeamThread<'a> {
         Self { state, index, phase: Cell::new(0) }
     }
 
-    /// Goes through a phase: does its shares, so many items each, until none is left, and returns when all are done, by
-    /// whomever. All threads go through the same phases in the same order. What others write in later phases may be
-    /// read in `work` only: outside, they may be there already.
+    /// Runs a phase: takes shares of `size` items until none is left, and returns when all are done. All threads must run
+    /// the same phases in the same order. Only `work` may read data that later phases write: outside of it, other threads
+    /// may be in a later phase already.
     pub(crate) fn share(&self, total: usize, size: usize, mut work: impl FnMut(Range<usize>)) {
         if total == 0 {
             return;
@@ -313,7 +316,7 @@ impl<'a> TeamThread<'a> {
     }
 }
 
-/// Looks for a moment whether something has come true.
+/// Spins for a moment until a condition is true. Returns the condition.
 fn spin_until(is_so: impl Fn() -> bool) -> bool {
     for _ in 0..SPINS_MAX {
         if is_so() {
@@ -324,7 +327,7 @@ fn spin_until(is_so: impl Fn() -> bool) -> bool {
     is_so()
 }
 
-/// The first element of a slice whose elements go to different threads.
+/// The first element of a slice whose elements are given to different threads.
 struct Elements<T>(*mut T);
 
 impl<T> Elements<T> {
@@ -333,14 +336,14 @@ impl<T> Elements<T> {
     }
 }
 
-// SAFETY: each thread takes elements of its own, which may go there.
+// SAFETY: each thread takes its own elements, and `T: Send` lets them go there.
 unsafe impl<T: Send> Sync for Elements<T> {}
 
-/// The most threads of a team; beyond, parts get too small.
+/// The maximum size of a team. With more threads, shares get too small.
 pub const TEAM_THREADS_MAX: usize = 64;
-/// How often a thread looks before it sleeps: some hundred microseconds.
+/// Iterations of spinning before a thread sleeps: some hundred microseconds.
 const SPINS_MAX: u32 = 4_000;
-/// Where the number of a phase begins, above that of an item.
+/// The bit position of the phase number, above the item number.
 const PHASE_SHIFT: u32 = 32;
 const ITEMS: u64 = (1 << PHASE_SHIFT) - 1;
 const SHARE_MAX: u64 = 1 << 16;

@@ -1,10 +1,10 @@
-//! A linear map: weights packed once for the instructions at hand, and the product with what follows it.
+//! A linear map: weights packed once for an instruction set, and the product with its epilogue.
 //!
-//! Weights lie in panels of output channels, so that a tile reads them in one stream. A row of activations in bytes is
-//! `scale * byte + shift`, so a product with them needs the sum of an output channel's weights, which is known when
+//! Weights lie in panels of output channels, so that a tile reads them in one stream. A row of 8-bit activations stands
+//! for `scale * byte + shift`. A product with it needs the sum of an output channel's weights, which is computed when
 //! they are packed.
 //!
-//! The invariant: a `Linear` is used with the instruction set and format that it was packed for; padding is zero.
+//! The invariant: a `Linear` is used with the instruction set and arithmetic that it was packed for; padding is zero.
 
 mod epilogue;
 
@@ -17,14 +17,14 @@ use crate::simd::isa::{Isa, WithSimd};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use epilogue::{Tile, finish};
 
-/// How exactly an encoder computes.
+/// The precision that an encoder computes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Weights in bf16, and activations where the processor multiplies them.
+    /// Weights in bf16, and activations too if the processor multiplies bf16.
     Bf16,
     /// f32 throughout.
     F32,
-    /// Weights in 8 bits with a scale for each output channel, activations in 8 bits with one for each token.
+    /// 8-bit weights with a scale for each output channel, 8-bit activations with a scale for each token.
     Int8,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Linear {
     groups: usize,
     panels: usize,
     weights: Packed,
-    /// Padded to whole panels, as all vectors here.
+    /// Padded to whole panels, like all vectors here.
     bias: Aligned<f32>,
     /// Sorted by row.
     outliers: Vec<Outlier>,
@@ -58,7 +58,7 @@ enum Packed {
 pub(crate) struct Part<'a> {
     pub(crate) weight: &'a Matrix<'a>,
     pub(crate) bias: &'a [f32],
-    /// Every weight and bias is multiplied with it.
+    /// Multiplied with every weight and bias.
     pub(crate) factor: f32,
 }
 
@@ -112,7 +112,7 @@ impl WithSimd for Pack<'_> {
     }
 }
 
-/// The number of a row's first weight in its packed matrix, and the distance from group to group.
+/// Returns the index of a row's first weight in the packed matrix, and the distance between groups.
 #[inline(always)]
 fn place<S: Simd>(row: usize, inputs: usize, group: usize) -> (usize, usize) {
     let width = panel_width::<S>();
@@ -188,7 +188,7 @@ fn pack_bytes<S: Simd>(
     }
 }
 
-/// Takes out the weights that dwarf their row: one of them would make the steps of all others too coarse.
+/// Removes the outliers of a row. One of them would make the quantisation steps of all other weights too coarse.
 fn take_outliers(row: usize, weights: &mut [f32]) -> Vec<Outlier> {
     let mean_square = weights.iter().map(|weight| weight * weight).sum::<f32>() / weights.len() as f32;
     let largest_kept = OUTLIER_RATIO * mean_square.sqrt();
@@ -201,7 +201,7 @@ fn take_outliers(row: usize, weights: &mut [f32]) -> Vec<Outlier> {
     outliers
 }
 
-/// Symmetric quantisation: the largest weight of a row becomes ±127. Returns the scale, zero for a row of zeros.
+/// Quantises symmetrically: the largest weight of a row becomes ±127. Returns the scale, zero for a row of zeros.
 fn quantize_weights(weights: &[f32], bytes: &mut [u8]) -> f32 {
     let scale = weights.iter().fold(0.0_f32, |largest, weight| largest.max(weight.abs())) / 127.0;
     let inverse = if scale > 0.0 { scale.recip() } else { 0.0 };
@@ -211,13 +211,13 @@ fn quantize_weights(weights: &[f32], bytes: &mut [u8]) -> f32 {
     scale
 }
 
-/// Where the rows of a product go.
+/// The destination of a product's rows.
 pub(crate) enum Output<'a> {
-    /// To rows of f32, through an activation.
+    /// Rows of f32, after an activation.
     Activated(&'a mut [f32], Activation),
-    /// To rows of f32, added to what is there.
+    /// Rows of f32, added to the present values.
     Added(&'a mut [f32]),
-    /// To rows as attention stores them; exact or not.
+    /// Rows as attention stores them, exact or not.
     Attention(&'a mut [u8], bool),
 }
 
@@ -228,9 +228,9 @@ pub(crate) struct Multiply<'a> {
     /// Rows of f32, `input_stride` apart.
     pub(crate) input: &'a [f32],
     pub(crate) input_stride: usize,
-    /// Room for rows as the format stores them.
+    /// A buffer for rows as the arithmetic stores them.
     pub(crate) prepared: &'a mut [u8],
-    /// Room for a quantisation of each row.
+    /// A buffer for the quantisation of each row.
     pub(crate) quantizations: &'a mut [Quantization],
     pub(crate) output: Output<'a>,
     pub(crate) output_stride: usize,
@@ -300,11 +300,11 @@ fn multiply<S: Simd, M: Arithmetic<S>>(
     }
 }
 
-/// A tile's sums.
+/// The sums of a tile.
 #[repr(align(64))]
 struct Sums([f32; TILE_ROWS_MAX * PANEL_MAX]);
 
-/// Activations of a format that takes them as they are.
+/// Returns the activations of an arithmetic that takes plain f32.
 #[inline(always)]
 fn as_stored<S: Simd, M: Arithmetic<S>>(input: &[f32]) -> &[M::Activation] {
     assert!(M::AS_IS && size_of::<M::Activation>() == size_of::<f32>());
@@ -313,12 +313,12 @@ fn as_stored<S: Simd, M: Arithmetic<S>>(input: &[f32]) -> &[M::Activation] {
 }
 
 impl Linear {
-    /// Whether everything is f32.
+    /// Tells whether everything is f32.
     const fn is_exact(&self) -> bool {
         matches!(self.weights, Packed::F32(_))
     }
 
-    /// The bytes that [`Multiply::prepared`] must have for each row.
+    /// Returns the bytes that [`Multiply::prepared`] needs for each row.
     pub(crate) const fn prepared_bytes(&self) -> usize {
         // At most four bytes a number, and less than a group of padding.
         (self.inputs + GROUP_MAX) * size_of::<f32>()
@@ -327,5 +327,5 @@ impl Linear {
 
 /// The largest [`Arithmetic::GROUP`].
 const GROUP_MAX: usize = 4;
-/// A weight so many times larger than its row's root mean square is kept apart.
+/// A weight is an outlier if it is this many times larger than the root mean square of its row.
 const OUTLIER_RATIO: f32 = 16.0;

@@ -1,14 +1,14 @@
-//! The innermost product: a few rows of activations with one panel of output channels, all sums in registers.
+//! The innermost product: a few rows of activations times one panel of output channels, with all sums in registers.
 
 use crate::simd::arithmetic::Arithmetic;
 use crate::simd::{PANEL_VECTORS, Simd};
 
-/// The output channels of a panel.
+/// Returns the number of output channels of a panel.
 pub(crate) const fn panel_width<S: Simd>() -> usize {
     S::LANES * PANEL_VECTORS
 }
 
-/// Splits rows into tiles that are about equally tall.
+/// Splits rows into tiles of about equal height.
 pub(crate) fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     let count = rows.div_ceil(S::TILE_ROWS).max(1);
     let (height, taller) = (rows / count, rows % count);
@@ -24,7 +24,7 @@ pub(crate) fn tiles<S: Simd>(rows: usize) -> impl Iterator<Item = (usize, usize)
 /// as f32 to rows of `out` that are `out_stride` apart.
 ///
 /// # Panics
-/// Panics where a slice is too short or `rows` is not from 1 to [`Simd::TILE_ROWS`].
+/// Panics if a slice is too short, or if `rows` is not from 1 to [`Simd::TILE_ROWS`].
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "two matrices and where the third one goes")]
 pub(crate) fn multiply_tile<S: Simd, M: Arithmetic<S>>(
@@ -75,7 +75,7 @@ unsafe fn tile<S: Simd, M: Arithmetic<S>, const ROWS: usize>(
     let mut weights = panel;
     let mut column = input;
     for _ in 0..groups {
-        // Panels lie one after another, but the processor by itself looks no further than a page.
+        // Panels are consecutive, but the hardware prefetcher does not cross a page.
         for line in (0..panel_width::<S>() * M::GROUP * size_of::<M::Weight>()).step_by(LINE_BYTES) {
             simd.prefetch(weights.cast::<u8>().wrapping_add(AHEAD_BYTES + line));
         }
@@ -102,7 +102,7 @@ unsafe fn tile<S: Simd, M: Arithmetic<S>, const ROWS: usize>(
     }
 }
 
-/// How far ahead of their use weights are brought into the first cache.
+/// The distance at which weights are prefetched into the first-level cache.
 const AHEAD_BYTES: usize = 8192;
 const LINE_BYTES: usize = 64;
 

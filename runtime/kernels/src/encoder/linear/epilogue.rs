@@ -1,5 +1,5 @@
-//! What follows the product of one tile: bias and scale, the activation, and where the numbers go, in one go over the
-//! sums while they are in the first cache.
+//! The epilogue of a product: applies scale, bias and activation to the sums of a tile and stores them, in one pass while
+//! the sums are in the first-level cache.
 
 use super::{Multiply, Output};
 use crate::aligned::numbers_mut;
@@ -10,7 +10,7 @@ use crate::simd::elements::{self, Activation, Quantization};
 use crate::simd::{PANEL_MAX, Simd, TILE_ROWS_MAX};
 use std::marker::PhantomData;
 
-/// Some rows of a product, in one panel of output channels.
+/// A tile of a product: some rows of one panel of output channels.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) panel: usize,
@@ -18,8 +18,8 @@ pub(super) struct Tile {
     pub(super) rows: usize,
 }
 
-/// Turns a tile's sums into numbers, and puts them where the job says. `scaling` is a scale and a sum of weights for
-/// each output channel, `outliers` are those of the panel; both are for products of bytes.
+/// Turns the sums of a tile into numbers and stores them in the output of the job. `scaling` holds a scale and a sum of
+/// weights for each output channel, `outliers` those of the panel; both are for 8-bit products.
 #[inline(always)]
 pub(super) fn finish<S: Simd>(
     simd: S,
@@ -63,18 +63,18 @@ pub(super) fn finish<S: Simd>(
     put(simd, output, place, completed, &Complete);
 }
 
-/// Where a tile's numbers go.
+/// The place of a tile in the output.
 #[derive(Clone, Copy)]
 struct Place {
-    /// The number of the first.
+    /// The index of the first number.
     start: usize,
-    /// From a row to the next.
+    /// The distance between rows.
     stride: usize,
-    /// Whether an activation has to be exact.
+    /// Whether the activation must be exact.
     exact: bool,
 }
 
-/// Completes sums and puts them where they go, through the activation.
+/// Completes sums, applies the activation and stores the result.
 #[inline(always)]
 fn put<S: Simd>(
     simd: S,
@@ -106,12 +106,12 @@ fn put<S: Simd>(
     }
 }
 
-/// Sends a panel's numbers in some rows through an activation.
+/// Applies an activation to a panel's numbers in some rows.
 #[inline(always)]
 fn activate<S: Simd>(out: &mut [f32], stride: usize, rows: usize, activation: Activation) {
     for row in out.chunks_mut(stride).take(rows) {
         let row = &mut row[..panel_width::<S>()];
-        // One loop each, so that nothing is decided inside.
+        // One loop for each activation, so that the loops have no branches.
         match activation {
             Activation::Gelu => {
                 for number in row {
@@ -132,7 +132,7 @@ fn activate<S: Simd>(out: &mut [f32], stride: usize, rows: usize, activation: Ac
     }
 }
 
-/// Completes each vector of sums, and puts it to its place in rows of `out` that are `stride` apart.
+/// Completes each vector of sums and stores it in rows of `out` that are `stride` apart.
 #[inline(always)]
 fn each<S: Simd, C: Completion<S>, T, P: Put<S, T>>(
     simd: S,
@@ -157,14 +157,14 @@ fn each<S: Simd, C: Completion<S>, T, P: Put<S, T>>(
     }
 }
 
-/// Where a vector of numbers goes. A trait, because its functions are always inlined, which a closure is not.
+/// Stores a vector of numbers. A trait, because its functions are always inlined, unlike closures.
 trait Put<S: Simd, T> {
     /// # Safety
     /// A vector can be read and written.
     unsafe fn put(simd: S, to: *mut T, numbers: S::Floats);
 }
 
-/// To what is there.
+/// Adds to the present values.
 struct Added;
 
 impl<S: Simd> Put<S, f32> for Added {
@@ -175,7 +175,7 @@ impl<S: Simd> Put<S, f32> for Added {
     }
 }
 
-/// In a format.
+/// Stores in the format of an arithmetic.
 struct As<M>(PhantomData<M>);
 
 impl<S: Simd, M: SymmetricArithmetic<S>> Put<S, M::Number> for As<M> {
@@ -186,7 +186,7 @@ impl<S: Simd, M: SymmetricArithmetic<S>> Put<S, M::Number> for As<M> {
     }
 }
 
-/// Through the activation.
+/// Applies the activation.
 struct Gelu;
 
 impl<S: Simd> Put<S, f32> for Gelu {
@@ -197,18 +197,18 @@ impl<S: Simd> Put<S, f32> for Gelu {
     }
 }
 
-/// What sums lack to be numbers.
+/// Turns sums into numbers.
 trait Completion<S: Simd> {
-    /// What all rows have in common.
+    /// The values that all rows share.
     type Vectors: Copy;
 
-    /// For the channels from `lane` on.
+    /// Loads the values for the channels from `lane` on.
     fn vectors(&self, simd: S, lane: usize) -> Self::Vectors;
-    /// Completes sums of a row.
+    /// Completes the sums of a row.
     fn complete(&self, simd: S, vectors: Self::Vectors, row: usize, sums: S::Floats) -> S::Floats;
 }
 
-/// Nothing.
+/// Leaves the numbers as they are.
 struct Complete;
 
 impl<S: Simd> Completion<S> for Complete {
@@ -223,7 +223,7 @@ impl<S: Simd> Completion<S> for Complete {
     }
 }
 
-/// The bias of a panel.
+/// Adds the bias of a panel.
 struct Biased<'a>(&'a [f32]);
 
 impl<S: Simd> Completion<S> for Biased<'_> {
@@ -240,7 +240,7 @@ impl<S: Simd> Completion<S> for Biased<'_> {
     }
 }
 
-/// What products of bytes stand for, and the bias.
+/// Scales 8-bit products and adds the bias.
 struct Scaled<'a> {
     scales: &'a [f32],
     weight_sums: &'a [f32],
@@ -254,7 +254,7 @@ impl<S: Simd> Completion<S> for Scaled<'_> {
 
     #[inline(always)]
     fn vectors(&self, simd: S, lane: usize) -> [S::Floats; 3] {
-        // Not by `map`, which is a call.
+        // Not with `map`, which is a call.
         [vector(simd, self.scales, lane), vector(simd, self.weight_sums, lane), vector(simd, self.bias, lane)]
     }
 
