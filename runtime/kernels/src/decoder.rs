@@ -1,7 +1,7 @@
-//! The forward pass of a Llama: quantised weights in tiles of 16 rows, a bounded cache, persistent threads.
+//! The forward pass of a Llama: quantised weights in tiles of 16 rows, a bounded key-value cache, persistent threads.
 //!
-//! A weight matrix is read once for each pass, and reading it is what a pass costs; so it lies in memory in the order
-//! in which it is read, packed once into one arena. Nothing is allocated for a token.
+//! A pass reads each weight matrix once, and its cost is that of reading memory. The weights therefore lie in one
+//! arena, packed once in the order in which a pass reads them. Generating a token allocates nothing.
 
 mod arena;
 mod format;

@@ -20,8 +20,8 @@
 //!   stands for an instruction set exists only on a processor that has it.
 //! - **Checked at the door.** Weights whose dimensions do not fit each other are an error when a model is made. A token
 //!   or position outside the model is an error before anything is computed.
-//! - **`unsafe` stays here.** No other crate of the workspace has any. Each `unsafe` block says why it is sound; callers
-//!   bring numbers, never pointers.
+//! - **`unsafe` stays here.** No other crate of the workspace has any. Each `unsafe` block says why it is sound;
+//!   callers bring numbers, never pointers.
 //!
 //! # Where to start reading
 //! | file | content |

@@ -106,8 +106,8 @@ pub(crate) trait Simd: Copy + 'static {
             }
         }
     }
-    /// Prefetches the cache line at an address into the first-level cache, if there is an instruction for it. Any address
-    /// is valid, since nothing is read.
+    /// Prefetches the cache line at an address into the first-level cache, if there is an instruction for it. Any
+    /// address is valid, since nothing is read.
     #[inline(always)]
     fn prefetch(self, _address: *const u8) {}
     /// Stores a number from 0 to 255.

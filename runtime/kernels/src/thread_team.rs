@@ -2,8 +2,8 @@
 //!
 //! The items of a phase are divided into shares, which running threads take from one atomic counter. A phase ends when
 //! all its shares are done, not when all threads have arrived. A thread that the scheduler delays therefore holds up
-//! nobody unless it has a share; when it comes back, it finds its phases over. Waiting threads spin for a moment, because
-//! the next phase usually follows at once, and then sleep.
+//! nobody unless it has a share; when it comes back, it finds its phases over. Waiting threads spin for a moment,
+//! because the next phase usually follows at once, and then sleep.
 //!
 //! The invariants:
 //! - Every share is done exactly once, and writes of a phase are visible in later phases.
@@ -84,8 +84,8 @@ pub(crate) struct TeamThread<'a> {
 }
 
 impl ThreadTeam {
-    /// Starts a team of this many threads including the caller, at most [`TEAM_THREADS_MAX`]. The team is smaller if the
-    /// system cannot start that many.
+    /// Starts a team of this many threads including the caller, at most [`TEAM_THREADS_MAX`]. The team is smaller if
+    /// the system cannot start that many.
     #[must_use]
     pub fn new(threads: usize) -> Self {
         let mut team = Self::alone();
@@ -141,8 +141,8 @@ impl ThreadTeam {
         let state = &*self.state;
         state.phases.restart();
         if !self.helpers.is_empty() {
-            // SAFETY: only the lifetime is extended. Helpers use it between `begin` and `close`, and `close` returns when
-            // none does any more. It is called below even if the caller's own part panics.
+            // SAFETY: only the lifetime is extended. Helpers use it between `begin` and `close`, and `close` returns
+            // when none does any more. It is called below even if the caller's own part panics.
             state.begin(unsafe { std::mem::transmute::<&(dyn Fn(&TeamThread<'_>) + Sync), Work>(work) });
         }
         let own = catch_unwind(AssertUnwindSafe(|| work(&TeamThread::new(state, 0))));
@@ -259,7 +259,8 @@ impl Phases {
             return false;
         }
         self.done.0.store(0, Ordering::Relaxed);
-        // Sequentially consistent with `sleeping`: a thread that goes to sleep after this checks once more, and sees it.
+        // Sequentially consistent with `sleeping`: a thread that goes to sleep after this checks once more, and sees
+        // it.
         self.taken.0.store(u64::from(phase + 1) << PHASE_SHIFT, Ordering::SeqCst);
         if self.sleeping.load(Ordering::SeqCst) > 0 {
             drop(self.lock());
@@ -292,9 +293,9 @@ impl<'a> TeamThread<'a> {
         Self { state, index, phase: Cell::new(0) }
     }
 
-    /// Runs a phase: takes shares of `size` items until none is left, and returns when all are done. All threads must run
-    /// the same phases in the same order. Only `work` may read data that later phases write: outside of it, other threads
-    /// may be in a later phase already.
+    /// Runs a phase: takes shares of `size` items until none is left, and returns when all are done. All threads must
+    /// run the same phases in the same order. Only `work` may read data that later phases write: outside of it, other
+    /// threads may be in a later phase already.
     pub(crate) fn share(&self, total: usize, size: usize, mut work: impl FnMut(Range<usize>)) {
         if total == 0 {
             return;

@@ -1,12 +1,12 @@
-//! One stretch of memory for all packed weights: of the process alone, or a file's.
+//! One memory region for all packed weights: anonymous, or a mapped file.
 //!
-//! A file lets several processes share the weights, and the next one start without packing them again.
+//! A file lets several processes share the weights, and lets the next process start without packing them again.
 
 use memmap2::{Advice, Mmap, MmapMut};
 use std::fs::File;
 use std::io;
 
-/// Bytes that begin at a page.
+/// A memory region that is aligned to a page.
 pub struct Arena {
     memory: Memory,
 }
@@ -17,28 +17,27 @@ enum Memory {
 }
 
 impl Arena {
-    /// Memory of the process alone, all zeros.
+    /// Maps anonymous memory, all zeros.
     ///
     /// # Errors
-    /// Where the system has no such stretch of addresses.
+    /// Returns the error of the system if it has no such address range.
     pub fn anonymous(bytes: usize) -> io::Result<Self> {
         let memory = MmapMut::map_anon(bytes.max(1))?;
-        // Fewer, larger pages save a part of the time; without them all still works.
+        // Huge pages save some time; without them everything still works.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(Advice::HugePage);
         Ok(Self { memory: Memory::Own(memory) })
     }
 
-    /// Maps a file that is complete. To change it is to change what the program computes, and to cut it is to end the
-    /// program: such files are to be replaced under their names, never changed.
+    /// Maps a complete file. Writing to the file changes the results, and truncating it kills the process: such a file
+    /// must only be replaced under its name, never modified.
     ///
     /// # Errors
-    /// What the system says.
+    /// Returns the error of the system.
     pub fn open(file: &File) -> io::Result<Self> {
-        // SAFETY: bytes of a file have no invalid values; that they stay as they are is the caller's part, as its terms
-        // say.
+        // SAFETY: all byte values are valid. The caller ensures that the file does not change, as documented.
         let memory = unsafe { Mmap::map(file) }?;
-        // Read from the beginning to the end for each token: worth reading ahead.
+        // Each token reads it from start to end, so read-ahead is worth it.
         let _ = memory.advise(Advice::WillNeed);
         Ok(Self { memory: Memory::File(memory) })
     }
@@ -51,7 +50,7 @@ impl Arena {
         }
     }
 
-    /// Returns all bytes to write; `None` where they belong to a complete file.
+    /// Returns all bytes to write, or `None` for a mapped file.
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match &mut self.memory {
             Memory::File(_) => None,

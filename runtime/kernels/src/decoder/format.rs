@@ -1,14 +1,14 @@
-//! Weight formats: how a row of numbers lies in a model's file, and how 16 rows lie side by side in a tile.
+//! Weight formats: the layout of a row in a model file, and the layout of 16 rows in a tile.
 //!
-//! The file formats are those of GGUF (ggml's block formats). A tile holds the same numbers, bit for bit, so that four
-//! (or one) of each of its 16 rows are one 64-byte load: [`pack`](Format::pack) loses nothing.
+//! The file formats are those of GGUF (ggml's block formats). A tile holds the same numbers bit for bit, so that four
+//! (or one) of each of its 16 rows are one 64-byte load: [`pack`](Format::pack) is lossless.
 
 use crate::simd::half::{bf16, f16, to_f16};
 
-/// How the numbers of a matrix are written.
+/// The storage format of a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// The upper half of an f32.
+    /// bfloat16: the upper half of an f32.
     Bf16,
     /// IEEE half precision.
     F16,
@@ -33,7 +33,7 @@ impl Format {
     /// All formats.
     pub const ALL: [Self; 6] = [Self::Bf16, Self::F16, Self::F32, Self::Q4K, Self::Q4_0, Self::Q8_0];
 
-    /// How many numbers are written together; a row has a multiple of them.
+    /// Returns the length of a block; the length of a row is a multiple of it.
     pub const fn block_len(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 | Self::F32 => 1,
@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// The bytes of so many numbers in a file.
+    /// Returns the bytes of a row of this many numbers in a file.
     const fn block_bytes(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 => 2,
@@ -53,7 +53,7 @@ impl Format {
         }
     }
 
-    /// Whether products take the activations as 8-bit numbers.
+    /// Tells whether products take 8-bit activations.
     pub const fn is_quantised(self) -> bool {
         self.block_len() > 1
     }
@@ -75,10 +75,10 @@ impl Format {
         widened.checked_mul(TILE_ROWS)?.checked_next_multiple_of(64)
     }
 
-    /// Packs up to 16 rows, as they lie in a file, into a tile; missing rows become zeros.
+    /// Packs up to 16 rows of a file into a tile. Missing rows become zeros.
     ///
     /// # Panics
-    /// Where a row or the tile has another length than [`Self::row_bytes`] and [`Self::tile_bytes`] say.
+    /// Panics if the length of a row or of the tile is not [`Self::row_bytes`] or [`Self::tile_bytes`].
     pub fn pack(self, rows: &[&[u8]], columns: usize, tile: &mut [u8]) {
         assert!(rows.len() <= TILE_ROWS, "{} rows for a tile", rows.len());
         assert!(rows.iter().all(|row| Some(row.len()) == self.row_bytes(columns)), "a row's length");
@@ -95,10 +95,10 @@ impl Format {
         }
     }
 
-    /// Writes the numbers of a row.
+    /// Decodes a row to f32.
     ///
     /// # Panics
-    /// Where the row has another length than [`Self::row_bytes`] says.
+    /// Panics if the length of the row is not [`Self::row_bytes`].
     pub fn decode(self, row: &[u8], numbers: &mut [f32]) {
         assert_eq!(Some(row.len()), self.row_bytes(numbers.len()), "the row's length");
         let blocks = row.chunks_exact(self.block_bytes()).zip(numbers.chunks_exact_mut(self.block_len()));
@@ -125,7 +125,7 @@ impl Format {
         }
     }
 
-    /// Tells whether all scales of a row, or all its numbers, are finite; `row` is as [`Self::row_bytes`] says.
+    /// Tells whether all scales of a row, or all its numbers, are finite. The row must be [`Self::row_bytes`] long.
     pub fn is_finite(self, row: &[u8]) -> bool {
         let half_is_finite = |bytes: &[u8]| bytes[1] & 0x7c != 0x7c;
         row.chunks_exact(self.block_bytes()).all(|block| match self {
@@ -137,10 +137,10 @@ impl Format {
     }
 }
 
-/// Writes a row of numbers in [`Format::Q8_0`], each 32 with the least scale that holds them.
+/// Encodes a row in [`Format::Q8_0`]: each block of 32 with the smallest scale that covers it.
 ///
 /// # Panics
-/// Where the lengths do not go together.
+/// Panics if the lengths do not match.
 pub fn encode_q8_0(numbers: &[f32], row: &mut [u8]) {
     assert_eq!(Some(row.len()), Format::Q8_0.row_bytes(numbers.len()), "the row's length");
     for (block, numbers) in row.as_chunks_mut::<34>().0.iter_mut().zip(numbers.as_chunks::<BLOCK>().0) {
@@ -154,17 +154,17 @@ pub fn encode_q8_0(numbers: &[f32], row: &mut [u8]) {
     }
 }
 
-/// Spreads the numbers of one row, so many bytes each, over a tile: those of 16 rows lie side by side.
+/// Interleaves the numbers of one row, of `WIDTH` bytes each, into a tile of 16 rows.
 #[inline]
 fn scatter<const WIDTH: usize>(row: &[u8], tile: &mut [u8], at: usize) {
-    // A width that is known makes each copy one instruction.
+    // A constant width makes each copy one instruction.
     let slots = tile.as_chunks_mut::<WIDTH>().0.iter_mut().skip(at).step_by(TILE_ROWS);
     for (number, slot) in row.as_chunks::<WIDTH>().0.iter().zip(slots) {
         *slot = *number;
     }
 }
 
-/// Spreads blocks of an f16 and quants: four quants of each row side by side, after all quants the scales.
+/// Interleaves blocks of an f16 scale and quants: first all quants, four of each row side by side, then the scales.
 fn pack_blocks<const BYTES: usize>(blocks: &[[u8; BYTES]], tile: &mut [u8], at: usize) {
     let quants = BYTES - 2;
     let (quant_part, scale_part) = tile.split_at_mut(blocks.len() * quants * TILE_ROWS);
@@ -175,8 +175,8 @@ fn pack_blocks<const BYTES: usize>(blocks: &[[u8; BYTES]], tile: &mut [u8], at: 
     }
 }
 
-/// All quants as in [`pack_blocks`]; then, for each 32 columns, the 16 rows' scales and minima; then, for each 256, their
-/// factors.
+/// Packs the quants as [`pack_blocks`] does, then the 16 rows' scales and minima for each 32 columns, then their
+/// factors for each 256.
 fn pack_q4_k(row: &[u8], tile: &mut [u8], at: usize) {
     let supers = row.len() / 144;
     let (quant_part, rest) = tile.split_at_mut(supers * SUPER * 256);
@@ -211,7 +211,7 @@ fn decode_q4_k(block: &[u8], numbers: &mut [f32]) {
     }
 }
 
-/// The scale and the minimum of one of eight blocks, from their twelve bytes.
+/// Returns the scale and the minimum of one of eight blocks, from their twelve bytes.
 pub(super) fn q4_k_scale(bytes: &[u8], index: usize) -> (u8, u8) {
     if index < 4 {
         (bytes[index] & 63, bytes[index + 4] & 63)

@@ -1,8 +1,8 @@
-//! One pass of some tokens through all layers, by all threads of a team at once.
+//! One pass of some tokens through all layers, on all threads of a team.
 //!
-//! In a phase each thread writes what belongs to the shares that it took, and reads what was written in phases before,
-//! both only while it has a share: a thread that is late may find that the others are phases ahead. A pass of one token
-//! has fewer phases: what is cheap, every thread computes for itself.
+//! In a phase, a thread writes only the data of its own shares and reads only data of earlier phases. It does both only
+//! while it has a share, because the others may be phases ahead of a delayed thread. A pass of one token has fewer
+//! phases: every thread repeats the cheap computations for itself.
 
 use super::kernel::Kernel;
 use super::kv_cache::KvCache;
@@ -15,9 +15,9 @@ use crate::thread_team::TeamThread;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// The numbers of a pass, shared by a team.
+/// The buffers of a pass, shared by the threads of a team.
 pub(super) struct Workspace {
-    /// `[tokens][hidden]`: what goes from layer to layer.
+    /// `[tokens][hidden]`: the residual stream.
     stream: Shared<f32>,
     /// `[tokens][query_len + 2 kv_len]`
     heads: Shared<f32>,
@@ -25,7 +25,7 @@ pub(super) struct Workspace {
     attention_output: Shared<f32>,
     /// `[tokens][intermediate_padded]`
     gated: Shared<f32>,
-    /// What the next products take, where all threads prepare it together.
+    /// The input of the next products, if all threads prepare it together.
     floats: Shared<f32>,
     blocks: Shared<Block>,
     logits: Shared<f32>,
@@ -35,9 +35,9 @@ pub(super) struct Workspace {
     threads: Vec<Mutex<ThreadBuffers>>,
 }
 
-/// The numbers of one thread.
+/// The buffers of one thread.
 struct ThreadBuffers {
-    /// What the next products take, where each thread prepares it.
+    /// The input of the next products, if each thread prepares it for itself.
     floats: Vec<f32>,
     blocks: Vec<Block>,
     products: Vec<[f32; 16]>,
@@ -70,7 +70,7 @@ impl Workspace {
         }
     }
 
-    /// Takes the tokens of the next pass, the first of which is at `position`.
+    /// Loads the tokens of the next pass; the first one is at `position`.
     pub(super) fn begin(&mut self, vectors: &[f32], position: usize, shape: &Shape) {
         self.stream.all_mut()[..vectors.len()].copy_from_slice(vectors);
         let half = shape.head_len / 2;
@@ -82,7 +82,7 @@ impl Workspace {
         }
     }
 
-    /// What the last pass found.
+    /// Returns the logits of the last pass.
     pub(super) fn logits(&mut self, vocabulary: usize) -> &[f32] {
         &self.logits.all_mut()[..vocabulary]
     }
@@ -102,15 +102,15 @@ pub(super) struct Pass<'a> {
     pub(super) count: usize,
 }
 
-/// What products take, before it is prepared.
+/// The input of products, before it is prepared.
 enum Input<'a> {
-    /// Rows of so many numbers each as they are.
+    /// Rows of this length, as they are.
     Plain(&'a Shared<f32>, usize),
-    /// Rows of the stream from this one on, normalised with these weights.
+    /// Rows of the residual stream from this one on, normalised with these weights.
     Normal(usize, &'a [f32]),
 }
 
-/// Products that are made in one phase.
+/// The products of one phase.
 struct Products<'a> {
     input: Input<'a>,
     /// Rows of the input.
@@ -120,28 +120,28 @@ struct Products<'a> {
     tiles: usize,
 }
 
-/// Where products are made.
+/// A thread's buffers for the products of a tile.
 struct TileBuffers<'a> {
     products: &'a mut [[f32; 16]],
     ups: &'a mut [[f32; 16]],
 }
 
-/// Where products go.
+/// The destination of products.
 #[derive(Clone, Copy)]
 struct Target<'a> {
     numbers: &'a Shared<f32>,
-    /// From a row to the next.
+    /// The distance between rows.
     stride: usize,
-    /// From a row's beginning.
+    /// The offset in a row.
     offset: usize,
-    /// Whether to add to what is there.
+    /// Whether to add to the present values.
     add: bool,
 }
 
 impl Pass<'_> {
-    /// A thread's part in the pass.
+    /// Runs one thread's part of the pass.
     pub(super) fn run(&self, thread: &TeamThread<'_>) {
-        // No two threads have the same index, so that this never waits.
+        // No two threads have the same index, so this never waits.
         let mut buffers = self.workspace.threads[thread.index].lock().unwrap_or_else(PoisonError::into_inner);
         let buffers = &mut *buffers;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -204,7 +204,7 @@ impl Pass<'_> {
         let (len, half) = (shape.head_len, shape.head_len / 2);
         let lanes = len.div_ceil(16);
         let group = shape.heads / shape.kv_heads;
-        // SAFETY: a head's keys and values, and its part of each row, belong to whoever took its share.
+        // SAFETY: a head's keys and values, and its part of each row, belong to the thread that took its share.
         let (keys, values) = unsafe {
             let keys = cache.keys.part_mut(cache.keys_at(layer, head));
             (keys, cache.values.part_mut(cache.values_at(layer, head)))
@@ -237,14 +237,14 @@ impl Pass<'_> {
         }
     }
 
-    /// What one token's queries of one head of keys attend to.
+    /// Computes the attention of one token's queries that share one key head.
     fn attend_row(&self, buffers: &mut ThreadBuffers, layer: usize, head: usize, row: usize) {
         let (shape, cache) = (self.shape, self.cache);
         let len = shape.heads / shape.kv_heads * shape.head_len;
         let queries = row * self.heads_stride() + head * len;
         let out = row * shape.query_len() + head * len;
-        // SAFETY: queries, keys and values were written in phases before, or by this very thread; the part of the output
-        // belongs to whoever took its share.
+        // SAFETY: queries, keys and values were written in phases before, or by this very thread; the part of the
+        // output belongs to the thread that took its share.
         let (queries, keys, values, out) = unsafe {
             (
                 self.workspace.heads.part(queries..queries + len),
@@ -258,13 +258,13 @@ impl Pass<'_> {
         (self.kernel.attend)(&attention, &mut buffers.scores, out);
     }
 
-    /// From the heads back to the stream.
+    /// Projects the output of attention and adds it to the residual stream.
     fn project_attention(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let input = Input::Plain(&self.workspace.attention_output, self.shape.query_len());
         self.add_to_stream(thread, buffers, &layer.output, input);
     }
 
-    /// The gated layer.
+    /// Computes the gated feed-forward network.
     fn feed_forward(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let input = Input::Normal(0, &layer.gate_norm);
         let stride = intermediate_padded(self.shape);
@@ -279,14 +279,14 @@ impl Pass<'_> {
             (self.kernel.gate)(gates, ups);
             for (row, gate) in gates.iter().enumerate() {
                 let start = row * stride + tile * 16;
-                // SAFETY: these 16 numbers belong to whoever took the tile's share.
+                // SAFETY: these 16 numbers belong to the thread that took the tile's share.
                 unsafe { self.workspace.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
             }
         });
         self.add_to_stream(thread, buffers, &layer.down, Input::Plain(&self.workspace.gated, stride));
     }
 
-    /// The products that tell which token comes next.
+    /// Computes the logits of the next token.
     fn compute_logits(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers) {
         let input = Input::Normal(self.count - 1, self.norm);
         let target = Target { numbers: &self.workspace.logits, stride: 0, offset: 0, add: false };
@@ -296,7 +296,7 @@ impl Pass<'_> {
         });
     }
 
-    /// A product that is added to the stream.
+    /// Adds a product to the residual stream.
     fn add_to_stream(
         &self,
         thread: &TeamThread<'_>,
@@ -312,7 +312,7 @@ impl Pass<'_> {
         });
     }
 
-    /// Brings the input into the forms that the matrices take, and has `each` make all tiles of products with it.
+    /// Prepares the input in the formats that the matrices need, and calls `each` for all tiles.
     fn multiply_all(
         &self,
         thread: &TeamThread<'_>,
@@ -330,7 +330,7 @@ impl Pass<'_> {
             thread.share(count, SHARE_ROWS, |share| {
                 for row in share {
                     let floats = row * self.shape.hidden..(row + 1) * self.shape.hidden;
-                    // SAFETY: a row's parts belong to whoever took its share.
+                    // SAFETY: a row's parts belong to the thread that took its share.
                     let (floats, blocks) = unsafe {
                         let blocks = self.workspace.blocks.part_mut(row * width..(row + 1) * width);
                         (self.workspace.floats.part_mut(floats), blocks)
@@ -341,7 +341,7 @@ impl Pass<'_> {
         }
         thread.share(tiles, SHARE_TILES, |share| {
             let ThreadBuffers { floats, blocks, products, ups, .. } = &mut *buffers;
-            // Not before there is a share: only then is the input sure to be what it was when the phase began.
+            // Only with a share: otherwise the others may have changed the input since the phase began.
             if !ready {
                 self.prepare(input, 0, columns, quantised, floats, &mut blocks[..width]);
                 ready = true;
@@ -353,7 +353,7 @@ impl Pass<'_> {
         });
     }
 
-    /// Brings a row into the forms that matrices of so many columns take.
+    /// Prepares a row for matrices with this many columns.
     fn prepare(
         &self,
         input: &Input<'_>,
@@ -364,7 +364,7 @@ impl Pass<'_> {
         blocks: &mut [Block],
     ) {
         let numbers = match input {
-            // SAFETY: written in phases before, and by nobody in this one.
+            // SAFETY: written in earlier phases, and by no thread in this one.
             Input::Plain(numbers, stride) => unsafe { numbers.part(row * stride..row * stride + columns) },
             Input::Normal(first, weight) => {
                 let start = (first + row) * columns;
@@ -379,7 +379,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What [`Self::prepare`] prepared.
+    /// Returns the rows that [`Self::prepare`] prepared.
     fn rows<'b>(
         &'b self,
         floats: &'b [f32],
@@ -389,7 +389,7 @@ impl Pass<'_> {
         columns: usize,
     ) -> Rows<'b> {
         let width = columns / 32;
-        // SAFETY: written in phases before, and by nobody in this one.
+        // SAFETY: written in earlier phases, and by no thread in this one.
         unsafe {
             let (floats, stride) = match input {
                 Input::Plain(numbers, stride) => (numbers.part(0..count * stride), *stride),
@@ -401,7 +401,7 @@ impl Pass<'_> {
         }
     }
 
-    /// One tile's products, which go to the target; this thread took its share.
+    /// Computes the products of a tile and stores them in the target. The thread must have the tile's share.
     fn multiply(
         &self,
         matrix: &Matrix,
@@ -415,7 +415,8 @@ impl Pass<'_> {
         let count = (matrix.rows - tile * 16).min(16);
         for (row, product) in products.iter().enumerate() {
             let start = row * target.stride + target.offset + tile * 16;
-            // SAFETY: these numbers belong to whoever took the tile's share, and nobody else reads them in this phase.
+            // SAFETY: these numbers belong to the thread that took the tile's share, and no other thread reads them in
+            // this phase.
             let numbers = unsafe { target.numbers.part_mut(start..start + count) };
             for (number, product) in numbers.iter_mut().zip(product) {
                 *number = if target.add { *number + product } else { *product };
@@ -428,12 +429,12 @@ impl Pass<'_> {
     }
 }
 
-/// The gated layer's width in whole lanes.
+/// Returns the width of the feed-forward network, padded to whole lanes.
 fn intermediate_padded(shape: &Shape) -> usize {
     shape.intermediate.next_multiple_of(16)
 }
 
-/// Rows in a share of what is prepared together.
+/// Rows in a share of preparing the input.
 const SHARE_ROWS: usize = 4;
-/// Tiles in a share: large enough to read on and on, small enough that nobody waits long for the last one.
+/// Tiles in a share: large enough for sequential reads, small enough that the last one is not waited for long.
 const SHARE_TILES: usize = 4;

@@ -1,4 +1,4 @@
-//! The steps in each set of instructions, behind one safe face; which one is settled when the program runs.
+//! The operations of a pass, compiled for each instruction set behind one safe interface and selected at run time.
 
 use super::format::Format;
 use super::layer_ops::{self, Attention};
@@ -8,7 +8,7 @@ use crate::simd::cpu::CpuFeatures;
 use crate::simd::lanes::Portable;
 use std::sync::LazyLock;
 
-/// The steps of a forward pass, in one set of instructions that this processor has.
+/// The operations of a forward pass, compiled for one instruction set that this processor has.
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     name: &'static str,
@@ -20,23 +20,23 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The best that this processor has.
+    /// Returns the fastest kernel of this processor.
     pub fn best() -> Self {
         AVAILABLE[0]
     }
 
-    /// One by its name, if this processor has it.
+    /// Returns a kernel by its name, if this processor can run it.
     pub fn named(name: &str) -> Option<Self> {
         AVAILABLE.iter().find(|kernel| kernel.name == name).copied()
     }
 
-    /// What it is called: `avx512`, `avx2`, `neon` or `portable`.
+    /// Returns the name: `avx512`, `avx2`, `neon` or `portable`.
     pub const fn name(&self) -> &'static str {
         self.name
     }
 }
 
-/// The names of the kernels that this processor can run, the best first.
+/// Returns the names of the kernels that this processor can run, fastest first.
 pub fn names() -> Vec<&'static str> {
     AVAILABLE.iter().map(|kernel| kernel.name).collect()
 }
@@ -47,7 +47,7 @@ static AVAILABLE: LazyLock<Vec<Kernel>> = LazyLock::new(|| {
     kernels
 });
 
-/// The kernels that this processor can run, but for the portable one, the best first.
+/// Returns the kernels that this processor can run except the portable one, fastest first.
 #[cfg(target_arch = "x86_64")]
 fn faster() -> Vec<Kernel> {
     let cpu = CpuFeatures::get();
@@ -65,8 +65,8 @@ const fn faster() -> Vec<Kernel> {
     Vec::new()
 }
 
-/// Compiles the steps with some instructions switched on. A kernel is in [`AVAILABLE`], the only way to one, only
-/// where the processor has them.
+/// Compiles the operations with some instructions enabled. [`AVAILABLE`], the only source of kernels, has a kernel only
+/// if the processor has its instructions.
 macro_rules! kernel {
     ($module:ident, $lanes:ty, $name:literal, $($features:literal)?) => {
         mod $module {

@@ -1,4 +1,4 @@
-//! The steps between matrix products: normalisation, rotation, attention and the gate.
+//! The operations between matrix products: normalisation, rotary embedding, attention and the gate.
 
 use super::tile::Block;
 use crate::simd::lanes::Lanes;
@@ -16,7 +16,7 @@ pub(super) unsafe fn quantise<L: Lanes>(row: &[f32], blocks: &mut [Block]) {
     }
 }
 
-/// Root mean square layer normalisation (Zhang and Sennrich, 2019).
+/// Applies root mean square layer normalisation (Zhang and Sennrich, 2019).
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -43,7 +43,7 @@ pub(super) unsafe fn normalise<L: Lanes>(row: &[f32], weight: &[f32], epsilon: f
     }
 }
 
-/// SiLU of the gate, times the other branch, in place of the gate; for whole lanes.
+/// Computes SiLU of the gate times the other branch, in place of the gate, for whole lanes.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -59,7 +59,7 @@ pub(super) unsafe fn gate<L: Lanes>(gate: &mut [[f32; 16]], up: &[[f32; 16]]) {
     }
 }
 
-/// Rotates pairs of a head, the first half's numbers with the second half's (Su et al., 2021).
+/// Applies the rotary embedding (Su et al., 2021): rotates pairs of the first and second half of a head.
 pub(super) fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
     let (first, second) = head.split_at_mut(head.len() / 2);
     for (((a, b), cosine), sine) in first.iter_mut().zip(second).zip(cosines).zip(sines) {
@@ -67,7 +67,7 @@ pub(super) fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32]) {
     }
 }
 
-/// What one row of queries attends to: the heads that share keys and values.
+/// The attention of one row of queries, for the heads that share keys and values.
 pub(super) struct Attention<'a> {
     /// `[heads][head_len]`.
     pub(super) queries: &'a [f32],
@@ -76,15 +76,15 @@ pub(super) struct Attention<'a> {
     /// `[positions][value_lanes][16]`.
     pub(super) values: &'a [[f32; 16]],
     pub(super) head_len: usize,
-    /// Positions to attend to; at least one.
+    /// The number of positions to attend to, at least one.
     pub(super) positions: usize,
 }
 
-/// Heads that go over keys and values together.
+/// Heads that read keys and values together.
 pub(super) const HEADS: usize = 4;
 
 impl Attention<'_> {
-    /// The numbers that [`attend`] needs for itself.
+    /// Returns the length of the score buffer that [`attend`] needs.
     pub(super) const fn workspace_len(positions_max: usize) -> usize {
         HEADS * positions_max.next_multiple_of(16)
     }
@@ -171,7 +171,7 @@ unsafe fn attend_heads<L: Lanes, const N: usize>(
     }
 }
 
-/// Takes the exponentials of the first scores, zeroes the others, and returns the inverse of their sum.
+/// Replaces the first scores by their exponentials and the others by zero. Returns the inverse of the sum.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -199,7 +199,7 @@ unsafe fn softmax<L: Lanes>(scores: &mut [[f32; 16]], count: usize) -> f32 {
     }
 }
 
-/// e^x, to within a few units in the last place; 2^±126 beyond what an f32 holds.
+/// Returns e^x to within a few units in the last place. Clamps the result to 2^±126.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.

@@ -1,4 +1,4 @@
-//! A Llama's shape and weights, checked against each other before anything is computed with them.
+//! A Llama that is ready to run: its parts are checked against each other before anything is computed with them.
 
 use super::arena::Arena;
 use super::forward::{Pass, Workspace};
@@ -21,10 +21,10 @@ pub struct Llama {
 }
 
 impl Llama {
-    /// Puts the parts together.
+    /// Makes a Llama of its parts.
     ///
     /// # Errors
-    /// [`ShapeError`] where they do not belong together.
+    /// Returns [`ShapeError`] if the parts do not fit each other.
     pub fn new(
         shape: Shape,
         layers: Vec<Layer>,
@@ -65,23 +65,22 @@ impl Llama {
         Ok(Self { kernel, shape, layers, norm, head, arena, team, workspace })
     }
 
-    /// Its shape.
+    /// Returns the dimensions.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// An empty cache for one text of at most so many positions; `None` where there is no memory for it.
+    /// Makes an empty cache for one text of up to `positions` positions. Returns `None` if there is not enough memory.
     pub fn cache(&self, positions: usize) -> Option<KvCache> {
         KvCache::new(&self.shape, self.layers.len(), positions.min(self.shape.context))
     }
 
-    /// Computes what follows: takes the vectors of the next tokens, `hidden` numbers each and at most
-    /// [`PASS_TOKENS_MAX`] of them, adds their positions to the cache, and returns a number for each token of the
-    /// vocabulary that could come after the last of them.
+    /// Computes the logits of the token after these: one number for each token of the vocabulary. `vectors` are the
+    /// embeddings of 1 to [`PASS_TOKENS_MAX`] tokens, `hidden` numbers each. Their positions are added to the cache.
     ///
     /// # Panics
-    /// Where that is no such cache, no whole number of vectors, none, or more than fit into a pass, the context or the
-    /// cache.
+    /// Panics if the cache is of another model, if `vectors` is not a whole number of embeddings, or if they are too
+    /// many for a pass, the context or the cache.
     pub fn forward(&mut self, cache: &mut KvCache, vectors: &[f32]) -> &[f32] {
         let count = vectors.len() / self.shape.hidden;
         assert!(vectors.len().is_multiple_of(self.shape.hidden), "{} numbers", vectors.len());

@@ -1,68 +1,68 @@
-//! The dimensions of a Llama, and why weights do not fit them.
+//! The dimensions of a Llama, and the errors of weights that do not fit them.
 
-/// What numbers a Llama is made of.
+/// The dimensions and constants of a Llama.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
-    /// The length of a token's vector.
+    /// The length of a hidden state.
     pub hidden: usize,
-    /// Heads of queries; a multiple of `kv_heads`.
+    /// Query heads; a multiple of `kv_heads`.
     pub heads: usize,
-    /// Heads of keys and values.
+    /// Key and value heads.
     pub kv_heads: usize,
     /// The length of a head; even.
     pub head_len: usize,
-    /// The width of the gated layer.
+    /// The width of the gated feed-forward network.
     pub intermediate: usize,
-    /// Tokens that there are.
+    /// The number of tokens.
     pub vocabulary: usize,
-    /// Added to a mean square before its root is taken.
+    /// The epsilon of RMS normalisation.
     pub epsilon: f32,
-    /// How far a pair of a head turns from one position to the next, for half a head.
+    /// The rotary embedding's angle for one position, for each pair of a head.
     pub frequencies: Vec<f32>,
-    /// Positions that a text may have.
+    /// The maximum number of positions of a text.
     pub context: usize,
 }
 
-/// Why weights are no Llama.
+/// Why dimensions and weights do not form a Llama.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
-    /// A number that makes no sense.
+    /// A dimension is impossible.
     #[error("{what} is {found}, which no Llama has")]
     Number {
-        /// Which one.
+        /// The dimension.
         what: &'static str,
-        /// What it is.
+        /// Its value.
         found: usize,
     },
-    /// Something has another size than the rest asks for.
+    /// The size of a part does not fit the others.
     #[error("{what} of layer {layer} has {found:?} numbers, {expected:?} belong there")]
     Size {
-        /// What.
+        /// The part.
         what: &'static str,
-        /// In which layer; the number of layers for what comes after them.
+        /// The layer; the number of layers for parts after the last one.
         layer: usize,
-        /// Rows and columns that are there.
+        /// Its rows and columns.
         found: (usize, usize),
-        /// Rows and columns that should be.
+        /// The rows and columns that fit.
         expected: (usize, usize),
     },
-    /// A matrix reaches beyond the arena, or does not begin where a tile can.
+    /// A matrix lies outside the arena, or is not aligned to a tile.
     #[error("{what} of layer {layer} does not lie in the weights")]
     Outside {
-        /// What.
+        /// The part.
         what: &'static str,
-        /// In which layer; the number of layers for what comes after them.
+        /// The layer; the number of layers for parts after the last one.
         layer: usize,
     },
 }
 
 impl Shape {
-    /// The length of all queries of a position.
+    /// Returns the length of all queries of a position.
     pub const fn query_len(&self) -> usize {
         self.heads * self.head_len
     }
 
-    /// The length of all keys, or all values, of a position.
+    /// Returns the length of all keys, or of all values, of a position.
     pub const fn kv_len(&self) -> usize {
         self.kv_heads * self.head_len
     }
@@ -87,7 +87,7 @@ impl Shape {
     }
 }
 
-/// Tokens of one pass: enough to read each weight for many of them, few enough to stop soon.
+/// The maximum number of tokens of a pass: enough to amortise reading the weights, few enough to stop soon.
 pub const PASS_TOKENS_MAX: usize = 128;
-/// No number of a shape is larger.
+/// The maximum of any dimension.
 const NUMBER_MAX: usize = 1 << 24;

@@ -1,7 +1,7 @@
-//! The product of a tile of 16 weight rows with rows of activations: where the time of a forward pass goes.
+//! The product of a tile of 16 weight rows with rows of activations, where a forward pass spends its time.
 //!
-//! A quantised product takes activations in blocks of 32 8-bit numbers with one scale, multiplies whole numbers, and
-//! scales each block's sum. With `M` rows of activations a tile is read once for all of them.
+//! A quantised product takes activations in blocks of 32 8-bit numbers with one scale, multiplies integers, and scales
+//! the sum of each block. With `M` rows of activations, a tile is read once for all of them.
 
 use super::format::{BLOCK, Format, SUPER};
 use crate::simd::lanes::Lanes;
@@ -13,16 +13,16 @@ pub(super) struct Block {
     pub(super) scale: f32,
     /// The sum of the quants.
     pub(super) sum: i32,
-    /// What products with nibbles, which are 8 too many, begin with: -8 times the sum. Stored, as it is loaded into all
-    /// lanes at no cost.
+    /// The start value of products with nibbles, which are stored with 8 added: -8 times the sum. Precomputed, because
+    /// loading it into all lanes costs nothing.
     pub(super) start: i32,
 }
 
-/// Rows of activations of equal length, in the forms that products take; a form that no product takes may be empty.
+/// Rows of activations of equal length, as f32 and as blocks. A format that no product needs may be empty.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) floats: &'a [f32],
-    /// From a row of floats to the next.
+    /// The distance between rows of floats.
     pub(super) stride: usize,
     pub(super) blocks: &'a [Block],
     pub(super) columns: usize,
@@ -41,7 +41,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Multiplies a tile with as many rows as there is room for in `out`.
+/// Multiplies a tile with as many rows as `out` has.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -186,7 +186,7 @@ unsafe fn q8_0<L: Lanes, const M: usize>(tile: &[u8], x: [&[Block]; M]) -> [L::F
     }
 }
 
-/// Weights that are numbers of their own, `BYTES` for the 16 of a column.
+/// Multiplies weights without blocks, `BYTES` for the 16 of a column.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -267,7 +267,7 @@ unsafe fn dot_nibbles<L: Lanes, const M: usize>(
     }
 }
 
-/// Fetches what is read a few blocks later.
+/// Prefetches the weights of a few blocks later.
 ///
 /// # Safety
 /// The processor has the instructions of `L`.
@@ -291,5 +291,5 @@ fn floats_of(bytes: &[u8; 64]) -> [f32; 16] {
     core::array::from_fn(|lane| f32::from_le_bytes(words[lane]))
 }
 
-/// How far ahead of its use a weight is fetched where one row of activations leaves no time for it.
+/// The prefetch distance for one row of activations, which leaves no other time to load weights.
 const PREFETCH_BYTES: usize = 2048;

@@ -5,56 +5,56 @@ use super::format::{Format, TILE_ROWS};
 use super::shape::ShapeError;
 use std::ops::Range;
 
-/// A packed weight matrix: tiles one after the other in the arena.
+/// A packed weight matrix: consecutive tiles in the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Matrix {
-    /// How its numbers are written.
+    /// The format of its numbers.
     pub format: Format,
-    /// Numbers that a product gives.
+    /// Output channels.
     pub rows: usize,
-    /// Numbers that a product takes.
+    /// Input channels.
     pub columns: usize,
-    /// The offset of its first tile in the arena, a multiple of 64.
+    /// The offset of the first tile in the arena, a multiple of 64.
     pub offset: usize,
 }
 
 /// One layer's weights.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Normalises what attention sees.
+    /// The normalisation before attention.
     pub attention_norm: Vec<f32>,
-    /// To queries; pairs that turn together are half a head apart.
+    /// The query projection. The two numbers of a rotary pair are half a head apart.
     pub query: Matrix,
-    /// To keys, in the same order.
+    /// The key projection, in the same order.
     pub key: Matrix,
-    /// To values.
+    /// The value projection.
     pub value: Matrix,
-    /// From the heads back.
+    /// The output projection of attention.
     pub output: Matrix,
-    /// Normalises what the gated layer sees.
+    /// The normalisation before the feed-forward network.
     pub gate_norm: Vec<f32>,
-    /// To the gate.
+    /// The gate projection.
     pub gate: Matrix,
-    /// To what is gated.
+    /// The up projection.
     pub up: Matrix,
-    /// From the gated numbers back.
+    /// The down projection.
     pub down: Matrix,
 }
 
 impl Matrix {
-    /// Returns a tile's place in the arena.
+    /// Returns the range of a tile in the arena.
     pub(super) fn tile(&self, index: usize) -> Range<usize> {
         let bytes = self.format.tile_bytes(self.columns).unwrap_or(0);
         let start = self.offset + index * bytes;
         start..start + bytes
     }
 
-    /// How many tiles it has.
+    /// Returns the number of tiles.
     pub fn tiles(&self) -> usize {
         self.rows.div_ceil(TILE_ROWS)
     }
 
-    /// The bytes of all its tiles; `None` where its format has no such rows.
+    /// Returns the size of all tiles in bytes, or `None` if the format has no rows of this length.
     pub fn bytes(&self) -> Option<usize> {
         self.format.tile_bytes(self.columns)?.checked_mul(self.tiles())
     }

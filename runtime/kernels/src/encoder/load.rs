@@ -131,8 +131,8 @@ impl<'a> Encoder<'a> {
         })
     }
 
-    /// Packs weights for an instruction set. Calls `read` for the layer of each index, from one thread for each core and
-    /// for one layer at a time, so that only these layers are in memory twice.
+    /// Packs weights for an instruction set. Calls `read` for the layer of each index, from one thread for each core
+    /// and for one layer at a time, so that only these layers are in memory twice.
     ///
     /// # Errors
     /// Returns [`EncoderError`] if the weights do not fit each other, or the error of `read`.

@@ -42,7 +42,8 @@ pub(crate) trait Arithmetic<S: Simd>: 'static {
     unsafe fn load(simd: S, from: *const Self::Weight) -> Self::Factor;
 }
 
-/// An arithmetic whose activations and weights have the same type, so that activations can be multiplied with each other.
+/// An arithmetic whose activations and weights have the same type, so that activations can be multiplied with each
+/// other.
 pub(crate) trait StoredAs {
     /// How both are stored.
     type Number: Plain;

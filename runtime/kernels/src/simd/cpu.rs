@@ -1,7 +1,7 @@
 //! Detects the CPU features that kernels need: once, and nowhere else.
 //!
-//! Each field stands for all features of one group, so that a kernel can be offered only where every instruction that it
-//! was compiled with exists. The encoder chooses an [`Isa`](super::isa::Isa) from these, the decoder a
+//! Each field stands for all features of one group, so that a kernel can be offered only where every instruction that
+//! it was compiled with exists. The encoder chooses an [`Isa`](super::isa::Isa) from these, the decoder a
 //! [`Kernel`](crate::decoder::Kernel).
 
 use std::sync::LazyLock;

@@ -88,8 +88,9 @@ pub(crate) fn normalize<S: Simd>(row: &mut [f32], weight: &[f32], bias: &[f32], 
     }
 }
 
-/// Turns scores (logarithms to base 2) into weights, and returns the factor that makes the weights add up to one. Ignores
-/// scores from `length` on: their weights in the last vector are as good as zero, and those beyond stay as they are.
+/// Turns scores (logarithms to base 2) into weights, and returns the factor that makes the weights add up to one.
+/// Ignores scores from `length` on: their weights in the last vector are as good as zero, and those beyond stay as they
+/// are.
 #[inline(always)]
 pub(crate) fn softmax<S: Simd, M: SymmetricArithmetic<S>>(
     simd: S,

@@ -43,8 +43,8 @@ pub(crate) fn store<S: Simd, M: SymmetricArithmetic<S>>(simd: S, row: &[f32], to
     }
 }
 
-/// Folds the whole vectors of a row into [`TURNS`] accumulators, so that no step waits for the one before. Also returns the
-/// rest of the row. Steps are functions that are always inlined, which closures are not.
+/// Folds the whole vectors of a row into [`TURNS`] accumulators, so that no step waits for the one before. Also returns
+/// the rest of the row. Steps are functions that are always inlined, which closures are not.
 #[inline(always)]
 fn fold<S: Simd>(
     simd: S,

@@ -1,5 +1,5 @@
-//! The epilogue of a product: applies scale, bias and activation to the sums of a tile and stores them, in one pass while
-//! the sums are in the first-level cache.
+//! The epilogue of a product: applies scale, bias and activation to the sums of a tile and stores them, in one pass
+//! while the sums are in the first-level cache.
 
 use super::{Multiply, Output};
 use crate::aligned::numbers_mut;
