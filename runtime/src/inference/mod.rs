@@ -1,5 +1,8 @@
-//! Models behind the inference port: a worker process per model, started from the node's own program, so that a model
-//! that crashes or hangs takes a worker with it and never the node.
+//! Models behind the inference port: a worker process for each model, started from the node's own program. A model that
+//! crashes or hangs takes its worker with it, never the node.
+//!
+//! `pool` starts, supervises and limits the workers on the node's side; `worker` is the process itself. `files` reads
+//! and checks model files. `encoder` and [`decoder`] are the two families of models.
 
 pub mod decoder;
 mod encoder;
@@ -31,14 +34,14 @@ pub use worker::worker_main;
 
 pub use kernels::Sequence;
 
-/// The name of the model that is compiled into the program; its kind is embedding.
+/// The name of the embedding model that is compiled into the program.
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 
-/// Returns the fingerprint of the model that is compiled into the program, computed in this precision.
+/// Returns the fingerprint of the embedded model in a precision.
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
     let file = ("model.safetensors", engine::blobs::Hash(embedded_model::FILE_HASH));
     files::fingerprint::fingerprint([file].into_iter(), precision)
 }
 
-/// The size of the model that is compiled into the program.
+/// The size of the embedded model.
 pub const EMBEDDED_MODEL_BYTES: u64 = embedded_model::FILE_BYTES;

@@ -1,10 +1,12 @@
-//! The inference port of a real node: a worker process for each model, loaded when it is needed, within the memory
-//! that there is.
+//! The worker pool, which is the inference port of a real node: one worker process for each loaded model.
 //!
-//! Models that are marked so are loaded at once, the others when their first job comes. When memory is short, the one
-//! that was used least recently and does nothing is unloaded; a job whose model has to wait for that waits here. The
-//! invariants: each job that was started ends exactly once; the workers that run, each counted with what it is
-//! expected to need or does occupy, whichever is more, were within the limit when the last of them was started.
+//! Eager models are loaded at start, others on their first job. If memory is short, the least recently used idle model
+//! is evicted. A job whose model does not fit yet waits here.
+//!
+//! The invariants:
+//! - Each started job ends exactly once.
+//! - Whenever a worker was started, all running workers together fitted the memory limit. Each counts with its expected
+//!   or its actual memory, whichever is larger.
 
 mod child;
 pub(super) mod limits;
@@ -22,7 +24,7 @@ use engine::input::ModelState;
 use engine::output::InferenceJob;
 use engine::task::TaskKind;
 use engine::{Fingerprint, InferenceError};
-use limits::{CpuShare, PERIOD};
+use limits::{CPU_PERIOD, CpuShare};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::future::Future;
@@ -39,36 +41,36 @@ use worker_options::WorkerOptions;
 pub struct ModelSpec {
     /// The name under which jobs ask for it.
     pub name: String,
-    /// What the worker's program is to load, as its arguments.
+    /// The arguments that tell the worker program what to load.
     pub source: Vec<OsString>,
-    /// What it can do.
+    /// The kinds of task that it can do.
     pub kinds: Vec<TaskKind>,
     /// The size of its files.
     pub bytes: u64,
-    /// What it needs of memory.
+    /// The memory that it is expected to need.
     pub memory_bytes: u64,
-    /// Which model it is; `None` while its files are being hashed. It is not loaded before that is known.
+    /// The fingerprint of its files; `None` while they are being hashed. A model is not loaded before.
     pub fingerprint: Option<Fingerprint>,
-    /// Its files as they were when that was found out.
+    /// Its files as they were when they were hashed.
     pub files: Vec<ModelFile>,
-    /// How exactly it computes.
+    /// The precision to compute in.
     pub precision: Precision,
-    /// Whether to load it at once.
+    /// Whether to load it at start.
     pub eager: bool,
-    /// Where it is, for people.
+    /// The place of its files, for display.
     pub place: String,
 }
 
-/// What a pool has to work with.
+/// The configuration of a worker pool.
 #[derive(Clone, Debug)]
 pub struct WorkerPoolOptions {
     /// The program of a worker.
     pub program: PathBuf,
-    /// Its first arguments; those of the model follow.
+    /// Its first arguments; those of the model are appended.
     pub arguments: Vec<OsString>,
-    /// What all workers may occupy together.
+    /// The memory limit of all workers together.
     pub memory_bytes_max: u64,
-    /// What they may use of the processor.
+    /// The CPU limit of all workers together.
     pub cpu: CpuShare,
 }
 
@@ -76,22 +78,22 @@ pub struct WorkerPoolOptions {
 #[derive(Debug)]
 pub struct WorkerPool {
     options: WorkerPoolOptions,
-    /// What workers are looked after by, whichever thread asks for them.
+    /// The runtime that supervises the workers, whichever thread calls.
     runtime: tokio::runtime::Handle,
     models: BTreeMap<String, Slot>,
     /// The model of each job that has not ended.
     jobs: BTreeMap<JobId, String>,
-    /// Jobs that wait for room for their model, oldest first.
+    /// Jobs that wait for memory for their model, oldest first.
     waiting: VecDeque<(JobId, Fingerprint, InferenceJob)>,
     events: VecDeque<InferenceEvent>,
     lists: mpsc::Receiver<Vec<ModelSpec>>,
     status: watch::Sender<Vec<ModelStatus>>,
-    look: Interval,
-    pause: Option<Pause>,
+    measure_timer: Interval,
+    cpu_interval: Option<CpuInterval>,
     uses: u64,
 }
 
-/// The other end of a pool, for whoever knows which models there are.
+/// The handle of a pool: sets the list of models and reads their status.
 #[derive(Clone, Debug)]
 pub struct WorkerPoolHandle {
     lists: mpsc::Sender<Vec<ModelSpec>>,
@@ -106,24 +108,24 @@ struct Slot {
     memory_bytes: Option<u64>,
     reason: Option<String>,
     hint: Option<String>,
-    /// What was last said of it, by kind.
+    /// The last announced state, by kind of task.
     announced: BTreeMap<TaskKind, (Option<Fingerprint>, ModelState)>,
     last_used: u64,
-    /// It is no longer on the list, and goes once it has nothing to do.
+    /// The model is no longer listed, and is removed once it is idle.
     leaving: bool,
-    /// Its worker has another model than the list says by now, and goes once it has nothing to do.
+    /// The worker has loaded another model than the one listed now, and is stopped once it is idle.
     stale: bool,
 }
 
-/// The time in which workers run or stand still, so that they keep to their share.
+/// The current interval in which workers run or are suspended, to stay within their CPU share.
 #[derive(Debug)]
-struct Pause {
-    still: bool,
+struct CpuInterval {
+    suspended: bool,
     over: std::pin::Pin<Box<Sleep>>,
 }
 
 impl ModelSpec {
-    /// Returns how it stands where nothing runs it.
+    /// Returns the status of a model without a worker.
     pub fn status(&self) -> ModelStatus {
         ModelStatus {
             kinds: self.kinds.iter().map(ToString::to_string).collect(),
@@ -136,38 +138,38 @@ impl ModelSpec {
 }
 
 impl WorkerPoolOptions {
-    /// Tells whether a model can ever be loaded.
+    /// Tells whether a model fits the memory limit at all.
     pub const fn fits(&self, model: &ModelSpec) -> bool {
         model.memory_bytes <= self.memory_bytes_max
     }
 }
 
 impl WorkerPoolHandle {
-    /// Says which models there are from now on.
+    /// Replaces the list of models.
     pub async fn list(&self, models: Vec<ModelSpec>) {
-        // Without a pool nobody needs to know.
+        // The pool may be gone; then there is nothing to update.
         let _ = self.lists.send(models).await;
     }
 
-    /// Returns how the models stand.
+    /// Returns the status of all models.
     pub fn status(&self) -> Vec<ModelStatus> {
         self.status.borrow().clone()
     }
 
-    /// Waits until a model stands differently.
+    /// Waits until the status of a model changes. Returns false if the pool is gone.
     pub async fn changed(&mut self) -> bool {
         self.status.changed().await.is_ok()
     }
 }
 
 impl WorkerPool {
-    /// Starts the workers of the models that are to be loaded at once. Call it inside a tokio runtime.
+    /// Starts the pool and the workers of eager models. Must be called inside a tokio runtime.
     pub fn start(options: WorkerPoolOptions, models: Vec<ModelSpec>) -> (Self, WorkerPoolHandle) {
         let (to_pool, lists) = mpsc::channel(LISTS_MAX);
         let status = watch::Sender::new(Vec::new());
         let handle = WorkerPoolHandle { lists: to_pool, status: status.subscribe() };
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut measure_timer = interval(MEASURE_INTERVAL);
+        measure_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pool = Self {
             options,
             runtime: tokio::runtime::Handle::current(),
@@ -177,21 +179,21 @@ impl WorkerPool {
             events: VecDeque::new(),
             lists,
             status,
-            look,
-            pause: None,
+            measure_timer,
+            cpu_interval: None,
             uses: 0,
         };
-        pool.take_list(models);
+        pool.set_models(models);
         (pool, handle)
     }
 
-    /// Returns the process id of a model's worker, while one runs.
+    /// Returns the process id of a model's worker, if one runs.
     pub fn worker_pid(&self, model: &str) -> Option<u32> {
         self.models.get(model)?.worker.as_ref()?.worker_pid()
     }
 
-    /// Takes over which models there are.
-    fn take_list(&mut self, specs: Vec<ModelSpec>) {
+    /// Replaces the list of models.
+    fn set_models(&mut self, specs: Vec<ModelSpec>) {
         for slot in self.models.values_mut() {
             slot.leaving = true;
         }
@@ -199,7 +201,7 @@ impl WorkerPool {
             let name = spec.name.clone();
             match self.models.get_mut(&name) {
                 Some(slot) if slot.spec == spec => slot.leaving = false,
-                // Another model of the same name: the next worker is of the new one.
+                // Another model of the same name: the next worker loads the new one.
                 Some(slot) => {
                     (slot.leaving, slot.reason, slot.hint, slot.spec) = (false, None, None, spec);
                     slot.stale = slot.worker.is_some();
@@ -213,15 +215,15 @@ impl WorkerPool {
         for name in names {
             self.settle(&name);
         }
-        self.show();
+        self.publish_status();
     }
 
-    /// Does for a model what its place on the list asks for.
+    /// Loads, unloads, removes or announces a model as its slot requires.
     fn settle(&mut self, name: &str) {
         let Some(slot) = self.models.get_mut(name) else { return };
         if slot.leaving {
             slot.announce(&ModelState::Away, &mut self.events);
-            if slot.is_idle() && !self.waiting_for(name) {
+            if slot.is_idle() && !self.has_waiting_jobs(name) {
                 self.models.remove(name);
             }
             return;
@@ -255,24 +257,24 @@ impl WorkerPool {
         } else if !(slot.spec.eager && slot.last_used == 0 && self.load(name))
             && let Some(slot) = self.models.get_mut(name)
         {
-            // It can be used all the same: its next job loads it.
+            // It is usable all the same: its next job loads it.
             slot.announce(&ModelState::Ready, &mut self.events);
         }
     }
 
-    fn waiting_for(&self, name: &str) -> bool {
+    fn has_waiting_jobs(&self, name: &str) -> bool {
         self.waiting.iter().any(|(job, ..)| self.jobs.get(job).is_some_and(|of| of == name))
     }
 
-    /// Starts a model's worker if there is room for it, or can be made; tells whether it runs.
+    /// Starts a model's worker if it fits, evicting idle models if necessary. Returns whether it runs.
     fn load(&mut self, name: &str) -> bool {
         let Some(needed) = self.models.get(name).map(|slot| slot.spec.memory_bytes) else { return false };
         let others = |pool: &Self| {
             let others = pool.models.iter().filter(|(of, _)| *of != name);
-            others.map(|(_, slot)| slot.occupied()).fold(0, u64::saturating_add)
+            others.map(|(_, slot)| slot.memory_to_count()).fold(0, u64::saturating_add)
         };
         while others(self).saturating_add(needed) > self.options.memory_bytes_max {
-            if !self.unload_one(name) {
+            if !self.evict_one(name) {
                 return false;
             }
         }
@@ -287,7 +289,7 @@ impl WorkerPool {
             files: slot.spec.files.clone(),
             precision: slot.spec.precision,
             threads: self.options.cpu.threads,
-            memory_bytes: Some(self.options.memory_bytes_max.saturating_add(SLACK_BYTES)),
+            memory_bytes: Some(self.options.memory_bytes_max.saturating_add(MEMORY_SLACK_BYTES)),
         };
         let _here = self.runtime.enter();
         slot.worker = Some(ProcessInference::start(options));
@@ -295,9 +297,9 @@ impl WorkerPool {
         true
     }
 
-    /// Unloads the model that was used least recently and has nothing to do.
-    fn unload_one(&mut self, spared: &str) -> bool {
-        let frees = |slot: &Slot| slot.occupied() > 0 && slot.is_idle();
+    /// Evicts the least recently used idle model. Returns false if there is none.
+    fn evict_one(&mut self, spared: &str) -> bool {
+        let frees = |slot: &Slot| slot.memory_to_count() > 0 && slot.is_idle();
         let idle = self.models.iter_mut().filter(|(name, slot)| *name != spared && frees(slot));
         let Some((name, slot)) = idle.min_by_key(|(_, slot)| slot.last_used) else { return false };
         tracing::info!(component = "inference", model = name, "unloaded, for want of memory");
@@ -306,8 +308,8 @@ impl WorkerPool {
         true
     }
 
-    /// Gives the jobs that wait to their models, as far as there is room.
-    fn hand_out(&mut self) {
+    /// Hands waiting jobs to the workers of their models, as far as these fit.
+    fn dispatch_waiting(&mut self) {
         let mut left = VecDeque::new();
         for (job, fingerprint, work) in std::mem::take(&mut self.waiting) {
             let Some(name) = self.jobs.get(&job).cloned() else { continue };
@@ -318,7 +320,7 @@ impl WorkerPool {
                 continue;
             }
             let (runs, stale) = slot.map_or((false, false), |slot| (slot.worker.is_some(), slot.stale));
-            // A worker of the model that the name stood for before ends first.
+            // A worker with the previous model of this name must end first.
             if stale || !runs && !self.load(&name) {
                 left.push_back((job, fingerprint, work));
                 continue;
@@ -334,7 +336,7 @@ impl WorkerPool {
         self.waiting = left;
     }
 
-    fn refuse(&mut self, job: JobId, reason: String) {
+    fn reject(&mut self, job: JobId, reason: String) {
         self.end_unstarted(job, InferenceError::ModelFailed(reason.into()));
     }
 
@@ -342,8 +344,8 @@ impl WorkerPool {
         self.events.push_back(InferenceEvent::Done { job, micros: 0, result: Err(error) });
     }
 
-    /// Takes in what a worker reported.
-    fn note(&mut self, name: &str, event: InferenceEvent) {
+    /// Handles an event of a worker.
+    fn handle_event(&mut self, name: &str, event: InferenceEvent) {
         match event {
             InferenceEvent::Done { job, .. } => {
                 self.jobs.remove(&job);
@@ -353,7 +355,7 @@ impl WorkerPool {
             InferenceEvent::Model { kind, state, .. } => {
                 let Some(slot) = self.models.get_mut(name) else { return };
                 if slot.stale || slot.worker.as_ref().is_some_and(ProcessInference::is_outdated) {
-                    return self.note_changed(name);
+                    return self.handle_changed_files(name);
                 }
                 let ready = state == ModelState::Ready;
                 if slot.loaded_at.is_some() != ready {
@@ -362,79 +364,80 @@ impl WorkerPool {
                 slot.reason = slot.worker.as_ref().and_then(ProcessInference::unusable);
                 let state = if slot.leaving { ModelState::Away } else { state };
                 slot.announce_kind(kind, &state, &mut self.events);
-                self.show();
+                self.publish_status();
             }
             InferenceEvent::Progress { .. } => self.events.push_back(event),
         }
     }
 
-    /// Takes note that a worker has another model than the files are of by now. It goes once its jobs have ended; which
-    /// model the name stands for is found out anew by whoever makes the list.
-    fn note_changed(&mut self, name: &str) {
+    /// Marks a worker whose model files have changed. It is stopped once its jobs have ended. The catalog then hashes
+    /// the files again and lists the new model.
+    fn handle_changed_files(&mut self, name: &str) {
         let Some(slot) = self.models.get_mut(name) else { return };
         if !slot.stale {
             (slot.stale, slot.spec.fingerprint) = (true, None);
             slot.announce(&ModelState::Away, &mut self.events);
         }
         self.settle(name);
-        self.show();
+        self.publish_status();
     }
 
-    /// Looks at what the workers occupy; unloads what does nothing where it is too much.
+    /// Measures the memory of the workers, and evicts idle models if it is over the limit.
     fn measure(&mut self) {
         for slot in self.models.values_mut() {
             let pid = slot.worker.as_ref().and_then(ProcessInference::worker_pid);
             slot.memory_bytes = pid.and_then(limits::resident_bytes);
         }
         let loaded = |pool: &Self| pool.models.values().filter(|slot| slot.worker.is_some()).count();
-        let occupied = |pool: &Self| {
+        let resident = |pool: &Self| {
             pool.models.values().filter_map(|slot| slot.memory_bytes).fold(0, u64::saturating_add)
         };
-        while loaded(self) > 1 && occupied(self) > self.options.memory_bytes_max {
-            if !self.unload_one("") {
+        while loaded(self) > 1 && resident(self) > self.options.memory_bytes_max {
+            if !self.evict_one("") {
                 break;
             }
         }
-        self.show();
+        self.publish_status();
     }
 
-    /// Lets busy workers run and stand still in turns, where they would use more than their share.
-    fn pace(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Suspends and resumes busy workers in turns if they would exceed their CPU share. Returns whether something
+    /// changed.
+    fn limit_cpu(&mut self, cx: &mut Context<'_>) -> bool {
         let busy: Vec<u32> = self
             .models
             .values()
             .filter(|slot| !slot.is_idle())
             .filter_map(|slot| slot.worker.as_ref()?.worker_pid())
             .collect();
-        let Some(running) = self.options.cpu.running(busy.len()).filter(|_| !busy.is_empty()) else {
-            if self.pause.take().is_some_and(|pause| pause.still) {
-                self.hold_all(false);
+        let Some(running) = self.options.cpu.run_time(busy.len()).filter(|_| !busy.is_empty()) else {
+            if self.cpu_interval.take().is_some_and(|cpu_interval| cpu_interval.suspended) {
+                self.suspend_all(false);
             }
             return false;
         };
-        if let Some(pause) = &mut self.pause
-            && pause.over.as_mut().poll(cx).is_pending()
+        if let Some(cpu_interval) = &mut self.cpu_interval
+            && cpu_interval.over.as_mut().poll(cx).is_pending()
         {
             return false;
         }
-        let still = self.pause.as_ref().is_some_and(|pause| !pause.still);
-        let length = if still { PERIOD.saturating_sub(running) } else { running };
-        if still {
-            busy.into_iter().for_each(|pid| limits::hold(pid, true));
+        let suspended = self.cpu_interval.as_ref().is_some_and(|cpu_interval| !cpu_interval.suspended);
+        let length = if suspended { CPU_PERIOD.saturating_sub(running) } else { running };
+        if suspended {
+            busy.into_iter().for_each(|pid| limits::suspend(pid, true));
         } else {
-            // Those as well that have nothing to do any more.
-            self.hold_all(false);
+            // Idle workers too.
+            self.suspend_all(false);
         }
-        self.pause = Some(Pause { still, over: Box::pin(sleep(length)) });
+        self.cpu_interval = Some(CpuInterval { suspended, over: Box::pin(sleep(length)) });
         true
     }
 
-    fn hold_all(&self, still: bool) {
+    fn suspend_all(&self, suspended: bool) {
         let workers = self.models.values().filter_map(|slot| slot.worker.as_ref()?.worker_pid());
-        workers.for_each(|pid| limits::hold(pid, still));
+        workers.for_each(|pid| limits::suspend(pid, suspended));
     }
 
-    fn show(&self) {
+    fn publish_status(&self) {
         let status: Vec<ModelStatus> = self.models.values().map(Slot::status).collect();
         self.status.send_if_modified(|shown| {
             let differs = *shown != status;
@@ -456,20 +459,20 @@ impl WorkerPool {
             }
             let mut done = reports.is_empty();
             for (name, event) in reports {
-                self.note(&name, event);
+                self.handle_event(&name, event);
             }
             if let Poll::Ready(Some(list)) = self.lists.poll_recv(cx) {
-                self.take_list(list);
+                self.set_models(list);
                 done = false;
             }
-            if self.look.poll_tick(cx).is_ready() {
+            if self.measure_timer.poll_tick(cx).is_ready() {
                 self.measure();
                 done = false;
             }
             if !self.waiting.is_empty() && !done {
-                self.hand_out();
+                self.dispatch_waiting();
             }
-            done &= !self.pace(cx);
+            done &= !self.limit_cpu(cx);
             if done && self.events.is_empty() {
                 return Poll::Pending;
             }
@@ -486,18 +489,18 @@ impl Inference for WorkerPool {
         let Some(slot) = self.models.get(&model) else {
             let known: Vec<&str> = self.models.keys().map(String::as_str).collect();
             let reason = format!("no model named {model:?} here; this node runs {}", known.join(", "));
-            return self.refuse(job, reason);
+            return self.reject(job, reason);
         };
         if let (None, Some(reason)) = (&slot.worker, &slot.reason) {
             let reason = reason.clone();
-            return self.refuse(job, reason);
+            return self.reject(job, reason);
         }
         if self.waiting.len() >= WAITING_MAX {
-            return self.refuse(job, format!("{WAITING_MAX} jobs wait for room already"));
+            return self.reject(job, format!("{WAITING_MAX} jobs wait for room already"));
         }
         self.jobs.insert(job, model);
         self.waiting.push_back((job, fingerprint, work));
-        self.hand_out();
+        self.dispatch_waiting();
     }
 
     fn cancel(&mut self, job: JobId) {
@@ -537,9 +540,9 @@ impl Slot {
         self.worker.as_ref().is_none_or(ProcessInference::is_idle)
     }
 
-    /// What to count for it: what it occupies, and at least what it is expected to.
-    fn occupied(&self) -> u64 {
-        // The process of one that cannot be used has ended; what is known of it stays, or it would be tried for ever.
+    /// Returns the memory to count for the model: its actual memory, at least the expected one.
+    fn memory_to_count(&self) -> u64 {
+        // The process of an unusable model has ended. Its slot keeps the reason, or it would be retried for ever.
         if self.worker.is_none() || self.reason.is_some() {
             return 0;
         }
@@ -578,13 +581,14 @@ impl Slot {
     }
 }
 
-/// Models of one node; further ones are not looked at.
+/// The maximum number of models of a node; further ones are ignored.
 pub const MODELS_MAX: usize = 64;
-/// Lists of models on their way to a pool.
+/// The capacity of the channel of model lists.
 const LISTS_MAX: usize = 4;
-/// Jobs that wait for room for their model.
+/// The maximum number of jobs that wait for memory for their model.
 const WAITING_MAX: usize = 1024;
-/// How often to look what workers occupy.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What a worker may have beyond the limit before the kernel refuses it: space that it reserves and never touches.
-const SLACK_BYTES: u64 = 64 << 20;
+/// The interval at which the memory of workers is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
+/// Memory that a worker may have above the limit before the kernel refuses it: address space that it reserves and never
+/// touches.
+const MEMORY_SLACK_BYTES: u64 = 64 << 20;

@@ -1,10 +1,10 @@
-//! What workers may use of the machine, and what they do use.
+//! Memory and CPU limits of workers, and their measured use.
 //!
-//! Memory is bounded by the kernel: `RLIMIT_DATA` counts what a process can write to and nobody else shares, so that
-//! weights mapped from a file don't count and a runaway allocation fails at once, in the worker, without anyone having
-//! to look in time. `RLIMIT_AS` would count mapped files and reserved space as well, and resident size can only be
-//! watched. It is watched all the same, for what several workers take together. The processor's share is a number of
-//! threads, and where that is too coarse, pauses in which workers stand still.
+//! The kernel enforces the memory limit with `RLIMIT_DATA`. It counts private writable memory, so weights mapped from a
+//! file do not count, and a runaway allocation fails at once in the worker. `RLIMIT_AS` would also count mapped files
+//! and reserved address space; resident size can only be measured. The pool measures it all the same, to limit all
+//! workers together. The CPU share is a number of threads and, for a finer share, intervals in which workers are
+//! suspended.
 
 use engine::health::{memory_bytes_wanted, memory_bytes_well};
 use nix::sys::resource::{Resource, setrlimit};
@@ -14,17 +14,17 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-/// How much of the processor workers may use.
+/// The share of the CPU that workers may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuShare {
     /// Threads of each worker.
     pub threads: u16,
-    /// Thousandths of a core that all workers may use together.
+    /// The CPU time of all workers together, in thousandths of a core.
     pub permille: u32,
 }
 
 impl CpuShare {
-    /// Divides this many cores; `threads` of 0 means as many as the share needs.
+    /// Makes a share of `percent` of this many cores. With `threads` of 0, as many threads as the share needs.
     pub fn new(cores: u16, threads: u16, percent: u8) -> Self {
         let cores = cores.max(1);
         let permille = (u32::from(cores) * u32::from(percent.clamp(1, 100)) * 10).max(1);
@@ -33,25 +33,25 @@ impl CpuShare {
         Self { threads: threads.clamp(1, needed.max(1)), permille }
     }
 
-    /// Returns for how much of each period so many busy workers may run; `None` where they need no pauses.
-    pub(crate) fn running(self, busy: usize) -> Option<Duration> {
+    /// Returns the time in each period for which `busy` workers may run, or `None` if they need not be suspended.
+    pub(crate) fn run_time(self, busy: usize) -> Option<Duration> {
         let wanted = u32::from(self.threads).saturating_mul(u32::try_from(busy).unwrap_or(u32::MAX)) * 1000;
-        (wanted > self.permille).then(|| PERIOD.mul_f64(f64::from(self.permille) / f64::from(wanted)))
+        (wanted > self.permille).then(|| CPU_PERIOD.mul_f64(f64::from(self.permille) / f64::from(wanted)))
     }
 }
 
-/// Returns what all workers of a node may occupy together, of what the node may use: with all of it taken, the node
-/// is still well.
+/// Returns the memory limit of all workers for the memory limit of their node. Workers that use all of it leave the
+/// node healthy.
 pub const fn memory_of_workers(node_bytes_max: u64) -> u64 {
     memory_bytes_well(node_bytes_max).saturating_sub(NODE_BYTES)
 }
 
-/// Returns the least MiB that a node has to be allowed for its workers to occupy this much.
+/// Returns the smallest memory limit of a node, in MiB, that allows its workers this much.
 pub(crate) const fn node_mib_for(worker_bytes: u64) -> u64 {
     memory_bytes_wanted(worker_bytes.saturating_add(NODE_BYTES)).div_ceil(1 << 20)
 }
 
-/// Bounds the memory of this process as the node that started it says. To be called before anything else.
+/// Limits the memory of this process as its node demands. Must be called before anything else.
 pub fn bound_own_memory() {
     let said = std::env::var(MEMORY_VARIABLE).ok().and_then(|bytes| bytes.parse().ok());
     let Some(bytes) = said else { return };
@@ -60,15 +60,15 @@ pub fn bound_own_memory() {
     }
 }
 
-/// Lets a worker stand still, or go on.
-pub(crate) fn hold(pid: u32, still: bool) {
+/// Suspends or resumes a worker.
+pub(crate) fn suspend(pid: u32, suspended: bool) {
     if let Ok(pid) = i32::try_from(pid) {
-        // It may have gone by itself.
-        let _ = kill(Pid::from_raw(pid), if still { Signal::SIGSTOP } else { Signal::SIGCONT });
+        // It may have exited already.
+        let _ = kill(Pid::from_raw(pid), if suspended { Signal::SIGSTOP } else { Signal::SIGCONT });
     }
 }
 
-/// Returns the memory that a process occupies; `None` where it is gone.
+/// Returns the resident memory of a process, or `None` if it is gone.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     let mut text = String::new();
     File::open(format!("/proc/{pid}/status")).ok()?.take(STATUS_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -77,11 +77,11 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
-/// What a node holds besides its models, with as many results as it keeps.
+/// The memory of a node besides its models, with as many results as it keeps.
 const NODE_BYTES: u64 = 20 << 20;
-/// Pauses are shares of this.
-pub(crate) const PERIOD: Duration = Duration::from_millis(100);
-/// What tells a worker how many bytes of memory it may have.
+/// The period in which workers run for their CPU share.
+pub(crate) const CPU_PERIOD: Duration = Duration::from_millis(100);
+/// The environment variable that tells a worker its memory limit.
 pub(crate) const MEMORY_VARIABLE: &str = "P2P_AI_WORKER_MEMORY_BYTES";
 const STATUS_BYTES_MAX: u64 = 16 << 10;
 
@@ -104,7 +104,7 @@ mod tests {
     fn a_share_is_threads_first_and_pauses_for_the_rest() {
         let share = |cores, threads, percent| {
             let share = CpuShare::new(cores, threads, percent);
-            (share.threads, share.running(1).map(|running| running.as_millis()), share.running(2).is_some())
+            (share.threads, share.run_time(1).map(|running| running.as_millis()), share.run_time(2).is_some())
         };
         assert_eq!(share(2, 0, 100), (2, None, true));
         assert_eq!(share(2, 0, 50), (1, None, true));
