@@ -1,7 +1,7 @@
-//! A worker process as its node sees it: messages in, messages out, and its end.
+//! The node's side of a worker process: sends and receives messages, and reports its end.
 //!
-//! Each direction has its own task, so that a worker that stops reading or writing never stops its node. All that
-//! waits is bounded by what the supervisor hands out. The process is killed when this is dropped.
+//! Each direction has its own task, so that a worker that stops reading or writing never blocks its node. The queues
+//! are bounded by the number of jobs that the supervisor hands out. Dropping a [`Child`] kills the process.
 
 use super::limits;
 use super::protocol::{self, FromWorker, Hello, ToWorker};
@@ -19,25 +19,25 @@ pub(super) struct Child {
     reports: mpsc::Receiver<Report>,
 }
 
-/// What a worker process does.
+/// An event of a worker process.
 #[derive(Debug)]
 pub(super) enum Report {
-    /// It can no longer be talked to; why.
+    /// The connection to it ended; the reason.
     Ended(String),
-    /// It said something.
+    /// It sent a message.
     Message(FromWorker),
 }
 
 impl Child {
-    /// Starts a worker, and tells it to load its model.
+    /// Starts a worker and sends it the command to load its model.
     pub(super) fn spawn(options: &WorkerOptions) -> io::Result<Self> {
         let mut command = Command::new(&options.program);
         command
             .args(&options.arguments)
-            // A worker gets no secret that the node was started with: a model's files are from strangers.
+            // Secrets in the node's environment are kept from the worker, because model files come from strangers.
             .env_clear()
             .envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-            // The worker has a thread per core of its own; pools inside libraries would only be in their way.
+            // The worker has its own thread for each core; thread pools of libraries would compete with them.
             .env("RAYON_NUM_THREADS", "1")
             .env("TOKENIZERS_PARALLELISM", "false")
             .stdin(Stdio::piped())
@@ -47,7 +47,7 @@ impl Child {
         if let Some(bytes) = options.memory_bytes {
             command.env(limits::MEMORY_VARIABLE, bytes.to_string());
         }
-        // A Ctrl-C at the terminal is for the node, which lets running work finish.
+        // Ctrl-C in the terminal is for the node, which lets running jobs finish.
         #[cfg(unix)]
         command.process_group(0);
         let mut process = command.spawn()?;
@@ -68,19 +68,19 @@ impl Child {
         Ok(child)
     }
 
-    /// Returns the process id, until the process has been waited for.
+    /// Returns the process id, until the exit status has been collected.
     pub(super) fn pid(&self) -> Option<u32> {
         self.process.id()
     }
 
-    /// Says something; a worker that is gone does not hear it, and reports that.
+    /// Sends a message. If the worker is gone, the next report says so.
     pub(super) fn say(&self, message: &ToWorker) {
         self.send(message);
     }
 
     fn send(&self, message: &impl serde::Serialize) {
         match protocol::encode(message) {
-            // Full only if the worker has stopped reading: then what it was to do is overdue soon.
+            // Full only if the worker has stopped reading; then its jobs exceed their deadlines soon.
             Ok(frame) => drop(self.frames.try_send(frame)),
             Err(error) => tracing::error!(component = "inference", %error, "a message to the worker is lost"),
         }
@@ -94,7 +94,7 @@ impl Child {
         }
     }
 
-    /// Kills the process, if it still runs, and returns how it ended.
+    /// Kills the process if it still runs, and returns its exit status.
     pub(super) async fn kill(&mut self) -> Option<ExitStatus> {
         let killed = self.process.start_kill();
         match self.process.wait().await {
@@ -109,7 +109,7 @@ impl Child {
 
 async fn write(mut input: ChildStdin, mut frames: mpsc::Receiver<Vec<u8>>) {
     while let Some(frame) = frames.recv().await {
-        // The reader sees the end of a process that no longer reads.
+        // If the process no longer reads, the reader task reports its end.
         if input.write_all(&frame).await.is_err() {
             return;
         }
@@ -133,11 +133,11 @@ async fn read(mut output: ChildStdout, reports: mpsc::Sender<Report>) {
         Ok(None) => "it exited before it said anything".to_owned(),
         Err(error) => format!("it cannot be understood: {error}"),
     };
-    // Nobody listens any more: then nobody needs to know.
+    // The receiver may be gone; then nobody needs the report.
     let _ = reports.send(Report::Ended(reason)).await;
 }
 
-/// Passes what the worker complains about on to the node's log.
+/// Forwards the worker's standard error to the node's log.
 async fn log(errors: ChildStderr) {
     let mut errors = BufReader::new(errors);
     let mut line = Vec::new();
@@ -147,12 +147,12 @@ async fn log(errors: ChildStderr) {
     }
 }
 
-/// Variables of the node that its workers have as well: where packed weights are kept, what the program needs to be
-/// loaded, and whether a crash is told at length.
+/// Environment variables that workers inherit: where packed weights are cached, what the program needs to start, and
+/// whether panics print a backtrace.
 const KEPT_VARIABLES: [&str; 4] = ["HOME", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "XDG_CACHE_HOME"];
-/// Messages on their way to the worker: each of its jobs started and cancelled, and the two at the beginning.
+/// The capacity of the channel to the worker: start and cancel of each job, and the two initial messages.
 const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 2;
-/// Messages from the worker that the supervisor has not looked at.
+/// The capacity of the channel of reports to the supervisor.
 const REPORTS_MAX: usize = 16;
-/// Longer lines are logged in pieces.
+/// The maximum length of a log line; longer ones are split.
 const LOG_PIECE_BYTES: u64 = 4096;

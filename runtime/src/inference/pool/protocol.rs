@@ -1,8 +1,8 @@
-//! What a node and its worker process say to each other over the worker's standard input and output.
+//! The protocol between a node and its worker process, over the worker's standard input and output.
 //!
-//! Each message is a little-endian u32 length and so many bytes of postcard. Both sides begin with [`Hello`], whose
-//! shape never changes; everything after it is of one version. A message above [`MESSAGE_BYTES_MAX`] ends the
-//! conversation before a byte of it is read, on either side: neither trusts the other's sanity.
+//! A message is a little-endian u32 length and that many bytes of postcard. Both sides begin with [`Hello`], whose
+//! encoding never changes; all later messages are of one version. A message above [`MESSAGE_BYTES_MAX`] ends the
+//! connection before any of it is read. Both sides check this, since neither trusts the other.
 
 use crate::inference::encoder::Precision;
 use crate::inference::files::fingerprint::ModelFile;
@@ -18,39 +18,39 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// The first message of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
-    /// Always [`MAGIC`]: whoever starts another program as a worker should be told so.
+    /// Always [`MAGIC`], to detect that another program was started as a worker.
     pub(crate) magic: [u8; 8],
     /// The version of all later messages.
     pub(crate) version: u16,
 }
 
-/// What a node tells its worker.
+/// A message from a node to its worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
-    /// Stop a job; it still ends once.
+    /// Cancel a job. It still ends exactly once.
     Cancel { job: JobId },
-    /// Load the model from these files as they are, and use so many cores. Once, before any job.
+    /// Load the model from these files and use this many threads. Sent once, before any job.
     Load { threads: u16, precision: Precision, files: Vec<ModelFile> },
     /// Run a job.
     Start { job: JobId, work: InferenceJob },
 }
 
-/// What a worker tells its node.
+/// A message from a worker to its node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum FromWorker {
     /// A job ended.
     Done { job: JobId, micros: u64, result: JobResult },
-    /// The model cannot be loaded, and why; the worker exits.
+    /// The model cannot be loaded; the worker exits.
     Failed { reason: String },
-    /// A generation job produced more text: the piece that follows those before, and the tokens so far in all.
+    /// A generation job produced more text: the next piece, and the total number of tokens so far.
     Progress { job: JobId, text: String, tokens: u32 },
-    /// The model is loaded, and what it can do.
+    /// The model is loaded and can do these kinds of task.
     Ready { kinds: Vec<TaskKind> },
-    /// The model's files are not as they were: nothing that was computed since then counts, and the worker exits.
+    /// The model's files have changed: results since then are invalid, and the worker exits.
     Changed,
 }
 
-/// How a job ends: one item per task in it, or one reason for all.
+/// The result of a job: one item for each of its tasks, or one error for all.
 pub(crate) type JobResult = Result<Vec<Result<TaskOutput, InferenceError>>, InferenceError>;
 
 impl Hello {
@@ -58,10 +58,10 @@ impl Hello {
     pub(crate) const OWN: Self = Self { magic: MAGIC, version: VERSION };
 }
 
-/// Returns a message as it goes over the pipe.
+/// Encodes a message with its length.
 ///
 /// # Errors
-/// `InvalidData` where it is longer than a message may be.
+/// Returns `InvalidData` if the message is too long.
 pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
     let mut bytes = length_prefix(body.len())?.to_vec();
@@ -69,10 +69,10 @@ pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the next message, waiting for it; `None` at a clean end of the stream.
+/// Reads the next message, blocking. Returns `None` at a clean end of the stream.
 ///
 /// # Errors
-/// `InvalidData` for bytes that are no such message, and whatever the reader says.
+/// Returns `InvalidData` for bytes that are not such a message, or the error of the reader.
 pub(crate) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Option<M>> {
     let mut length = [0; 4];
     if let Err(error) = reader.read_exact(&mut length) {
@@ -83,7 +83,7 @@ pub(crate) fn read<M: DeserializeOwned>(reader: &mut impl Read) -> io::Result<Op
     decode(&body)
 }
 
-/// Reads the next message like [`read`]; not cancel-safe.
+/// Reads the next message like [`read`], asynchronously. Not cancel-safe.
 pub(crate) async fn receive<M: DeserializeOwned>(
     reader: &mut (impl AsyncRead + Unpin),
 ) -> io::Result<Option<M>> {
@@ -120,9 +120,9 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> io::Result<Option<M>> {
     postcard::from_bytes(body).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The longest message.
+/// The maximum length of a message.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 32 << 20;
-/// The version of this program's messages.
+/// The protocol version.
 const VERSION: u16 = 2;
 const MAGIC: [u8; 8] = *b"p2pworkr";
 

@@ -1,8 +1,11 @@
-//! The inference port of a real node: a worker process, watched over by a task.
+//! The inference port backed by one worker process, and the task that supervises it.
 //!
-//! Jobs wait here and are handed to the worker a few at a time, so that it can merge them and a crash takes few with
-//! it. The invariants: each job that was started ends exactly once, whatever the worker does; what this side holds is
-//! bounded; a worker that died, was killed or hangs is replaced, after a pause that grows while it fails to load.
+//! Jobs wait here and are handed to the worker a few at a time, so that it can batch them and a crash loses few.
+//!
+//! The invariants:
+//! - Each started job ends exactly once, whatever the worker does.
+//! - All queues on this side are bounded.
+//! - A worker that exits, is killed or hangs is restarted, with an exponential backoff while it does nothing useful.
 
 use super::child::{Child, Report};
 use super::protocol::{FromWorker, JobResult, ToWorker};
@@ -30,18 +33,18 @@ pub struct ProcessInference {
     events: mpsc::Receiver<InferenceEvent>,
     /// The jobs that have not ended, and whether each was cancelled.
     open: BTreeMap<JobId, bool>,
-    /// Ends of jobs that never reached the worker.
-    refused: VecDeque<InferenceEvent>,
+    /// Results of jobs that were rejected before they reached the worker.
+    rejected: VecDeque<InferenceEvent>,
     worker: watch::Receiver<WorkerState>,
 }
 
-/// How a worker is, for whoever wants to know.
+/// The state of a worker, published to the pool.
 #[derive(Debug, Default)]
 struct WorkerState {
     pid: Option<u32>,
-    /// Why its model cannot be used, if that is so.
+    /// The reason, if its model is unusable.
     unusable: Option<String>,
-    /// Whether the files of its model are not as they were.
+    /// Whether the files of its model have changed.
     changed: bool,
 }
 
@@ -52,18 +55,18 @@ enum Command {
 }
 
 impl ProcessInference {
-    /// Starts a worker, and returns without waiting for it. Call it inside a tokio runtime.
+    /// Starts a worker without waiting for it. Must be called inside a tokio runtime.
     pub fn start(options: WorkerOptions) -> Self {
-        // A job is told to start and to stop once each, so that the channel is never full.
+        // Each job is started and cancelled at most once, so the channel is never full.
         let (commands, to_supervisor) = mpsc::channel(2 * JOBS_MAX);
         let (to_driver, events) = mpsc::channel(EVENTS_MAX);
-        let (worker_is, worker) = watch::channel(WorkerState::default());
+        let (worker_state, worker) = watch::channel(WorkerState::default());
         let model = options.model.clone();
         let supervisor = Supervisor {
             options,
             commands: to_supervisor,
             events: to_driver,
-            worker_is,
+            worker_state,
             waiting: VecDeque::new(),
             running: BTreeMap::new(),
             announced: None,
@@ -73,40 +76,40 @@ impl ProcessInference {
             suspects: 0,
         };
         tokio::spawn(supervisor.run());
-        Self { model, commands, events, open: BTreeMap::new(), refused: VecDeque::new(), worker }
+        Self { model, commands, events, open: BTreeMap::new(), rejected: VecDeque::new(), worker }
     }
 
-    /// Runs no worker: whatever job is started ends at once, with an error.
+    /// Makes a port without a worker: every job ends at once with an error.
     pub fn absent() -> Self {
         let ((commands, _), (_, events)) = (mpsc::channel(1), mpsc::channel(1));
         let (_, worker) = watch::channel(WorkerState::default());
-        let (open, refused) = (BTreeMap::new(), VecDeque::new());
-        Self { model: String::new(), commands, events, open, refused, worker }
+        let (open, rejected) = (BTreeMap::new(), VecDeque::new());
+        Self { model: String::new(), commands, events, open, rejected, worker }
     }
 
-    /// Returns the process id of the worker, while one runs.
+    /// Returns the process id of the worker, if one runs.
     pub fn worker_pid(&self) -> Option<u32> {
         self.worker.borrow().pid
     }
 
-    /// Returns why the model cannot be used, if that is so.
+    /// Returns the reason, if the model is unusable.
     pub(super) fn unusable(&self) -> Option<String> {
         self.worker.borrow().unusable.clone()
     }
 
-    /// Tells whether the files of the model are not as they were when it was loaded.
+    /// Tells whether the files of the model have changed since it was loaded.
     pub(super) fn is_outdated(&self) -> bool {
         self.worker.borrow().changed
     }
 
     /// Tells whether all jobs have ended.
     pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.refused.is_empty()
+        self.open.is_empty() && self.rejected.is_empty()
     }
 
-    /// Returns the next report, if there is one; else `cx` is woken when there is.
+    /// Polls for the next event.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<InferenceEvent> {
-        if let Some(event) = self.refused.pop_front() {
+        if let Some(event) = self.rejected.pop_front() {
             return Poll::Ready(event);
         }
         match self.events.poll_recv(cx) {
@@ -116,14 +119,14 @@ impl ProcessInference {
                 }
                 Poll::Ready(event)
             }
-            // Without a supervisor nothing is reported any more.
+            // The supervisor is gone: there are no more events.
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
-    fn refuse(&mut self, job: JobId, reason: String) {
+    fn reject(&mut self, job: JobId, reason: String) {
         let result = Err(InferenceError::ModelFailed(reason.into()));
-        self.refused.push_back(InferenceEvent::Done { job, micros: 0, result });
+        self.rejected.push_back(InferenceEvent::Done { job, micros: 0, result });
     }
 }
 
@@ -135,27 +138,27 @@ impl Inference for ProcessInference {
         }
         if model != self.model {
             return self
-                .refuse(job, format!("no model named {model:?} here; this node runs {:?}", self.model));
+                .reject(job, format!("no model named {model:?} here; this node runs {:?}", self.model));
         }
         let bytes = bytes_of(&work);
         if work.parts() > JOB_TEXTS_MAX || bytes > JOB_BYTES_MAX {
             let limits = format!("at most {JOB_TEXTS_MAX} texts and {JOB_BYTES_MAX} bytes fit one job");
-            return self.refuse(job, format!("{} texts of {bytes} bytes; {limits}", work.parts()));
+            return self.reject(job, format!("{} texts of {bytes} bytes; {limits}", work.parts()));
         }
         if self.open.len() >= JOBS_MAX {
-            return self.refuse(job, format!("{JOBS_MAX} jobs wait already"));
+            return self.reject(job, format!("{JOBS_MAX} jobs wait already"));
         }
         if self.commands.try_send(Command::Start(job, work)).is_ok() {
             self.open.insert(job, false);
         } else {
-            self.refuse(job, "the worker's supervisor is gone".to_owned());
+            self.reject(job, "the worker's supervisor is gone".to_owned());
         }
     }
 
     fn cancel(&mut self, job: JobId) {
         if let Some(cancelled @ false) = self.open.get_mut(&job) {
             *cancelled = true;
-            // Without a supervisor there is nothing left to stop.
+            // The supervisor is gone: there is nothing left to cancel.
             let _ = self.commands.try_send(Command::Cancel(job));
         }
     }
@@ -165,92 +168,93 @@ impl Inference for ProcessInference {
     }
 }
 
-/// Watches over one worker after the other.
+/// Runs one worker after another.
 struct Supervisor {
     options: WorkerOptions,
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<InferenceEvent>,
-    worker_is: watch::Sender<WorkerState>,
+    worker_state: watch::Sender<WorkerState>,
     waiting: VecDeque<(JobId, InferenceJob)>,
-    /// What the worker has been given.
+    /// The jobs that the worker has.
     running: BTreeMap<JobId, Running>,
-    /// What was last said of the model.
+    /// The last announced state of the model.
     announced: Option<ModelState>,
-    /// Why the model cannot be loaded, if that is so: jobs end with this instead of waiting.
+    /// The reason, if the model cannot be loaded. Jobs then fail with it instead of waiting.
     unusable: Option<String>,
-    /// Workers in a row that ended without having ended a job.
+    /// Consecutive workers that ended without having finished a job.
     failures: u32,
-    /// Workers in a row that ended without having loaded the model.
+    /// Consecutive workers that ended without having loaded the model.
     load_failures: u32,
-    /// Jobs to run one by one, since one like them may have killed a worker: only the guilty one shall do so again.
+    /// Jobs to run one at a time, because one of them may have crashed a worker. If it does so again, it takes no other
+    /// job with it.
     suspects: usize,
 }
 
 struct Running {
     items: usize,
-    /// When to kill the worker because of it: it was cancelled, and has not ended.
+    /// When to kill the worker if the cancelled job has not ended.
     overdue_at: Option<Instant>,
 }
 
-/// The driver dropped its end: there is nobody left to work for.
+/// The driver dropped its end of the channels.
 struct Abandoned;
 
-/// How the time with one worker ended.
-enum Parting {
-    /// The files of its model are not as they were.
+/// How a worker ended.
+enum WorkerEnd {
+    /// The files of its model have changed.
     Changed,
-    /// The worker is gone, or had to be killed; why.
+    /// The worker exited or was killed; the reason.
     Ended(String),
-    /// The worker says that its model cannot be loaded; why.
+    /// The worker could not load its model; the reason.
     NotLoaded(String),
-    /// The kernel killed the worker for want of memory; whose memory.
+    /// The kernel killed the worker because memory ran out; whose memory.
     OutOfMemory(String),
 }
 
 impl Supervisor {
     async fn run(mut self) {
-        // The only way out: the driver is gone, and with `self` goes the worker.
+        // Ends only when the driver is gone. Dropping `self` kills the worker.
         let Err(Abandoned) = self.watch().await;
     }
 
     async fn watch(&mut self) -> Result<std::convert::Infallible, Abandoned> {
         loop {
             let oom_kills_before = cgroup::oom_kills();
-            let parting = match Child::spawn(&self.options) {
+            let end = match Child::spawn(&self.options) {
                 Ok(mut child) => {
-                    self.worker_is.send_modify(|state| state.pid = child.pid());
-                    let parting = self.attend(&mut child).await;
-                    self.worker_is.send_modify(|state| state.pid = None);
-                    match (parting?, child.kill().await) {
-                        (Parting::Ended(_), Some(status))
+                    self.worker_state.send_modify(|state| state.pid = child.pid());
+                    let end = self.serve(&mut child).await;
+                    self.worker_state.send_modify(|state| state.pid = None);
+                    match (end?, child.kill().await) {
+                        (WorkerEnd::Ended(_), Some(status))
                             if status.signal() == Some(Signal::SIGKILL as i32)
                                 && cgroup::oom_kills() > oom_kills_before =>
                         {
-                            Parting::OutOfMemory(out_of_memory())
+                            WorkerEnd::OutOfMemory(out_of_memory())
                         }
-                        (Parting::Ended(reason), Some(status)) => {
-                            Parting::Ended(format!("{reason} ({status})"))
+                        (WorkerEnd::Ended(reason), Some(status)) => {
+                            WorkerEnd::Ended(format!("{reason} ({status})"))
                         }
-                        (parting, _) => parting,
+                        (end, _) => end,
                     }
                 }
                 Err(error) => {
                     let program = self.options.program.display();
-                    Parting::NotLoaded(format!("the worker process {program} cannot be started: {error}"))
+                    WorkerEnd::NotLoaded(format!("the worker process {program} cannot be started: {error}"))
                 }
             };
-            self.part(parting).await?;
-            self.pause().await?;
+            self.handle_end(end).await?;
+            self.back_off().await?;
         }
     }
 
-    /// Works with one worker for as long as it lasts.
-    async fn attend(&mut self, child: &mut Child) -> Result<Parting, Abandoned> {
+    /// Serves one worker until it ends.
+    async fn serve(&mut self, child: &mut Child) -> Result<WorkerEnd, Abandoned> {
         let load_by = Instant::now() + LOAD_TIMEOUT;
         let mut ready = false;
         loop {
             if ready {
-                self.hand_out(child);
+                self.dispatch_waiting(child);
             }
             let overdue_at = self.running.values().filter_map(|running| running.overdue_at).min();
             let kill_at = if ready { overdue_at } else { Some(load_by) };
@@ -266,35 +270,35 @@ impl Supervisor {
                     Report::Message(FromWorker::Ready { kinds }) => {
                         let (found, expected) = (in_words(&kinds), in_words(&self.options.kinds));
                         let reason = format!("{} does {found}, not {expected}", self.options.model);
-                        return Ok(Parting::NotLoaded(reason));
+                        return Ok(WorkerEnd::NotLoaded(reason));
                     }
-                    Report::Message(FromWorker::Changed) => return Ok(Parting::Changed),
-                    Report::Message(FromWorker::Failed { reason }) => return Ok(Parting::NotLoaded(reason)),
+                    Report::Message(FromWorker::Changed) => return Ok(WorkerEnd::Changed),
+                    Report::Message(FromWorker::Failed { reason }) => return Ok(WorkerEnd::NotLoaded(reason)),
                     Report::Message(FromWorker::Done { job, micros, result }) => {
-                        self.end(job, micros, result).await?;
+                        self.finish_job(job, micros, result).await?;
                     }
                     Report::Message(FromWorker::Progress { job, text, tokens }) => {
                         if self.running.contains_key(&job) {
                             self.report(InferenceEvent::Progress { job, text, tokens }).await?;
                         }
                     }
-                    Report::Ended(reason) => return Ok(Parting::Ended(reason)),
+                    Report::Ended(reason) => return Ok(WorkerEnd::Ended(reason)),
                 },
                 command = self.commands.recv() => {
-                    if let Some(job) = self.obey(command.ok_or(Abandoned)?).await? {
+                    if let Some(job) = self.handle_command(command.ok_or(Abandoned)?).await? {
                         child.say(&ToWorker::Cancel { job });
                     }
                 }
                 () = wait_until(kill_at) => {
                     let reason = if ready { "a cancelled job did not stop" } else { "loading took too long" };
-                    return Ok(Parting::Ended(format!("killed: {reason}")));
+                    return Ok(WorkerEnd::Ended(format!("killed: {reason}")));
                 }
             }
         }
     }
 
-    /// Gives the worker as many waiting jobs as it may have.
-    fn hand_out(&mut self, child: &Child) {
+    /// Sends waiting jobs to the worker, up to its limit.
+    fn dispatch_waiting(&mut self, child: &Child) {
         let window = if self.suspects > 0 { 1 } else { WORKER_JOBS_MAX };
         while self.running.len() < window {
             let Some((job, work)) = self.waiting.pop_front() else { return };
@@ -303,8 +307,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes a command; returns the job that the worker must be told to stop.
-    async fn obey(&mut self, command: Command) -> Result<Option<JobId>, Abandoned> {
+    /// Handles a command. Returns the job that the worker must cancel, if any.
+    async fn handle_command(&mut self, command: Command) -> Result<Option<JobId>, Abandoned> {
         match command {
             Command::Cancel(job) => {
                 if let Some(running) = self.running.get_mut(&job) {
@@ -327,8 +331,8 @@ impl Supervisor {
         Ok(None)
     }
 
-    /// Takes a job's end from the worker; one that it was not given is ignored.
-    async fn end(&mut self, job: JobId, micros: u64, result: JobResult) -> Result<(), Abandoned> {
+    /// Handles the end of a job. Ignores a job that the worker does not have.
+    async fn finish_job(&mut self, job: JobId, micros: u64, result: JobResult) -> Result<(), Abandoned> {
         let Some(running) = self.running.remove(&job) else { return Ok(()) };
         self.failures = 0;
         self.suspects = self.suspects.saturating_sub(1);
@@ -341,24 +345,24 @@ impl Supervisor {
         self.done(job, micros, result).await
     }
 
-    /// Clears up after a worker.
-    async fn part(&mut self, parting: Parting) -> Result<(), Abandoned> {
+    /// Cleans up after a worker, and fails or requeues its jobs.
+    async fn handle_end(&mut self, end: WorkerEnd) -> Result<(), Abandoned> {
         self.failures = self.failures.saturating_add(1);
         if self.announced != Some(ModelState::Ready) {
             self.load_failures += 1;
         }
-        let out_of_memory = match &parting {
-            Parting::OutOfMemory(reason) => Some(reason.clone()),
-            Parting::Changed | Parting::Ended(_) | Parting::NotLoaded(_) => None,
+        let out_of_memory = match &end {
+            WorkerEnd::OutOfMemory(reason) => Some(reason.clone()),
+            WorkerEnd::Changed | WorkerEnd::Ended(_) | WorkerEnd::NotLoaded(_) => None,
         };
-        let changed = matches!(parting, Parting::Changed);
+        let changed = matches!(end, WorkerEnd::Changed);
         if changed {
-            // Told before the jobs end, so that none is tried again with what is gone.
+            // Published before the jobs end, so that none is retried with the old model.
             self.announced = None;
-            self.worker_is.send_modify(|state| state.changed = true);
+            self.worker_state.send_modify(|state| state.changed = true);
         }
-        let reason = match parting {
-            Parting::Changed => {
+        let reason = match end {
+            WorkerEnd::Changed => {
                 let model = &self.options.model;
                 tracing::warn!(
                     component = "inference",
@@ -367,16 +371,16 @@ impl Supervisor {
                 );
                 None
             }
-            Parting::Ended(reason) | Parting::OutOfMemory(reason)
+            WorkerEnd::Ended(reason) | WorkerEnd::OutOfMemory(reason)
                 if self.load_failures < LOAD_FAILURES_MAX =>
             {
                 tracing::warn!(component = "inference", reason, "the inference worker is gone");
                 None
             }
-            Parting::Ended(reason) | Parting::OutOfMemory(reason) => {
+            WorkerEnd::Ended(reason) | WorkerEnd::OutOfMemory(reason) => {
                 Some(format!("its worker ends while it loads: {reason}"))
             }
-            Parting::NotLoaded(reason) => Some(reason),
+            WorkerEnd::NotLoaded(reason) => Some(reason),
         };
         let reason = reason.map(|reason| {
             if self.unusable.is_none() {
@@ -417,19 +421,19 @@ impl Supervisor {
 
     fn set_unusable(&mut self, reason: Option<String>) {
         self.unusable.clone_from(&reason);
-        self.worker_is.send_modify(|state| state.unusable = reason);
+        self.worker_state.send_modify(|state| state.unusable = reason);
     }
 
-    /// Waits before the next worker is started; jobs are taken meanwhile.
-    async fn pause(&mut self) -> Result<(), Abandoned> {
+    /// Waits before the next worker is started, and handles commands meanwhile.
+    async fn back_off(&mut self) -> Result<(), Abandoned> {
         let doublings = self.failures.saturating_sub(1).min(16);
-        let longest = if self.unusable.is_some() { UNUSABLE_PAUSE } else { PAUSE_MAX };
-        let over_at = Instant::now() + PAUSE_MIN.saturating_mul(1 << doublings).min(longest);
+        let longest = if self.unusable.is_some() { UNUSABLE_RETRY_INTERVAL } else { BACKOFF_MAX };
+        let over_at = Instant::now() + BACKOFF_MIN.saturating_mul(1 << doublings).min(longest);
         loop {
             tokio::select! {
                 biased;
                 command = self.commands.recv() => {
-                    self.obey(command.ok_or(Abandoned)?).await?;
+                    self.handle_command(command.ok_or(Abandoned)?).await?;
                 }
                 () = sleep_until(over_at) => return Ok(()),
             }
@@ -458,7 +462,7 @@ impl Supervisor {
     }
 }
 
-/// Says why the kernel killed a worker.
+/// Describes why the kernel killed a worker.
 fn out_of_memory() -> String {
     let limit = cgroup::memory_limit().map_or_else(
         || "this machine's memory ran out".to_owned(),
@@ -487,23 +491,23 @@ fn bytes_of(work: &InferenceJob) -> usize {
     }
 }
 
-/// Jobs that wait or run; beyond, they are refused.
+/// The maximum number of waiting and running jobs; further ones are rejected.
 const JOBS_MAX: usize = 1024;
-/// Texts in one job: their vectors fit one message.
+/// The maximum number of texts of a job: their embeddings fit one message.
 const JOB_TEXTS_MAX: usize = 1024;
-/// Bytes of text in one job.
+/// The maximum bytes of text of a job.
 const JOB_BYTES_MAX: usize = 16 << 20;
-/// Events on their way to the driver.
+/// The capacity of the channel of events to the driver.
 const EVENTS_MAX: usize = 256;
-/// How long a cancelled job may go on before the worker is killed.
+/// The grace period of a cancelled job before the worker is killed.
 const CANCEL_GRACE: Duration = Duration::from_secs(1);
-/// How long a worker may take until its model is loaded.
+/// The timeout for loading a model.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The pause before a worker is replaced, doubled with each that did nothing useful.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest such pause.
-const PAUSE_MAX: Duration = Duration::from_millis(1_500);
-/// The pause after which a model that cannot be loaded is tried again.
-const UNUSABLE_PAUSE: Duration = Duration::from_secs(5);
-/// Workers in a row that may end while they load before the model counts as unusable.
+/// The backoff before a worker is restarted, doubled with each worker that did nothing useful.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// The maximum backoff.
+const BACKOFF_MAX: Duration = Duration::from_millis(1_500);
+/// The interval at which an unusable model is retried.
+const UNUSABLE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
+/// Consecutive workers that may fail to load the model before it counts as unusable.
 const LOAD_FAILURES_MAX: u32 = 3;

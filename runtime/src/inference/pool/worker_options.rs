@@ -1,4 +1,4 @@
-//! How a worker process is started: the program, the model, and what it may use.
+//! The options of a worker process: its program, its model and its limits.
 
 use crate::inference::encoder::Precision;
 use crate::inference::files::fingerprint::ModelFile;
@@ -8,34 +8,34 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-/// How to start a worker, and what it runs.
+/// The options of a worker process.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments; it must end up in [`crate::inference::worker_main`].
+    /// Its arguments. The program must call [`crate::inference::worker_main`].
     pub arguments: Vec<OsString>,
     /// The name under which jobs ask for the worker's model.
     pub model: String,
-    /// What the model can do.
+    /// The kinds of task that the model can do.
     pub kinds: Vec<TaskKind>,
-    /// Which model it is, where that is known.
+    /// The fingerprint of the model, if it is known.
     pub fingerprint: Option<Fingerprint>,
-    /// Its files as they were when that was found out; the worker ends once they are not.
+    /// Its files as they were when they were hashed. The worker exits once they have changed.
     pub files: Vec<ModelFile>,
-    /// How exactly it computes.
+    /// The precision to compute in.
     pub precision: Precision,
-    /// Cores that the worker computes on.
+    /// The number of compute threads.
     pub threads: u16,
-    /// What the worker may have of memory that nobody else shares; no limit where this is `None`.
+    /// The limit of its private memory, if there is one.
     pub memory_bytes: Option<u64>,
 }
 
 impl WorkerOptions {
-    /// The running program as a worker: `PROGRAM inference-worker MODEL`, on all available cores.
+    /// Returns options that start the running program as a worker, `PROGRAM inference-worker MODEL`, on all cores.
     ///
     /// # Errors
-    /// Where the operating system does not say which program this is.
+    /// Returns an error if the path of the running program is unknown.
     pub fn own_program(model: &str) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Self {
@@ -52,7 +52,7 @@ impl WorkerOptions {
     }
 }
 
-/// The argument after which a node's own program is a worker.
+/// The argument that makes the node's program a worker.
 pub const WORKER_COMMAND: &str = "inference-worker";
-/// Jobs that the worker has at a time.
+/// The maximum number of jobs that a worker has at a time.
 pub(super) const WORKER_JOBS_MAX: usize = 16;
