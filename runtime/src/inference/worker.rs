@@ -1,9 +1,9 @@
-//! The worker process: one model, spoken to over standard input and output, gone when its node is.
+//! The worker process: serves one model over standard input and output, and exits with its node.
 //!
-//! One thread reads, one thread per core computes whole batches on its own, and whoever finishes a job writes its
-//! result. Anything that goes wrong here, a panic included, ends the process: its node starts another one, and the
-//! node itself is never at stake. So does the end of standard input, even while the model computes: a node that was
-//! killed leaves no worker behind.
+//! One thread reads messages. One thread for each core computes whole batches, and the thread that finishes a job
+//! writes its result. Any failure, including a panic, ends the process: its node starts another worker, and is not
+//! affected itself. The end of standard input ends the process too, even while the model computes, so that a killed
+//! node leaves no worker behind.
 
 mod batcher;
 mod generations;
@@ -19,7 +19,7 @@ use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
 use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
-use batcher::{Batcher, Ended, Input, Made, Place, Purpose, Request, Text};
+use batcher::{Batcher, EndedJob, Input, Place, Purpose, Request, Text, TextOutput};
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::InferenceJob;
@@ -37,10 +37,10 @@ use std::thread;
 use std::time::Instant;
 use watched_files::WatchedFiles;
 
-/// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a folder as it is
-/// published, or of a file that [`super::files::quantize::quantize`] wrote. To be called first thing in a process of its own.
+/// Runs a worker until its standard input ends. `model` is [`super::EMBEDDED_MODEL`], the path of a published model
+/// folder, or a file that [`super::files::quantize::quantize`] wrote. Must be called at the start of its own process.
 pub fn worker_main(model: &OsStr) -> ExitCode {
-    // Its node has said what the system refuses: this process is under the same rules.
+    // The node has logged what the system refuses; the same applies to this process.
     harden_this_process();
     limits::bound_own_memory();
     std::panic::set_hook(Box::new(|panic| {
@@ -73,13 +73,13 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     let worker = Arc::new(Worker::new(WatchedFiles::new(files)));
     let loader = Arc::clone(&worker);
     let model = model.to_owned();
-    // Reading goes on meanwhile, to see the end of the node.
+    // Messages are read meanwhile, to notice the end of the node.
     thread::spawn(move || loader.load(&model, threads, precision));
     while let Some(message) = protocol::read(input)? {
         match message {
             ToWorker::Cancel { job } => {
-                worker.end(|queue| queue.cancel(job));
-                worker.generations.cancel(job, &|message| worker.say(&message));
+                worker.update(|queue| queue.cancel(job));
+                worker.generations.cancel(job, &|message| worker.send(&message));
             }
             ToWorker::Load { .. } => return Err(io::Error::other("the node said Load twice")),
             ToWorker::Start { job, work } => worker.start(job, work),
@@ -88,34 +88,34 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     Ok(())
 }
 
-/// What the threads of a worker share.
+/// The state that the threads of a worker share.
 struct Worker {
     watched: WatchedFiles,
     model: OnceLock<Model<'static>>,
-    queue: Mutex<Batcher>,
-    /// Told when the queue has more texts.
+    batcher: Mutex<Batcher>,
+    /// Notified when the batcher has more texts.
     more: Condvar,
-    /// The threads that compute something.
+    /// The number of threads that compute.
     busy: AtomicUsize,
-    /// A room with all cores, for a thread that is alone with its work.
-    whole: OnceLock<Mutex<Workspace>>,
+    /// A workspace with all cores, for a thread that computes alone.
+    all_cores: OnceLock<Mutex<Workspace>>,
     labels: LabelCache,
-    /// Whether the model continues texts, which have a queue of their own.
+    /// Set if the model generates text. Generations have their own queue.
     generates: OnceLock<()>,
     generations: Generations,
     output: Mutex<()>,
 }
 
 impl Worker {
-    /// Makes a worker without a model, whose files are watched from now on.
+    /// Makes a worker without a model, and watches these files from now on.
     fn new(watched: WatchedFiles) -> Self {
         Self {
             watched,
             model: OnceLock::new(),
-            queue: Mutex::default(),
+            batcher: Mutex::default(),
             more: Condvar::new(),
             busy: AtomicUsize::new(0),
-            whole: OnceLock::new(),
+            all_cores: OnceLock::new(),
             labels: LabelCache::default(),
             generates: OnceLock::new(),
             generations: Generations::default(),
@@ -123,24 +123,24 @@ impl Worker {
         }
     }
 
-    /// Loads the model and starts to compute.
+    /// Loads the model and starts the compute threads.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
-        self.leave_if_changed_at_all();
+        self.exit_if_any_file_changed();
         if Path::new(model).exists() && decoder::is_llama(Path::new(model)) {
             return self.generate(Path::new(model), threads, precision);
         }
         let model = match read_model(model, precision) {
             Ok(model) => self.model.get_or_init(|| model),
             Err(reason) => {
-                self.leave_if_changed_at_all();
-                self.say(&FromWorker::Failed { reason });
+                self.exit_if_any_file_changed();
+                self.send(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
-        self.leave_if_changed_at_all();
-        self.say(&FromWorker::Ready { kinds: model.kinds().to_vec() });
+        self.exit_if_any_file_changed();
+        self.send(&FromWorker::Ready { kinds: model.kinds().to_vec() });
         let threads = usize::from(threads.max(1));
-        self.whole.get_or_init(|| Mutex::new(Workspace::new(threads)));
+        self.all_cores.get_or_init(|| Mutex::new(Workspace::new(threads)));
         for _ in 0..threads {
             let worker = Arc::clone(self);
             thread::spawn(move || {
@@ -151,7 +151,7 @@ impl Worker {
         }
     }
 
-    /// Loads a model that continues texts, and does so for ever.
+    /// Loads a decoder, and generates texts for ever.
     fn generate(&self, path: &Path, threads: u16, precision: Precision) {
         let options = decoder::Options {
             threads: usize::from(threads.max(1)),
@@ -162,41 +162,41 @@ impl Worker {
         let mut generator = match Generator::load(path, &options) {
             Ok(generator) => generator,
             Err(error) => {
-                // Most of these errors name a file within it themselves.
+                // Most of these errors name a file already.
                 let (place, mut reason) = (path.display().to_string(), error.to_string());
                 if !reason.starts_with(&place) {
                     reason = format!("{place}: {reason}");
                 }
-                self.leave_if_changed_at_all();
-                self.say(&FromWorker::Failed { reason });
+                self.exit_if_any_file_changed();
+                self.send(&FromWorker::Failed { reason });
                 std::process::exit(EXIT_NOT_LOADED);
             }
         };
-        self.leave_if_changed_at_all();
+        self.exit_if_any_file_changed();
         self.generates.get_or_init(|| ());
-        self.say(&FromWorker::Ready { kinds: vec![TaskKind::Generation] });
+        self.send(&FromWorker::Ready { kinds: vec![TaskKind::Generation] });
         self.generations.run(&mut generator, &|message| {
-            self.leave_if_changed();
-            self.say(&message);
+            self.exit_if_changed();
+            self.send(&message);
         });
     }
 
-    /// Ends the process where what was just computed may be of two models.
-    fn leave_if_changed(&self) {
+    /// Exits if the last result may mix two models.
+    fn exit_if_changed(&self) {
         if self.watched.have_changed() {
-            self.leave_changed();
+            self.exit_changed();
         }
     }
 
-    /// Ends the process where what was just loaded may be of two models.
-    fn leave_if_changed_at_all(&self) {
-        if self.watched.have_changed_at_all() {
-            self.leave_changed();
+    /// Exits if the loaded data may mix two models.
+    fn exit_if_any_file_changed(&self) {
+        if self.watched.have_any_changed() {
+            self.exit_changed();
         }
     }
 
-    fn leave_changed(&self) {
-        self.say(&FromWorker::Changed);
+    fn exit_changed(&self) {
+        self.send(&FromWorker::Changed);
         std::process::exit(EXIT_CHANGED);
     }
 
@@ -206,7 +206,7 @@ impl Worker {
             (work, Some(())) => {
                 let reason = format!("the model does {}, not {}", TaskKind::Generation, work.kind());
                 let result = Err(InferenceError::ModelFailed(reason.into()));
-                return self.say(&FromWorker::Done { job, micros: 0, result });
+                return self.send(&FromWorker::Done { job, micros: 0, result });
             }
             (work, None) => work,
         };
@@ -216,12 +216,12 @@ impl Worker {
         };
         match requests {
             Ok(requests) => {
-                self.end(|queue| queue.start(job, requests));
+                self.update(|queue| queue.start(job, requests));
                 self.more.notify_all();
             }
             Err(reason) => {
                 let result = Err(InferenceError::ModelFailed(reason.into()));
-                self.say(&FromWorker::Done { job, micros: 0, result });
+                self.send(&FromWorker::Done { job, micros: 0, result });
             }
         }
     }
@@ -241,9 +241,10 @@ impl Worker {
             let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
             let alone = busy == 1 && queue.is_idle();
             drop(queue);
-            let whole = self.whole.get().filter(|_| alone).and_then(|whole| whole.try_lock().ok());
-            match whole {
-                Some(mut whole) => self.run(model, &mut whole, batch),
+            let all_cores =
+                self.all_cores.get().filter(|_| alone).and_then(|all_cores| all_cores.try_lock().ok());
+            match all_cores {
+                Some(mut all_cores) => self.run(model, &mut all_cores, batch),
                 None => self.run(model, &mut workspace, batch),
             }
             self.busy.fetch_sub(1, Ordering::Relaxed);
@@ -261,8 +262,8 @@ impl Worker {
                 Input::One(_) | Input::Pair { .. } => None,
             };
             if let Some(vector) = label.as_deref().and_then(|label| self.labels.find(label)) {
-                let made = Made { vector, tokens: 0, dropped: 0 };
-                self.end(|queue| queue.finish(job, place, micros_since(started), Ok(made)));
+                let output = TextOutput { vector, tokens: 0, dropped: 0 };
+                self.update(|queue| queue.finish(job, place, micros_since(started), Ok(output)));
                 continue;
             }
             match tokenize(model, &input) {
@@ -272,7 +273,7 @@ impl Worker {
                 }
                 Err(reason) => {
                     let rejected = Err(InferenceError::InputRejected(reason.into()));
-                    self.end(|queue| queue.finish(job, place, micros_since(started), rejected));
+                    self.update(|queue| queue.finish(job, place, micros_since(started), rejected));
                 }
             }
         }
@@ -285,7 +286,7 @@ impl Worker {
         }
     }
 
-    /// One pass through the model.
+    /// Runs one forward pass.
     fn pass(&self, model: &Model<'_>, workspace: &mut Workspace, texts: &[Tokenized]) {
         let (pass, wanted): (_, Vec<bool>) = {
             let mut queue = self.queue();
@@ -301,7 +302,7 @@ impl Worker {
         let started = Instant::now();
         let result = model.compute(workspace, &sequences, &pass.stop);
         let micros = micros_since(started);
-        self.leave_if_changed();
+        self.exit_if_changed();
         self.queue().end_pass(pass);
         let tokens: u64 = sequences.iter().map(|sequence| sequence.tokens.len() as u64).sum();
         let mut vectors = result.as_ref().map(|vectors| vectors.iter());
@@ -310,36 +311,36 @@ impl Worker {
                 _ if !wanted => Err(InferenceError::Cancelled),
                 Ok(vectors) => {
                     let vector = vectors.next().cloned().unwrap_or_default();
-                    // What was cut is to be told every time.
+                    // A truncated label is not cached, so that each task reports the truncation.
                     let dropped = u32::try_from(text.tokens.dropped).unwrap_or(u32::MAX);
                     if let Some(label) = text.label.as_ref().filter(|_| dropped == 0) {
                         self.labels.keep(label, &vector);
                     }
-                    Ok(Made { vector, tokens: text.len() as u32, dropped })
+                    Ok(TextOutput { vector, tokens: text.len() as u32, dropped })
                 }
                 Err(EncodeError::Stopped) => Err(InferenceError::Cancelled),
                 Err(EncodeError::Failed(reason)) => Err(InferenceError::ModelFailed(reason.clone().into())),
             };
-            // A text's share of the pass.
+            // The time of a pass is divided by tokens.
             let share = if wanted { micros * text.len() as u64 / tokens.max(1) } else { 0 };
-            self.end(|queue| queue.finish(text.job, text.place, text.micros + share, output));
+            self.update(|queue| queue.finish(text.job, text.place, text.micros + share, output));
         }
     }
 
-    /// Changes the queue, and reports the job that ended by it, if any.
-    fn end(&self, change: impl FnOnce(&mut Batcher) -> Option<Ended>) {
+    /// Updates the batcher, and reports the job that ended by it, if any.
+    fn update(&self, change: impl FnOnce(&mut Batcher) -> Option<EndedJob>) {
         let ended = change(&mut self.queue());
-        if let Some(Ended { job, micros, result }) = ended {
-            self.say(&FromWorker::Done { job, micros, result });
+        if let Some(EndedJob { job, micros, result }) = ended {
+            self.send(&FromWorker::Done { job, micros, result });
         }
     }
 
     fn queue(&self) -> MutexGuard<'_, Batcher> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batcher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a message; a node that no longer listens ends this process.
-    fn say(&self, message: &FromWorker) {
+    /// Writes a message. Exits if the node has closed the pipe.
+    fn send(&self, message: &FromWorker) {
         let written = protocol::encode(message).and_then(|bytes| {
             let _turn = self.output.lock().unwrap_or_else(PoisonError::into_inner);
             let mut output = io::stdout().lock();
@@ -348,7 +349,7 @@ impl Worker {
         });
         if let Err(error) = written {
             eprintln!("inference worker: cannot report to the node: {error}");
-            std::process::exit(EXIT_NOT_HEARD);
+            std::process::exit(EXIT_OUTPUT_CLOSED);
         }
     }
 }
@@ -357,7 +358,7 @@ struct Tokenized {
     job: JobId,
     place: Place,
     tokens: Pair,
-    /// Its text, where it is a label.
+    /// The text, if it is a label.
     label: Option<String>,
     micros: u64,
 }
@@ -368,10 +369,10 @@ impl Tokenized {
     }
 }
 
-/// Says which texts a job needs the vectors of, and what for.
+/// Returns the inputs of a job, and how its outputs are made of the vectors.
 ///
 /// # Errors
-/// Where the model does not do this kind of work.
+/// Returns a message if the model does not support this kind of task.
 fn requests(model: &Model<'_>, work: InferenceJob) -> Result<Vec<Request>, String> {
     let kind = work.kind();
     let labels = model.labels().zip(model.scores());
@@ -398,7 +399,7 @@ fn requests(model: &Model<'_>, work: InferenceJob) -> Result<Vec<Request>, Strin
     }
 }
 
-/// A text with the labels that it may get: the model's own, or any where it compares embeddings.
+/// Returns the request of a classification: with the model's own labels, or zero-shot with any labels.
 fn classification(input: Classification, own: Option<(&Arc<[String]>, Scores)>) -> Request {
     let Classification { text: own_text, labels, truncate } = input;
     let text = |text| {
@@ -417,7 +418,7 @@ fn classification(input: Classification, own: Option<(&Arc<[String]>, Scores)>) 
     }
 }
 
-/// Each text of a query, together with it.
+/// Returns the request of a reranking: each text paired with the query.
 fn reranking(input: Reranking, scores: Scores) -> Request {
     let query: Arc<str> = input.query.into();
     let truncate = input.truncate;
@@ -464,13 +465,13 @@ fn micros_since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Tokens in one pass through the model.
+/// The maximum number of tokens of a pass, unless one text is longer.
 pub(super) const PASS_TOKENS_MAX: usize = 512;
-/// Exit status after a panic, as Rust's own.
+/// Exit status after a panic, the same as Rust's own.
 const EXIT_PANIC: i32 = 101;
 /// Exit status after the model could not be loaded.
 const EXIT_NOT_LOADED: i32 = 3;
 /// Exit status after the model's files were replaced.
 const EXIT_CHANGED: i32 = 5;
 /// Exit status after standard output was closed.
-const EXIT_NOT_HEARD: i32 = 4;
+const EXIT_OUTPUT_CLOSED: i32 = 4;

@@ -1,8 +1,8 @@
-//! The jobs inside a worker: texts of several jobs become one batch, and each job ends exactly once.
+//! Batches the texts of several encoder jobs, and ends each job exactly once.
 //!
-//! First come, first served by text. A batch takes waiting texts of whatever jobs until it is worth a pass through
-//! the model; a job ends when its last text does. Cancelling a job drops its waiting texts; texts that are being
-//! computed are thrown away, and a pass through the model that nobody wants any more is told to stop.
+//! Texts are served in the order of arrival. A batch takes waiting texts of any jobs until it is large enough for a
+//! forward pass; a job ends with its last text. Cancelling a job drops its waiting texts and discards the results of
+//! texts in computation. A pass of which all jobs are cancelled is stopped.
 
 use crate::inference::encoder::config::Scores;
 use crate::inference::encoder::zero_shot;
@@ -14,60 +14,60 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What is known of the jobs of one worker.
+/// The encoder jobs of a worker.
 #[derive(Default)]
 pub(super) struct Batcher {
     jobs: BTreeMap<JobId, Job>,
-    /// Texts that nobody computes yet, in the order of their arrival.
+    /// Waiting texts, in the order of arrival.
     waiting: VecDeque<Text>,
-    /// The passes that run: who wants them, and how to stop them.
+    /// The running passes: their jobs that are not cancelled, and the flag that stops them.
     passes: BTreeMap<u64, (BTreeSet<JobId>, Arc<AtomicBool>)>,
     passes_begun: u64,
 }
 
-/// One task of a job: its texts, and what becomes of their vectors.
+/// One task of a job: its inputs, and how its output is made of their vectors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) inputs: Vec<Input>,
     pub(super) purpose: Purpose,
 }
 
-/// What one sequence of the model is made of.
+/// The input of one sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Input {
-    /// A text, or its tokens.
+    /// A text, or tokens.
     One(EmbeddingInput),
-    /// A query and a text, read together; whether they are cut where they are too long, or refused.
+    /// A query and a text in one sequence. If they are too long, they are truncated or rejected.
     Pair { query: Arc<str>, text: String, truncate: bool },
 }
 
-/// What the model made of a text.
+/// The output of the model for a text.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Made {
+pub(super) struct TextOutput {
     pub(super) vector: Vec<f32>,
-    /// Tokens that the model saw.
+    /// Tokens that the model read.
     pub(super) tokens: u32,
-    /// Tokens that it did not see.
+    /// Tokens that were cut off.
     pub(super) dropped: u32,
 }
 
-/// What becomes of the vectors of a task's texts.
+/// How the output of a task is made of the vectors of its texts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// They are the output.
+    /// The vectors are the output.
     Embed,
-    /// The one text's become the scores of these labels; which of them are asked for.
+    /// The vector of the single text gives the scores of the model's labels; `asked` are the ones wanted.
     Scores { labels: Arc<[String]>, asked: Vec<String>, scores: Scores },
-    /// The first text gets one of the labels, which are the other texts.
+    /// Zero-shot: the first text is compared with the labels, which are the other texts.
     Similarity { labels: Vec<String> },
-    /// The one number of each becomes its score.
+    /// The single number of each text becomes its score.
     Rank { scores: Scores },
 }
 
-/// A pass through the model.
+/// A forward pass.
 pub(super) struct Pass {
     number: u64,
-    /// Set when nobody wants it any more.
+    /// Set when all its jobs are cancelled.
     pub(super) stop: Arc<AtomicBool>,
 }
 
@@ -75,14 +75,14 @@ pub(super) struct Pass {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Text {
     pub(super) job: JobId,
-    /// Whose it is: its task's place in the job, and its place in the task.
+    /// The task within the job, and the text within the task.
     pub(super) place: Place,
     pub(super) input: Input,
-    /// Whether it is a label, which many tasks may share.
+    /// Whether it is a label, which is worth caching.
     pub(super) is_label: bool,
 }
 
-/// A task's place in its job, and a text's place in its task.
+/// The index of a task in its job, and of a text in its task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) task: usize,
@@ -91,7 +91,7 @@ pub(super) struct Place {
 
 /// A job that ended.
 #[derive(Debug, PartialEq)]
-pub(super) struct Ended {
+pub(super) struct EndedJob {
     pub(super) job: JobId,
     pub(super) micros: u64,
     pub(super) result: JobResult,
@@ -99,20 +99,20 @@ pub(super) struct Ended {
 
 struct Job {
     tasks: Vec<Task>,
-    /// Texts that wait or are being computed.
+    /// The number of texts that wait or are being computed.
     open: usize,
     micros: u64,
     cancelled: bool,
 }
 
-/// One task of a job: several texts that succeed together or not at all.
+/// One task of a job: its texts succeed together or not at all.
 struct Task {
     vectors: Vec<Option<Vec<f32>>>,
     purpose: Purpose,
     tokens: u32,
-    /// The texts that were cut.
+    /// The texts that were truncated.
     truncated: Vec<Truncation>,
-    /// What went wrong with the first of its texts that something went wrong with, and its number.
+    /// The error of the first text that failed, and its index.
     error: Option<(usize, InferenceError)>,
 }
 
@@ -126,8 +126,8 @@ impl Input {
 }
 
 impl Batcher {
-    /// Adds a job's tasks; a job without any text ends at once.
-    pub(super) fn start(&mut self, id: JobId, requests: Vec<Request>) -> Option<Ended> {
+    /// Adds a job. A job without any text ends at once.
+    pub(super) fn start(&mut self, id: JobId, requests: Vec<Request>) -> Option<EndedJob> {
         let mut job = Job { tasks: Vec::with_capacity(requests.len()), open: 0, micros: 0, cancelled: false };
         for (task, Request { inputs, purpose }) in requests.into_iter().enumerate() {
             let with_labels = matches!(purpose, Purpose::Similarity { .. });
@@ -146,8 +146,8 @@ impl Batcher {
         self.end_if_done(id)
     }
 
-    /// Cancels a job; it ends now, or when the texts that are being computed are.
-    pub(super) fn cancel(&mut self, id: JobId) -> Option<Ended> {
+    /// Cancels a job. It ends now, or with the last of its texts in computation.
+    pub(super) fn cancel(&mut self, id: JobId) -> Option<EndedJob> {
         let job = self.jobs.get_mut(&id)?;
         job.cancelled = true;
         let before = self.waiting.len();
@@ -161,7 +161,7 @@ impl Batcher {
         self.end_if_done(id)
     }
 
-    /// Notes that texts of these jobs are now computed together, which [`Self::end_pass`] must follow.
+    /// Begins a pass over texts of these jobs. [`Self::end_pass`] must follow.
     pub(super) fn begin_pass(&mut self, jobs: impl Iterator<Item = JobId>) -> Pass {
         let wanted_by: BTreeSet<JobId> = jobs.filter(|job| !self.is_cancelled(*job)).collect();
         let stop = Arc::new(AtomicBool::new(wanted_by.is_empty()));
@@ -170,7 +170,7 @@ impl Batcher {
         Pass { number: self.passes_begun, stop }
     }
 
-    /// Notes that a pass is over.
+    /// Ends a pass.
     #[allow(clippy::needless_pass_by_value, reason = "a pass ends once")]
     pub(super) fn end_pass(&mut self, pass: Pass) {
         self.passes.remove(&pass.number);
@@ -181,13 +181,13 @@ impl Batcher {
         self.waiting.is_empty()
     }
 
-    /// Tells whether nobody wants a job's outputs any more.
+    /// Tells whether a job is cancelled.
     pub(super) fn is_cancelled(&self, id: JobId) -> bool {
         self.jobs.get(&id).is_none_or(|job| job.cancelled)
     }
 
-    /// Takes the texts of the next batch, and leaves their share to as many other takers; each text must be given to
-    /// [`Self::finish`].
+    /// Takes the texts of the next batch, and leaves an equal share to each of the other takers. Each text must be
+    /// passed to [`Self::finish`].
     pub(super) fn take(&mut self, takers: usize) -> Vec<Text> {
         let texts_max = self.waiting.len().div_ceil(takers.max(1)).min(BATCH_TEXTS_MAX);
         let mut bytes = 0;
@@ -202,18 +202,18 @@ impl Batcher {
         self.waiting.drain(..taken).collect()
     }
 
-    /// Notes what became of a text, and the time that it took; the last text of a job ends it.
+    /// Records the output of a text and the time it took. The last text of a job ends the job.
     pub(super) fn finish(
         &mut self,
         id: JobId,
         place: Place,
         micros: u64,
-        output: Result<Made, InferenceError>,
-    ) -> Option<Ended> {
+        output: Result<TextOutput, InferenceError>,
+    ) -> Option<EndedJob> {
         let job = self.jobs.get_mut(&id)?;
         let task = job.tasks.get_mut(place.task)?;
         match output {
-            Ok(Made { vector, tokens, dropped }) => {
+            Ok(TextOutput { vector, tokens, dropped }) => {
                 if let Some(slot) = task.vectors.get_mut(place.text) {
                     *slot = Some(vector);
                 }
@@ -222,7 +222,7 @@ impl Batcher {
                     task.truncated.push(Truncation { input: number(place.text), dropped });
                 }
             }
-            // Texts are computed in any order; which of several is told should not depend on it.
+            // Texts are computed in any order; the reported error must not depend on it.
             Err(error) if task.error.as_ref().is_none_or(|(text, _)| place.text < *text) => {
                 task.error = Some((place.text, task.name(place.text, error)));
             }
@@ -233,7 +233,7 @@ impl Batcher {
         self.end_if_done(id)
     }
 
-    fn end_if_done(&mut self, id: JobId) -> Option<Ended> {
+    fn end_if_done(&mut self, id: JobId) -> Option<EndedJob> {
         if self.jobs.get(&id)?.open > 0 {
             return None;
         }
@@ -243,12 +243,12 @@ impl Batcher {
         } else {
             Ok(job.tasks.into_iter().map(Task::output).collect())
         };
-        Some(Ended { job: id, micros: job.micros, result })
+        Some(EndedJob { job: id, micros: job.micros, result })
     }
 }
 
 impl Task {
-    /// Says which text is refused, where a task has several.
+    /// Names the rejected text, if the task has several.
     fn name(&self, text: usize, error: InferenceError) -> InferenceError {
         match error {
             InferenceError::InputRejected(reason) if self.vectors.len() > 1 => match &self.purpose {
@@ -306,7 +306,7 @@ impl Task {
     }
 }
 
-/// Puts the labels in the order of their scores.
+/// Sorts the labels by score.
 fn classified(
     scores: impl Iterator<Item = (String, f32)>,
     truncated: Vec<Truncation>,
@@ -330,14 +330,14 @@ fn in_words(labels: &[String]) -> String {
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
 }
 
-/// What is said of a text without labels where the model has none either.
+/// The error for a classification without labels, if the model has none either.
 const NO_LABELS: &str =
     "the model has no labels of its own; say which ones to choose from, with labels or --label";
-/// As many of a model's labels as are named in an error.
+/// The number of a model's labels that an error names.
 const LABELS_NAMED: usize = 10;
-/// The most texts in a batch.
+/// The maximum number of texts in a batch.
 const BATCH_TEXTS_MAX: usize = 32;
-/// Texts are added to a batch while they have fewer bytes than this together: about 512 tokens of English.
+/// The maximum bytes of a batch, unless one text is longer: about 512 tokens of English.
 const BATCH_BYTES_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -361,12 +361,12 @@ mod tests {
         Place { task, text: 0 }
     }
 
-    fn vector(tokens: u32) -> Result<Made, InferenceError> {
+    fn vector(tokens: u32) -> Result<TextOutput, InferenceError> {
         made(vec![0.5], tokens)
     }
 
-    fn made(vector: Vec<f32>, tokens: u32) -> Result<Made, InferenceError> {
-        Ok(Made { vector, tokens, dropped: 0 })
+    fn made(vector: Vec<f32>, tokens: u32) -> Result<TextOutput, InferenceError> {
+        Ok(TextOutput { vector, tokens, dropped: 0 })
     }
 
     fn output(tokens: u32) -> Result<TaskOutput, InferenceError> {
@@ -385,9 +385,12 @@ mod tests {
 
         assert_eq!(queue.finish(JobId(1), task(1), 5, vector(11)), None);
         let ended = queue.finish(JobId(2), task(0), 3, vector(20));
-        assert_eq!(ended, Some(Ended { job: JobId(2), micros: 3, result: Ok(vec![output(20)]) }));
+        assert_eq!(ended, Some(EndedJob { job: JobId(2), micros: 3, result: Ok(vec![output(20)]) }));
         let ended = queue.finish(JobId(1), task(0), 4, vector(10));
-        assert_eq!(ended, Some(Ended { job: JobId(1), micros: 9, result: Ok(vec![output(10), output(11)]) }));
+        assert_eq!(
+            ended,
+            Some(EndedJob { job: JobId(1), micros: 9, result: Ok(vec![output(10), output(11)]) })
+        );
     }
 
     #[test]
@@ -403,7 +406,7 @@ mod tests {
         assert_eq!(rest, [JobId(2)]);
         let ended: Vec<_> =
             batch.iter().filter_map(|text| queue.finish(text.job, text.place, 1, vector(1))).collect();
-        assert_eq!(ended, [Ended { job: JobId(1), micros: 32, result: Err(InferenceError::Cancelled) }]);
+        assert_eq!(ended, [EndedJob { job: JobId(1), micros: 32, result: Err(InferenceError::Cancelled) }]);
         assert_eq!(queue.cancel(JobId(1)), None);
     }
 
@@ -412,9 +415,12 @@ mod tests {
         let mut queue = Batcher::default();
         queue.start(JobId(1), texts(3));
         let ended = queue.cancel(JobId(1));
-        assert_eq!(ended, Some(Ended { job: JobId(1), micros: 0, result: Err(InferenceError::Cancelled) }));
+        assert_eq!(
+            ended,
+            Some(EndedJob { job: JobId(1), micros: 0, result: Err(InferenceError::Cancelled) })
+        );
         let ended = queue.start(JobId(2), Vec::new());
-        assert_eq!(ended, Some(Ended { job: JobId(2), micros: 0, result: Ok(Vec::new()) }));
+        assert_eq!(ended, Some(EndedJob { job: JobId(2), micros: 0, result: Ok(Vec::new()) }));
     }
 
     #[test]
@@ -452,7 +458,7 @@ mod tests {
         let mut queue = Batcher::default();
         queue.start(JobId(1), vec![embed(vec![text("a"), text("b"), text("c")])]);
         let batch = queue.take(1);
-        let cut = |tokens, dropped| Ok(Made { vector: vec![0.5], tokens, dropped });
+        let cut = |tokens, dropped| Ok(TextOutput { vector: vec![0.5], tokens, dropped });
         assert_eq!(queue.finish(JobId(1), batch[2].place, 1, cut(9, 100)), None);
         assert_eq!(queue.finish(JobId(1), batch[1].place, 1, cut(3, 0)), None);
         let ended = queue.finish(JobId(1), batch[0].place, 1, cut(9, 7)).unwrap();

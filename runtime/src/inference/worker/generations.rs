@@ -1,8 +1,10 @@
-//! The generations of a worker: a few texts at a time, which take turns pass by pass, the others in line.
+//! The generation jobs of a worker: a few run at a time and take turns pass by pass, the others wait.
 //!
-//! The invariants: each job ends exactly once, a cancelled one before its next pass; a text does not depend on what
-//! others run beside it; however many jobs there are, the memory of a few texts is all that they take, and one for which
-//! there is none now waits until another has ended.
+//! The invariants:
+//! - Each job ends exactly once, a cancelled one before its next pass.
+//! - A generated text does not depend on the other jobs.
+//! - Only running jobs use memory for a cache, and their number is bounded. A job whose cache cannot be allocated waits
+//!   until another job has ended.
 
 use crate::inference::decoder::{BeginError, Generator, Session, Step};
 use crate::inference::pool::protocol::{FromWorker, JobResult};
@@ -13,11 +15,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// What is known of the jobs of a worker that generates.
+/// The generation jobs of a worker.
 #[derive(Default)]
 pub(super) struct Generations {
     jobs: Mutex<Jobs>,
-    /// Told when a job is added.
+    /// Notified when a job is added.
     more: Condvar,
 }
 
@@ -25,11 +27,11 @@ pub(super) struct Generations {
 struct Jobs {
     waiting: VecDeque<(JobId, Box<Generation>)>,
     running: BTreeSet<JobId>,
-    /// Those of the running ones that nobody wants any more.
+    /// The running jobs that were cancelled.
     cancelled: BTreeSet<JobId>,
 }
 
-/// A text that is being continued.
+/// A job that is being generated.
 struct Running {
     job: JobId,
     session: Session,
@@ -37,8 +39,8 @@ struct Running {
     micros: u64,
 }
 
-/// Takes what a worker tells its node.
-pub(super) type Say<'s> = &'s dyn Fn(FromWorker);
+/// Sends a message to the node.
+pub(super) type SendMessage<'s> = &'s dyn Fn(FromWorker);
 
 impl Generations {
     /// Adds a job.
@@ -47,22 +49,22 @@ impl Generations {
         self.more.notify_all();
     }
 
-    /// Cancels a job; one that waits ends now.
-    pub(super) fn cancel(&self, job: JobId, say: Say<'_>) {
+    /// Cancels a job. A waiting job ends at once.
+    pub(super) fn cancel(&self, job: JobId, send: SendMessage<'_>) {
         let mut jobs = self.jobs();
         if jobs.running.contains(&job) {
             jobs.cancelled.insert(job);
         } else if let Some(at) = jobs.waiting.iter().position(|(waiting, _)| *waiting == job) {
             jobs.waiting.remove(at);
             drop(jobs);
-            say(done(job, 0, Err(InferenceError::Cancelled)));
+            send(done(job, 0, Err(InferenceError::Cancelled)));
         }
     }
 
-    /// Continues texts for ever.
-    pub(super) fn run(&self, generator: &mut Generator, say: Say<'_>) {
+    /// Generates texts for ever.
+    pub(super) fn run(&self, generator: &mut Generator, send: SendMessage<'_>) {
         let mut running = VecDeque::new();
-        // No further text is begun before one has ended.
+        // Set while no further job fits; cleared when one ends.
         let mut is_full = false;
         loop {
             while !is_full && let Some((job, generation)) = self.take(running.is_empty()) {
@@ -79,26 +81,26 @@ impl Generations {
                     Err(error) => {
                         let rejected = Ok(vec![Err(InferenceError::InputRejected(error.to_string().into()))]);
                         self.end(job);
-                        say(done(job, micros_since(started), rejected));
+                        send(done(job, micros_since(started), rejected));
                     }
                 }
             }
             let Some(mut next) = running.pop_front() else { continue };
-            match self.pass(generator, &mut next, say) {
+            match self.pass(generator, &mut next, send) {
                 None => running.push_back(next),
                 Some(result) => {
                     let Running { job, session, micros, .. } = next;
                     generator.end(session);
                     is_full = false;
                     self.end(job);
-                    say(done(job, micros, result));
+                    send(done(job, micros, result));
                 }
             }
         }
     }
 
-    /// One pass for a text; its result where that was the last one.
-    fn pass(&self, generator: &mut Generator, it: &mut Running, say: Say<'_>) -> Option<JobResult> {
+    /// Runs one pass for a job. Returns its result if that was the last one.
+    fn pass(&self, generator: &mut Generator, it: &mut Running, send: SendMessage<'_>) -> Option<JobResult> {
         if self.jobs().cancelled.contains(&it.job) {
             return Some(Err(InferenceError::Cancelled));
         }
@@ -113,20 +115,20 @@ impl Generations {
         it.text.push_str(&text);
         let tokens = it.session.tokens();
         if !text.is_empty() {
-            say(FromWorker::Progress { job: it.job, text, tokens });
+            send(FromWorker::Progress { job: it.job, text, tokens });
         }
         let text = finish.map(|_| std::mem::take(&mut it.text))?;
         let prompt_tokens = it.session.prompt_tokens();
         finish.map(|finish| Ok(vec![Ok(TaskOutput::Generation { text, prompt_tokens, tokens, finish })]))
     }
 
-    /// The next job that may run beside the others; waits for one where there are none.
+    /// Takes the next job if another one may run. With `wait`, blocks until there is one.
     fn take(&self, wait: bool) -> Option<(JobId, Box<Generation>)> {
         let mut jobs = self.jobs();
         while wait && jobs.waiting.is_empty() && jobs.running.is_empty() {
             jobs = self.more.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
-        if jobs.running.len() >= RUNNING_MAX {
+        if jobs.running.len() >= SESSIONS_MAX {
             return None;
         }
         let next = jobs.waiting.pop_front()?;
@@ -134,7 +136,7 @@ impl Generations {
         Some(next)
     }
 
-    /// Lets a job wait again that has not begun; it is the next.
+    /// Puts a job that has not begun back to the front of the queue.
     fn put_back(&self, job: JobId, generation: Box<Generation>) {
         let mut jobs = self.jobs();
         jobs.running.remove(&job);
@@ -160,5 +162,5 @@ fn micros_since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Texts that take turns; each has a cache for all of its tokens.
-const RUNNING_MAX: usize = 4;
+/// The maximum number of jobs that take turns. Each has a cache for all of its tokens.
+const SESSIONS_MAX: usize = 4;

@@ -1,24 +1,23 @@
-//! The vectors of labels, kept because many tasks ask for the same few.
+//! A cache of label embeddings, because many tasks classify with the same few labels.
 //!
-//! The invariant: at most [`LABELS_MAX`] are kept; when there are more, all are forgotten, which the ones in use soon
-//! make up for.
+//! The invariant: it holds at most [`LABELS_MAX`] entries. When it is full it is cleared; labels in use soon come back.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The vectors of the labels that were lately asked for.
+/// A cache of the embeddings of recently used labels.
 #[derive(Default)]
 pub(super) struct LabelCache {
     known: Mutex<BTreeMap<String, Vec<f32>>>,
 }
 
 impl LabelCache {
-    /// Returns a label's vector, if it is known.
+    /// Returns the embedding of a label, if it is cached.
     pub(super) fn find(&self, label: &str) -> Option<Vec<f32>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(label).cloned()
     }
 
-    /// Keeps a label's vector.
+    /// Caches the embedding of a label.
     pub(super) fn keep(&self, label: &str, vector: &[f32]) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= LABELS_MAX {
@@ -28,7 +27,7 @@ impl LabelCache {
     }
 }
 
-/// The most labels whose vectors are kept: 1 MB of them where a vector has 1024 numbers.
+/// The maximum number of cached labels: 1 MB for embeddings of 1024 numbers.
 const LABELS_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,37 +1,37 @@
-//! The files of a loaded model, watched for as long as it is used.
+//! Detects changes to the files of a loaded model.
 //!
-//! A part of the weights may stay on disk and be read when a text needs it, so a file that is overwritten in place would
-//! mix two models in one answer. A write changes a file's times before its content, so a pass that saw any of the new
-//! content finds other times when it looks afterwards.
+//! Some weights stay on disk and are read on demand, so a file that is overwritten in place would mix two models in one
+//! result. A write changes a file's timestamps before its content. A pass that read any new content therefore finds
+//! other timestamps when it checks afterwards.
 
 use crate::inference::files::fingerprint::ModelFile;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The files of a model, and when all of them were last looked at.
+/// The files of a model, and the time of the last complete check.
 #[derive(Debug)]
 pub(super) struct WatchedFiles {
     weights: Vec<ModelFile>,
     others: Vec<ModelFile>,
-    looked_at: Mutex<Option<Instant>>,
+    checked_at: Mutex<Option<Instant>>,
 }
 
 impl WatchedFiles {
-    /// Watches files that are to stay as they were when they were hashed.
+    /// Watches files for changes since they were hashed.
     pub(super) fn new(files: Vec<ModelFile>) -> Self {
         let is_weights = |file: &ModelFile| WEIGHTS.iter().any(|end| file.name.ends_with(end));
         let (weights, others) = files.into_iter().partition(is_weights);
-        Self { weights, others, looked_at: Mutex::new(None) }
+        Self { weights, others, checked_at: Mutex::new(None) }
     }
 
-    /// Tells whether a file is not as it was. Weights are looked at each time, as they may be read at any time; the other
-    /// files, which are read once, now and then.
+    /// Tells whether a file has changed. Checks weights every time, because they may be read at any time. Checks the
+    /// other files, which are read once, at an interval.
     pub(super) fn have_changed(&self) -> bool {
         let is_due = {
-            let mut looked_at = self.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_due = looked_at.is_none_or(|at| at.elapsed() >= OTHERS_EVERY);
+            let mut checked_at = self.checked_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = checked_at.is_none_or(|at| at.elapsed() >= OTHERS_INTERVAL);
             if is_due {
-                *looked_at = Some(Instant::now());
+                *checked_at = Some(Instant::now());
             }
             is_due
         };
@@ -39,16 +39,16 @@ impl WatchedFiles {
         !self.weights.iter().chain(others).all(ModelFile::is_unchanged)
     }
 
-    /// Tells whether any file is not as it was.
-    pub(super) fn have_changed_at_all(&self) -> bool {
+    /// Tells whether any file has changed, and checks all of them.
+    pub(super) fn have_any_changed(&self) -> bool {
         !self.weights.iter().chain(&self.others).all(ModelFile::is_unchanged)
     }
 }
 
-/// How the names of files with weights end.
+/// The suffixes of weight files.
 const WEIGHTS: [&str; 2] = [".safetensors", ".gguf"];
-/// How often to look at the files that are read only once.
-const OTHERS_EVERY: Duration = Duration::from_secs(1);
+/// The interval between checks of the files that are read only once.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -65,11 +65,11 @@ mod tests {
             WatchedFiles::new(vec![file])
         };
         let before = watched("one");
-        assert!(!before.have_changed() && !before.have_changed_at_all());
+        assert!(!before.have_changed() && !before.have_any_changed());
         let other = folder.path().join("other");
         fs::write(&other, "two").unwrap();
         fs::rename(&other, &path).unwrap();
-        assert!(before.have_changed() && before.have_changed_at_all());
+        assert!(before.have_changed() && before.have_any_changed());
         let again = watched("three");
         fs::remove_file(&path).unwrap();
         assert!(again.have_changed());
