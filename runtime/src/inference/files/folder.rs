@@ -1,10 +1,10 @@
-//! A model as it is published: a folder with `config.json`, `tokenizer.json` and weights in safetensors files.
+//! A published model folder: `config.json`, `tokenizer.json` and weights in safetensors files.
 //!
-//! The invariants: nothing outside the folder is read because a file in it says so (what the folder itself links to,
-//! as Hugging Face's cache does, is), and no file is read that is larger than any of its kind should be.
+//! The invariants: a file in the folder cannot make the reader leave the folder (symbolic links in the folder, as in
+//! Hugging Face's cache, are followed); and each kind of file has a size limit.
 
 use super::json_fields::within;
-use super::metadata::{MetadataError, is_plain, refusal};
+use super::metadata::{MetadataError, is_plain, rejected};
 use super::tokenizer_json::TokenizerFile;
 use super::weights::{Weights, WeightsError};
 use crate::inference::encoder::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
@@ -20,13 +20,13 @@ pub(crate) struct Folder {
     root: PathBuf,
 }
 
-/// Why the weights of a folder are of no use.
+/// Why the weights of a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
-    /// There are none.
+    /// There are no weights.
     #[error("{0}")]
     Absent(String),
-    /// A file is wrong.
+    /// A file is invalid.
     #[error("{file}: {source}")]
     File {
         /// Its name in the folder.
@@ -34,18 +34,18 @@ pub enum FolderError {
         /// What is wrong with it.
         source: WeightsError,
     },
-    /// The list of the files is wrong.
+    /// The index of weight files is invalid.
     #[error("{INDEX}: {0}")]
     Index(String),
 }
 
 impl Folder {
-    /// Names a folder; nothing is read yet.
+    /// Refers to a folder, without reading anything.
     pub(crate) fn at(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
 
-    /// Returns the content of a small file, if it is there.
+    /// Reads a small file, if it exists.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, MetadataError> {
         let large = [TOKENIZER, VOCABULARY].iter().any(|file| name.rsplit('/').next() == Some(file));
         let max = if large { TOKENIZER_BYTES_MAX } else { CONFIG_BYTES_MAX };
@@ -53,28 +53,28 @@ impl Folder {
             .map_err(|reason| MetadataError::File { file: name.to_owned(), reason })
     }
 
-    /// Tells whether there is a file of this name.
+    /// Tells whether a file of this name exists.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.root.join(name).exists()
     }
 
-    /// Returns what the tokenizer of a transformer in the folder `root` is made of.
+    /// Reads the tokenizer file of the transformer in the subfolder `root`.
     pub(crate) fn tokenizer(&self, root: &str) -> Result<TokenizerFile<'static>, MetadataError> {
         if let Some(json) = self.read(&within(root, TOKENIZER))? {
             return Ok(TokenizerFile::Json(json.into()));
         }
         match self.read(&within(root, VOCABULARY))? {
             Some(words) => Ok(TokenizerFile::Vocabulary(words.into())),
-            None => Err(refusal(&within(root, TOKENIZER), "is missing")),
+            None => Err(rejected(&within(root, TOKENIZER), "is missing")),
         }
     }
 
-    /// Names a folder within this one.
+    /// Refers to a subfolder.
     pub(crate) fn within(&self, root: &str) -> Self {
         Self { root: self.root.join(root) }
     }
 
-    /// Opens the weights, in one file or in several with an index.
+    /// Opens the weights: one file, or several with an index.
     pub(crate) fn weights(&self) -> Result<Weights<'static>, FolderError> {
         if self.has(WEIGHTS) {
             return Weights::open(&self.root.join(WEIGHTS)).map_err(in_file(WEIGHTS));
@@ -108,7 +108,7 @@ impl Folder {
         }
     }
 
-    /// Says why there are no weights.
+    /// Describes why there are no weights.
     fn what_there_is(&self) -> String {
         match OTHER_WEIGHTS.iter().find(|name| self.has(name)) {
             Some(other) => {
@@ -119,7 +119,7 @@ impl Folder {
     }
 }
 
-/// Reads a file that must not have more than `max` bytes, however large it says it is.
+/// Reads a file, up to `max` bytes whatever its metadata says.
 fn read_bounded(path: &Path, max: u64) -> Result<Option<Vec<u8>>, String> {
     let file = match regular_file::open(path) {
         Ok(file) => file,
@@ -145,17 +145,17 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The tokenizer, as the library of that name writes it.
+/// The tokenizer, in the format of the library `tokenizers`.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// The words of BERT's tokenizer, one a line, in older layouts.
+/// The vocabulary of BERT's tokenizer, one token a line, in older models.
 pub(crate) const VOCABULARY: &str = "vocab.txt";
-/// The weights, where they are in one file.
+/// The weights, if they are in one file.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// Which tensor is in which file, where there are several.
+/// The index of tensors, if the weights are in several files.
 const INDEX: &str = "model.safetensors.index.json";
-/// Weights in other formats, to say why they are not used.
+/// Weights in other formats, to name them in the error.
 const OTHER_WEIGHTS: [&str; 4] = ["pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "onnx"];
-/// The most files of one model.
+/// The maximum number of weight files.
 const FILES_MAX: usize = 256;
-/// The largest index.
+/// The maximum size of an index.
 const INDEX_BYTES_MAX: u64 = 16 << 20;

@@ -1,9 +1,11 @@
-//! What the small files of a model say about it: its dimensions, where texts are cut, how vectors are made.
+//! The metadata of an encoder: dimensions, maximum text length, tokenizer settings, pooling.
 //!
-//! The files are those of Hugging Face's libraries: `config.json`, `tokenizer_config.json` and `special_tokens_map.json`
-//! from transformers, and from sentence-transformers those that [`super::sentence_transformers`] reads. The invariant: a field that
-//! either library reads is read here, or says nothing, or is refused by its name. Where the files are silent, a text is
-//! cut to the model's positions, and its vector is the mean of unit length.
+//! The files are those of Hugging Face's libraries: `config.json`, `tokenizer_config.json` and
+//! `special_tokens_map.json` from transformers, and those of sentence-transformers that
+//! [`super::sentence_transformers`] reads.
+//!
+//! The invariant: each field that either library reads is read here, has a neutral value, or is rejected by name. By
+//! default a text is truncated to the model's positions, and its embedding is mean-pooled and normalised.
 
 use super::json_fields::{self, FieldError, Object, within};
 use super::sentence_transformers::{Modules, Settings};
@@ -14,33 +16,33 @@ use crate::inference::encoder::pooling::Pooling;
 use std::cell::RefCell;
 use std::path::{Component, Path};
 
-/// A model as its files describe it.
+/// The metadata of an encoder.
 #[derive(Debug)]
 pub(crate) struct ModelMetadata {
     pub(crate) config: EncoderConfig,
-    /// The folder within the model where its transformer's files are; empty where that is the model's own.
+    /// The subfolder with the files of the transformer; empty if they are in the model's folder.
     pub(crate) root: String,
-    /// The most tokens of a text, the special ones included.
+    /// The maximum number of tokens of a text, including special tokens.
     pub(crate) tokens_max: usize,
-    /// Whether capitals are made small, whatever the tokenizer does.
+    /// Whether texts are lowercased before the tokenizer.
     pub(crate) lower_case: bool,
     pub(crate) tokenizer: TokenizerConfig,
     pub(crate) pooling: Pooling,
-    /// Whether vectors are scaled to unit length.
+    /// Whether embeddings are scaled to unit length.
     pub(crate) normalize: bool,
-    /// What is put before each text.
+    /// The prompt that is prepended to each text.
     pub(crate) prompt: String,
-    /// As many numbers of a vector are kept.
+    /// The number of dimensions that embeddings are truncated to.
     pub(crate) dimensions: usize,
 }
 
-/// Why a description is of no use.
+/// Why metadata is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
-    /// The model is none that can run here.
+    /// `config.json` is invalid or not supported.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// One of the other files is damaged, or asks for something that is not supported.
+    /// Another file is invalid, or asks for something that is not supported.
     #[error("{file}: {reason}")]
     File {
         /// Its name within the model.
@@ -50,20 +52,20 @@ pub enum MetadataError {
     },
 }
 
-/// Gives the content of a file of the model by its name; none where there is no such file.
+/// Reads a file of the model by its name. Returns `None` if it does not exist.
 pub(crate) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, MetadataError>;
 
 impl ModelMetadata {
-    /// Reads the files; `tokens_max` is where texts are cut if they do not say.
+    /// Reads the files. `tokens_max` is the maximum text length if they do not specify one.
     pub(crate) fn read(read: ReadFile<'_>, tokens_max: Option<usize>) -> Result<Self, MetadataError> {
         let modules = Modules::read(read)?;
         let bare = modules.is_none();
         let Modules { root, pooling, normalize, limit, lower_case, settings } = modules.unwrap_or_default();
         let name = within(&root, CONFIG);
-        let json = read(&name)?.ok_or_else(|| refusal(&name, "is missing"))?;
+        let json = read(&name)?.ok_or_else(|| rejected(&name, "is missing"))?;
         let mut config = EncoderConfig::parse(&json)?;
         if !bare {
-            pair_up(&mut config, &settings, pooling.is_some())?;
+            choose_head_or_pooling(&mut config, &settings, pooling.is_some())?;
         }
         let tokenizer = tokenizer_settings(read, &root, &json)?;
         let limit = limit.or(tokenizer.limit).or(tokens_max).unwrap_or(TOKENS_MAX);
@@ -76,7 +78,7 @@ impl ModelMetadata {
             tokenizer,
             pooling,
             normalize: normalize || bare,
-            // The prompts of a model that is loaded as one of another kind are not used.
+            // Prompts are ignored if the model is loaded as another type than they are for.
             prompt: if settings.is_cross_encoder == config.classifier.is_some() {
                 settings.prompt
             } else {
@@ -87,7 +89,7 @@ impl ModelMetadata {
         })
     }
 
-    /// Reads the files and returns them too, as far as they are there, by their names.
+    /// Reads the files, and also returns those that exist.
     pub(crate) fn read_with_files(read: ReadFile<'_>) -> Result<(Self, Files), MetadataError> {
         let files = RefCell::new(Files::new());
         let recording = |name: &str| {
@@ -100,24 +102,28 @@ impl ModelMetadata {
             }
             Ok(content)
         };
-        let description = Self::read(&recording, None)?;
-        Ok((description, files.into_inner()))
+        let metadata = Self::read(&recording, None)?;
+        Ok((metadata, files.into_inner()))
     }
 }
 
 /// Files by their names.
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
-/// Decides between the head of a model and its pooling, as its modules say.
-fn pair_up(config: &mut EncoderConfig, settings: &Settings, pooled: bool) -> Result<(), MetadataError> {
+/// Chooses between the classification head and pooling, by the modules.
+fn choose_head_or_pooling(
+    config: &mut EncoderConfig,
+    settings: &Settings,
+    pooled: bool,
+) -> Result<(), MetadataError> {
     match &mut config.classifier {
-        // The library loads the encoder alone.
+        // The library ignores the head in this case.
         Some(_) if pooled && !settings.is_cross_encoder => config.classifier = None,
         Some(classifier) if !pooled => {
             classifier.ranking = settings.ranking.unwrap_or(classifier.ranking);
         }
         None if pooled && !settings.is_cross_encoder => {}
-        Some(_) | None => return Err(refusal(MODULES, "the modules do not fit the model's class")),
+        Some(_) | None => return Err(rejected(MODULES, "the modules do not fit the model's class")),
     }
     Ok(())
 }
@@ -128,7 +134,7 @@ fn tokenizer_settings(
     config: &[u8],
 ) -> Result<TokenizerConfig, MetadataError> {
     let config_name = within(root, CONFIG);
-    let config: Object = json_fields::parse(config).map_err(|reason| refusal(&config_name, &reason))?;
+    let config: Object = json_fields::parse(config).map_err(|reason| rejected(&config_name, &reason))?;
     let class = json_fields::text(&config, "tokenizer_class").map_err(in_file(&config_name))?.value();
     let (settings_name, special_name) = (within(root, TOKENIZER), within(root, SPECIAL));
     let special = object(read, &special_name)?;
@@ -140,41 +146,41 @@ fn tokenizer_settings(
                 Origin::Settings => settings_name,
                 Origin::Special => special_name,
             };
-            refusal(&file, &error.to_string())
+            rejected(&file, &error.to_string())
         },
     )
 }
 
-/// Reads a file that holds an object, if it is there.
+/// Reads a file with a JSON object, if it exists.
 pub(crate) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, MetadataError> {
     let json = read(name)?;
-    json.map(|json| json_fields::parse(&json).map_err(|reason| refusal(name, &reason))).transpose()
+    json.map(|json| json_fields::parse(&json).map_err(|reason| rejected(name, &reason))).transpose()
 }
 
-/// Says which file a field is in.
+/// Adds the file name to a field error.
 pub(crate) fn in_file(file: &str) -> impl Fn(FieldError) -> MetadataError {
-    move |error| refusal(file, &error.to_string())
+    move |error| rejected(file, &error.to_string())
 }
 
-/// Tells whether a path stays where it begins.
+/// Tells whether a relative path stays inside its folder.
 pub(crate) fn is_plain(path: &str) -> bool {
     !path.contains(['\\', '\0'])
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-pub(crate) fn refusal(file: &str, reason: &str) -> MetadataError {
+pub(crate) fn rejected(file: &str, reason: &str) -> MetadataError {
     MetadataError::File { file: file.to_owned(), reason: reason.to_owned() }
 }
 
-/// The dimensions and the kind of a model.
+/// The configuration of a model.
 pub(crate) const CONFIG: &str = "config.json";
-/// What the tokenizer's class was made with.
+/// The settings of the tokenizer class.
 const TOKENIZER: &str = "tokenizer_config.json";
-/// The special tokens, in an older layout.
+/// The special tokens of older models.
 const SPECIAL: &str = "special_tokens_map.json";
 /// The list of modules.
 const MODULES: &str = "modules.json";
-/// The most tokens of a text in any model: the scores of attention grow with their square.
+/// The maximum number of tokens of a text in any model: attention scores take quadratic memory.
 pub(crate) const TOKENS_MAX: usize = 8192;
 
 #[cfg(test)]

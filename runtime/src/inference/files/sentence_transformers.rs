@@ -1,10 +1,10 @@
-//! The modules of a sentence-transformers model: where its transformer lies, and what becomes of hidden states.
+//! The files of a sentence-transformers model: its modules, prompts and pooling.
 //!
-//! `modules.json` lists them in the order in which they run. `config_sentence_transformers.json` says what is put before
-//! texts; the library reads it beside `modules.json` only, and so does this.
+//! `modules.json` lists the modules in the order in which they run. `config_sentence_transformers.json` has the
+//! prompts. Like the library, this reads it only if `modules.json` exists.
 
 use super::json_fields::{self, FieldError, Given, Neutral, Object, within};
-use super::metadata::{CONFIG, MetadataError, ReadFile, in_file, is_plain, object, refusal};
+use super::metadata::{CONFIG, MetadataError, ReadFile, in_file, is_plain, object, rejected};
 use super::tokenizer_config::{LOWER_CASE, tokens};
 use crate::inference::encoder::config::{ACTIVATION, Scores};
 use crate::inference::encoder::pooling::Pooling;
@@ -14,34 +14,34 @@ use serde_json::Value;
 /// The modules of a model.
 #[derive(Debug, Default)]
 pub(super) struct Modules {
-    /// The folder of the transformer within the model; empty where it is the model's own.
+    /// The subfolder of the transformer; empty if it is the model's folder.
     pub(super) root: String,
-    /// None where hidden states are not pooled: the transformer has a head.
+    /// `None` if hidden states are not pooled, because the transformer has a head.
     pub(super) pooling: Option<Pooling>,
-    /// Whether vectors are scaled to unit length.
+    /// Whether embeddings are scaled to unit length.
     pub(super) normalize: bool,
-    /// The most tokens of a text.
+    /// The maximum number of tokens of a text.
     pub(super) limit: Option<usize>,
-    /// Whether capitals are made small, whatever the tokenizer does.
+    /// Whether texts are lowercased before the tokenizer.
     pub(super) lower_case: bool,
     pub(super) settings: Settings,
 }
 
-/// What `config_sentence_transformers.json` says.
+/// The settings in `config_sentence_transformers.json`.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
-    /// What is put before each text; empty where nothing is.
+    /// The prompt that is prepended to each text; may be empty.
     pub(super) prompt: String,
-    /// As many numbers of a vector are kept, where not all are.
+    /// The number of dimensions that embeddings are truncated to, if they are.
     pub(super) dimensions: Option<usize>,
-    /// What becomes of the output of a cross-encoder, where this file says so.
+    /// The activation of a cross-encoder's output, if this file has it.
     pub(super) ranking: Option<Scores>,
-    /// Whether texts are read in pairs.
+    /// Whether the model is a cross-encoder, which reads texts in pairs.
     pub(super) is_cross_encoder: bool,
 }
 
 impl Modules {
-    /// Reads the modules; none where a model has no list of them.
+    /// Reads the modules. Returns `None` if the model has no `modules.json`.
     pub(super) fn read(read: ReadFile<'_>) -> Result<Option<Self>, MetadataError> {
         let Some(listed) = listed(read)? else { return Ok(None) };
         let settings = match object(read, SETTINGS)? {
@@ -49,7 +49,7 @@ impl Modules {
             None => Settings::default(),
         };
         let mut modules = Self { settings, ..Self::default() };
-        let order = || refusal(MODULES, "the modules are not in the order Transformer, Pooling, Normalize");
+        let order = || rejected(MODULES, "the modules are not in the order Transformer, Pooling, Normalize");
         for (at, Module { class, path }) in listed.iter().enumerate() {
             let kind =
                 class.strip_prefix("sentence_transformers.").and_then(|class| class.rsplit('.').next());
@@ -57,8 +57,8 @@ impl Modules {
                 "Transformer" if at == 0 => modules.root.clone_from(path),
                 "Pooling" if at > 0 && modules.pooling.is_none() && !modules.normalize => {
                     let name = within(path, CONFIG);
-                    let json = read(&name)?.ok_or_else(|| refusal(&name, "is missing"))?;
-                    let pooling = Pooling::parse(&json).map_err(|reason| refusal(&name, &reason))?;
+                    let json = read(&name)?.ok_or_else(|| rejected(&name, "is missing"))?;
+                    let pooling = Pooling::parse(&json).map_err(|reason| rejected(&name, &reason))?;
                     modules.pooling = Some(pooling);
                 }
                 "Normalize" if modules.pooling.is_some() => {
@@ -68,13 +68,13 @@ impl Modules {
                     }
                     modules.normalize = true;
                 }
-                // It does nothing but in training.
+                // It has an effect only in training.
                 "Dropout" if at > 0 => {}
                 "Dropout" | "Normalize" | "Pooling" | "Transformer" => return Err(order()),
                 other => {
                     let reason =
                         format!("module {other:?}; Transformer, Pooling and Normalize are supported");
-                    return Err(refusal(MODULES, &reason));
+                    return Err(rejected(MODULES, &reason));
                 }
             }
         }
@@ -85,7 +85,7 @@ impl Modules {
         Ok(Some(modules))
     }
 
-    /// Reads the configuration of the transformer's own module, under the first of its names that is there.
+    /// Reads the configuration of the transformer module, from the first of its file names that exists.
     fn read_transformer(&mut self, read: ReadFile<'_>) -> Result<(), MetadataError> {
         for file in TRANSFORMER {
             let name = within(&self.root, file);
@@ -145,7 +145,7 @@ impl Settings {
     }
 }
 
-/// Returns the prompt that is put before texts where none is asked for.
+/// Returns the default prompt.
 fn prompt(config: &Object) -> Result<String, FieldError> {
     let prompts = json_fields::object(config, "prompts")?.value();
     for (name, prompt) in prompts.into_iter().flatten() {
@@ -153,13 +153,13 @@ fn prompt(config: &Object) -> Result<String, FieldError> {
             return Err(FieldError::new(&format!("prompts.{name}"), prompt, "expected a text"));
         }
     }
-    // An empty name is none.
+    // An empty name means no prompt.
     let Some(name) = json_fields::text(config, DEFAULT)?.value().filter(|name| !name.is_empty()) else {
         return Ok(String::new());
     };
     match prompts.and_then(|prompts| prompts.get(name)) {
         Some(prompt) => Ok(prompt.as_str().unwrap_or_default().to_owned()),
-        // The library knows these two without a text.
+        // The library defines these two names with an empty prompt.
         None if ["query", "document"].contains(&name) => Ok(String::new()),
         None => Err(FieldError::new(DEFAULT, &name.into(), "which is none of the prompts")),
     }
@@ -168,12 +168,12 @@ fn prompt(config: &Object) -> Result<String, FieldError> {
 fn listed(read: ReadFile<'_>) -> Result<Option<Vec<Module>>, MetadataError> {
     let Some(json) = read(MODULES)? else { return Ok(None) };
     let listed: Vec<Module> =
-        serde_json::from_slice(&json).map_err(|error| refusal(MODULES, &error.to_string()))?;
+        serde_json::from_slice(&json).map_err(|error| rejected(MODULES, &error.to_string()))?;
     if listed.len() > MODULES_MAX {
-        return Err(refusal(MODULES, &format!("{} modules", listed.len())));
+        return Err(rejected(MODULES, &format!("{} modules", listed.len())));
     }
     if let Some(module) = listed.iter().find(|module| !is_plain(&module.path)) {
-        return Err(refusal(MODULES, &format!("{:?} leads out of the model", module.path)));
+        return Err(rejected(MODULES, &format!("{:?} leads out of the model", module.path)));
     }
     Ok(Some(listed))
 }
@@ -188,9 +188,9 @@ struct Module {
 
 /// The modules of a sentence-transformers model, in the order in which they run.
 const MODULES: &str = "modules.json";
-/// What is put before texts, and what else is of the whole model.
+/// The prompts and other settings of the whole model.
 const SETTINGS: &str = "config_sentence_transformers.json";
-/// The configuration of the transformer's module, under its name of today and the older ones.
+/// The configuration of the transformer module, by its current and older file names.
 const TRANSFORMER: [&str; 7] = [
     "sentence_bert_config.json",
     "sentence_roberta_config.json",
@@ -200,9 +200,9 @@ const TRANSFORMER: [&str; 7] = [
     "sentence_xlm-roberta_config.json",
     "sentence_xlnet_config.json",
 ];
-/// Its fields that are read, or change nothing.
+/// Its fields that are read, or have no effect.
 const READ: [&str; 5] = [LOWER_CASE, "max_seq_length", "modality_config", "transformer_task", "unpad_inputs"];
-/// What the library would pass on to transformers, and what changes tokens.
+/// Fields that the library passes to transformers, or that change tokens.
 const NEUTRAL: [(&str, Neutral); 13] = [
     ("config_args", Neutral::Nothing),
     ("config_kwargs", Neutral::Nothing),
@@ -218,18 +218,18 @@ const NEUTRAL: [(&str, Neutral); 13] = [
     ("tokenizer_kwargs", Neutral::Nothing),
     ("tokenizer_name_or_path", Neutral::Nothing),
 ];
-/// What a module of vectors reads and writes.
+/// The input and output names of a module on embeddings.
 const SENTENCE: [(&str, Neutral); 2] = [
     ("module_input_name", Neutral::OneOf(&["sentence_embedding"])),
     ("module_output_name", Neutral::OneOf(&["sentence_embedding"])),
 ];
-/// What a transformer is for whose states are pooled, and what it gives.
+/// The task and output of a transformer whose hidden states are pooled.
 const OF_POOLED: (&str, Neutral) = ("feature-extraction", Neutral::OneOf(&["last_hidden_state"]));
-/// The same of one with a head.
+/// The task and output of a transformer with a head.
 const OF_HEAD: (&str, Neutral) = ("sequence-classification", Neutral::OneOf(&["logits"]));
-/// The kinds of models that are supported.
+/// The supported model types.
 const KINDS: [&str; 2] = ["SentenceTransformer", "CrossEncoder"];
-/// The name of the prompt that is put before texts.
+/// The field with the name of the default prompt.
 const DEFAULT: &str = "default_prompt_name";
-/// More modules than any model has.
+/// The maximum number of modules; no model has as many.
 const MODULES_MAX: usize = 16;
