@@ -1,7 +1,7 @@
-//! Optional fields of a model's JSON files, read in one way.
+//! Readers for optional fields of a model's JSON files.
 //!
-//! The invariant: a field that is absent, one that is null and one of another type are three different things, and none
-//! of them is taken for a default unless the reader says so.
+//! The invariant: an absent field, a null and a value of the wrong type are three different cases. None of them becomes
+//! a default unless the caller says so.
 
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -9,18 +9,18 @@ use std::path::Path;
 /// The fields of one JSON object.
 pub(crate) type Object = Map<String, Value>;
 
-/// What a file says in an optional field.
+/// The value of an optional field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Given<T> {
-    /// The field is not there.
+    /// The field is absent.
     Absent,
-    /// It is there and says null.
+    /// The field is null.
     Null,
-    /// It says this.
+    /// The field has this value.
     Value(T),
 }
 
-/// Why a field is of no use.
+/// A field with an invalid or unsupported value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is {value}, {expected}")]
 pub struct FieldError {
@@ -29,22 +29,22 @@ pub struct FieldError {
     expected: String,
 }
 
-/// What a field that nothing here reads may say without changing what the model computes.
+/// The values of an unsupported field that do not change what the model computes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Neutral {
-    /// Nothing: absent, null, false, or an empty list, object or text.
+    /// Absent, null, false, or an empty list, object or text.
     Nothing,
-    /// Nothing, or one of these texts.
+    /// As [`Self::Nothing`], or one of these texts.
     OneOf(&'static [&'static str]),
 }
 
 impl<T> Given<T> {
-    /// Returns the value, or the default where the field is absent or null.
+    /// Returns the value, or the default if the field is absent or null.
     pub(crate) fn or(self, default: T) -> T {
         self.value().unwrap_or(default)
     }
 
-    /// Returns the value, or one default where the field is absent and another where it is null.
+    /// Returns the value, or one default if the field is absent and another if it is null.
     pub(crate) fn or_null(self, absent: T, null: T) -> T {
         match self {
             Self::Absent => absent,
@@ -61,7 +61,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// Refuses null.
+    /// Rejects null.
     pub(crate) fn not_null(self, name: &str, expected: &str) -> Result<Option<T>, FieldError> {
         match self {
             Self::Absent => Ok(None),
@@ -72,19 +72,19 @@ impl<T> Given<T> {
 }
 
 impl FieldError {
-    /// Says what a field is, and what it should be: "expected a number", "only x is supported".
+    /// Makes an error of a field's value and a clause such as "expected a number" or "only x is supported".
     pub(crate) fn new(name: &str, value: &Value, expected: &str) -> Self {
         let shown = value.to_string().chars().take(SHOWN_CHARS).collect();
         Self { name: name.to_owned(), value: shown, expected: expected.to_owned() }
     }
 }
 
-/// Reads a field that is true or false.
+/// Reads a boolean.
 pub(crate) fn flag(object: &Object, name: &str) -> Result<Given<bool>, FieldError> {
     read(object, name, TRUE_OR_FALSE, Value::as_bool)
 }
 
-/// Reads a whole number that is not negative.
+/// Reads a non-negative integer.
 pub(crate) fn count(object: &Object, name: &str) -> Result<Given<usize>, FieldError> {
     read(object, name, "a number", |value| value.as_u64().and_then(|count| usize::try_from(count).ok()))
 }
@@ -126,7 +126,7 @@ pub(crate) fn read<'o, T>(
     }
 }
 
-/// Refuses the first of these fields that says something which would change what the model computes.
+/// Rejects the first of these fields with a value that would change what the model computes.
 pub(crate) fn check_neutral(object: &Object, fields: &[(&str, Neutral)]) -> Result<(), FieldError> {
     for (name, neutral) in fields {
         let Some(value) = object.get(*name) else { continue };
@@ -143,7 +143,7 @@ pub(crate) fn check_neutral(object: &Object, fields: &[(&str, Neutral)]) -> Resu
     Ok(())
 }
 
-/// Refuses the first field that is in none of these lists: of fields that are read, and of those that are neutral.
+/// Rejects the first field that is in neither list: fields that are read, and fields that may be neutral.
 pub(crate) fn check_known<T>(object: &Object, read: &[&str], others: &[(&str, T)]) -> Result<(), FieldError> {
     let is_known = |name: &str| read.contains(&name) || others.iter().any(|(other, _)| *other == name);
     match object.iter().find(|(name, _)| !is_known(name)) {
@@ -162,22 +162,22 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-/// Parses a file that holds an object.
+/// Parses a file that contains a JSON object.
 ///
 /// # Errors
-/// Says what is wrong with the text.
+/// Returns a description of the fault.
 pub(crate) fn parse(json: &[u8]) -> Result<Object, String> {
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
-/// Returns the name of a file in a folder of the model, or in the model itself.
+/// Returns the path of a file in a subfolder of the model, which may be empty.
 pub(crate) fn within(folder: &str, file: &str) -> String {
     Path::new(folder).join(file).to_string_lossy().into_owned()
 }
 
-/// What a flag is to be.
+/// The expected values of a flag.
 pub(crate) const TRUE_OR_FALSE: &str = "true or false";
-/// As much of a wrong value as is repeated.
+/// The length at which a wrong value is cut in errors.
 const SHOWN_CHARS: usize = 60;
 
 #[cfg(test)]

@@ -1,17 +1,18 @@
-//! Makes a small model file of a published one: s8 weights, one f32 scale per output channel.
+//! Quantises a published encoder to a small file: signed 8-bit weights, one f32 scale for each output channel.
 //!
-//! The output is one plain safetensors file with everything that is needed to run the model:
+//! The output is one safetensors file with everything that is needed to run the model:
 //! - each weight matrix as I8 `NAME`, with the scale of each of its rows as F32 `NAME.scale`;
-//! - the few weights of a matrix that dwarf their row as F32 `NAME.outliers`, with their rows and columns as U32
-//!   `NAME.places`; in `NAME` they are 0. One such weight would make the steps of all others in its row too coarse;
+//! - the outliers of a matrix as F32 `NAME.outliers`, with their rows and columns as U32 `NAME.places`; in `NAME` they
+//!   are 0. One outlier would make the quantisation steps of all other weights in its row too coarse;
 //! - biases and norms as F32;
-//! - a head that classifies, as F32;
-//! - the source's `config.json`, `tokenizer.json` and whatever else describes it, byte for byte, as U8 tensors of those
-//!   names. As tensors, not as metadata, so that the header stays small and the files' hashes comparable.
+//! - a classification head as F32;
+//! - the source's `config.json`, `tokenizer.json` and other metadata files, byte for byte, as U8 tensors of those
+//!   names. They are tensors, not header metadata, so that the header stays small and the hashes of the files stay
+//!   comparable.
 //!
-//! Nothing in it depends on a machine: whoever runs it lays the weights out as it likes.
+//! The file does not depend on a machine: weights are packed for the instruction set when it is loaded.
 //!
-//! The invariants: the same source gives the same bytes, and the output appears whole or not at all.
+//! The invariants: the same source gives the same bytes, and the output file appears atomically.
 
 use super::folder::{Folder, WEIGHTS};
 use super::int8_layout::{outliers_name, places_name, quantize_rows, scales_name};
@@ -28,7 +29,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// What [`quantize`] did.
+/// The result of [`quantize`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuantizeReport {
     /// Size of the source's weights, in bytes.
@@ -39,25 +40,25 @@ pub struct QuantizeReport {
     pub output_bytes: u64,
     /// SHA-256 of the output, in hexadecimal.
     pub output_sha256: String,
-    /// The source's tensors that an encoder does not need.
+    /// The source's tensors that the encoder does not need.
     pub left_out: Vec<String>,
 }
 
 /// Why a model could not be quantised.
 #[derive(Debug, thiserror::Error)]
 pub enum QuantizeError {
-    /// What stands in the output's place is no output of this.
+    /// The output path has a file that is no earlier output.
     #[error("{} exists and is another file", .0.display())]
     Foreign(PathBuf),
-    /// What stands in the output's place is no file.
+    /// The output path is not a regular file.
     #[error("{} exists and is {what}, not a file", path.display())]
     NotAFile {
-        /// The output's place.
+        /// The output path.
         path: PathBuf,
         /// What is there.
         what: &'static str,
     },
-    /// The source describes no model that can run here.
+    /// The source's metadata is invalid or not supported.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// The source's weights cannot be read.
@@ -68,7 +69,7 @@ pub enum QuantizeError {
         /// Why.
         source: io::Error,
     },
-    /// The source's tokenizer is of no use.
+    /// The source's tokenizer is invalid or not supported.
     #[error("{file}: {reason}")]
     Tokenizer {
         /// The file.
@@ -76,7 +77,7 @@ pub enum QuantizeError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The source's weights are larger than any model that can run here.
+    /// The source's weights are too large.
     #[error("{path} has {found} bytes, at most {WEIGHTS_BYTES_MAX} are accepted", path = path.display())]
     TooLarge {
         /// The file.
@@ -84,7 +85,7 @@ pub enum QuantizeError {
         /// Its size.
         found: u64,
     },
-    /// The source's weights are not what its configuration says.
+    /// The source's weights do not match its configuration.
     #[error("{path}: {source}", path = path.display())]
     Weights {
         /// The file.
@@ -115,11 +116,11 @@ impl QuantizeError {
     }
 }
 
-/// Quantises the encoder in the folder `source` into the file `output`, replacing an earlier output that is there. The
-/// folder holds `model.safetensors`, `config.json`, a `tokenizer.json` or `vocab.txt`, and what else describes the model.
+/// Quantises the encoder in the folder `source` into the file `output`, which may be an earlier output. The folder has
+/// `model.safetensors`, `config.json`, a `tokenizer.json` or `vocab.txt`, and optional metadata files.
 ///
 /// # Errors
-/// [`QuantizeError`] where the source is not such a model, or the disk refuses; `output` is then untouched.
+/// Returns [`QuantizeError`] if the source is not such a model, or on an I/O error. Then `output` is untouched.
 pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, QuantizeError> {
     check_place(output)?;
     let folder = Folder::at(source);
@@ -156,7 +157,7 @@ pub fn quantize(source: &Path, output: &Path) -> Result<QuantizeReport, Quantize
     })
 }
 
-/// A tensor on its way into a file.
+/// A tensor to be written.
 struct Tensor {
     dtype: &'static str,
     shape: Vec<usize>,
@@ -185,7 +186,7 @@ impl Tensor {
 
 type Tensors = BTreeMap<String, Tensor>;
 
-/// Quantises all that the encoder needs; a head stays as it is. Also returns the names of what is not needed.
+/// Quantises all tensors that the encoder needs; a head stays f32. Also returns the names of unneeded tensors.
 fn quantized(weights: &Weights<'_>, config: &EncoderConfig) -> Result<(Tensors, Vec<String>), WeightsError> {
     let prefix = prefix(weights, config);
     let mut tensors = Tensors::new();
@@ -218,7 +219,7 @@ fn quantized(weights: &Weights<'_>, config: &EncoderConfig) -> Result<(Tensors, 
     Ok((tensors, left_out))
 }
 
-/// Takes out the weights that dwarf their row; returns them, and the row and column of each.
+/// Removes the outliers of each row. Returns them with their rows and columns.
 fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]>) {
     let mut outliers = Vec::new();
     let mut places = Vec::new();
@@ -235,7 +236,7 @@ fn take_outliers(numbers: &mut [f32], columns: usize) -> (Vec<f32>, Vec<[u32; 2]
     (outliers, places)
 }
 
-/// Lays tensors out as a safetensors file, in a fixed order: U32, F32, I8, U8, so that all are aligned.
+/// Serialises tensors as a safetensors file, in a fixed order: U32, F32, I8, U8, so that all are aligned.
 fn serialize(tensors: &Tensors) -> Vec<u8> {
     let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
     let wide_first = |dtype| match dtype {
@@ -266,7 +267,7 @@ fn serialize(tensors: &Tensors) -> Vec<u8> {
     file
 }
 
-/// Reads a file that must not have more bytes than the limit, however large it says it is.
+/// Reads the source's weights, up to the size limit whatever the metadata says.
 fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     let failed = |source| QuantizeError::Read { path: path.to_owned(), source };
     let file = regular_file::open(path).map_err(failed)?;
@@ -279,7 +280,7 @@ fn read_weights(path: &Path) -> Result<Vec<u8>, QuantizeError> {
     Ok(bytes)
 }
 
-/// Refuses a place where something else than a file is.
+/// Rejects an output path that is not a regular file.
 fn check_place(path: &Path) -> Result<(), QuantizeError> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     if metadata.is_file() {
@@ -289,7 +290,7 @@ fn check_place(path: &Path) -> Result<(), QuantizeError> {
     Err(QuantizeError::NotAFile { path: path.to_owned(), what })
 }
 
-/// Tells whether a path is free, or holds an earlier output.
+/// Tells whether a path does not exist, or is an earlier output.
 fn may_replace(path: &Path) -> io::Result<bool> {
     let mut file = match regular_file::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -304,7 +305,7 @@ fn may_replace(path: &Path) -> io::Result<bool> {
     Ok(header.windows(FORMAT.len()).any(|window| window == FORMAT.as_bytes()))
 }
 
-/// Writes beside the target and renames, so that no reader ever sees half a file.
+/// Writes a temporary file and renames it, so that no reader sees a partial file.
 fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -327,11 +328,11 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A weight so many times larger than its row's root mean square is kept apart.
+/// A weight is an outlier if it is this many times larger than the root mean square of its row.
 const OUTLIER_RATIO: f32 = 16.0;
-/// Names this layout in the file's metadata.
+/// The name of this format in the file's metadata.
 const FORMAT: &str = "p2p-ai-agents s8 1";
-/// Where the tensors begin in the file is a multiple of this, a cache line.
+/// The alignment of the tensors in the file: a cache line.
 const DATA_ALIGNMENT_BYTES: usize = 64;
-/// The largest source weights.
+/// The maximum size of the source's weights.
 const WEIGHTS_BYTES_MAX: u64 = 4 << 30;

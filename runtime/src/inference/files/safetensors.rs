@@ -1,9 +1,8 @@
-//! The header of a safetensors file, checked against the file before anybody makes anything of it.
+//! The header of a safetensors file, validated against the file before any tensor is used.
 //!
-//! The invariants: no header above [`HEADER_BYTES_MAX`] is ever parsed, since parsing costs many times its size in
-//! memory; the tensors of a header that was accepted have no zero dimension, are exactly as large as their shapes say,
-//! and fill the rest of the file without overlap or gap. Format:
-//! <https://github.com/huggingface/safetensors#format>.
+//! The invariants: a header above [`HEADER_BYTES_MAX`] is never parsed, since parsing costs many times its size in
+//! memory. The tensors of an accepted header have no zero dimension, are exactly as large as their shapes say, and fill
+//! the rest of the file without overlap or gap. Format: <https://github.com/huggingface/safetensors#format>.
 
 use safetensors::Dtype;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -17,23 +16,23 @@ pub(crate) struct Header {
     pub(crate) tensors: BTreeMap<String, Entry>,
 }
 
-/// Where one tensor lies, and what it holds.
+/// The type, shape and place of one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) dtype: Dtype,
     pub(crate) shape: Vec<usize>,
-    /// Of its first byte, from the beginning of the file.
+    /// The offset of its first byte in the file.
     pub(crate) start: u64,
     pub(crate) bytes: u64,
 }
 
-/// Why the header of a file is refused.
+/// Why a header is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Two tensors have the same name.
     #[error("tensor {0} is there twice")]
     Duplicate(String),
-    /// Bytes that belong to no tensor.
+    /// Some bytes belong to no tensor.
     #[error("{bytes} bytes before tensor {name} belong to no tensor")]
     Gap {
         /// The tensor after the gap.
@@ -41,35 +40,35 @@ pub enum HeaderError {
         /// The length of the gap.
         bytes: u64,
     },
-    /// It claims to end behind the file's end.
+    /// The header claims to end after the file.
     #[error("the header claims {found} bytes, the file has {file} in all: it is cut short or damaged")]
     HeaderTruncated {
-        /// The bytes it claims.
+        /// The claimed size.
         found: u64,
         /// The size of the file.
         file: u64,
     },
-    /// It claims more bytes than a header may have.
+    /// The header claims to be too large.
     #[error("the header claims {found} bytes, at most {HEADER_BYTES_MAX} are accepted")]
     HeaderTooLarge {
-        /// The bytes it claims.
+        /// The claimed size.
         found: u64,
     },
-    /// It is not the JSON that it should be.
+    /// The header is not the expected JSON.
     #[error("the header is damaged: {0}")]
     Malformed(String),
     /// Two tensors share bytes.
     #[error("tensors {one} and {other} overlap")]
     Overlap {
-        /// The one that begins first.
+        /// The first of them.
         one: String,
-        /// The one that begins inside it.
+        /// The one that begins inside the first.
         other: String,
     },
     /// Bytes follow the last tensor.
     #[error("{0} bytes follow the last tensor: the file is longer than it should be")]
     Oversized(u64),
-    /// A tensor's shape takes another number of bytes than its offsets span.
+    /// The size of a tensor's shape differs from the span of its offsets.
     #[error(
         "tensor {name} of {dtype} and shape {shape:?} does not take the {bytes} bytes between its offsets"
     )]
@@ -80,24 +79,24 @@ pub enum HeaderError {
         dtype: String,
         /// Its shape.
         shape: Vec<usize>,
-        /// The bytes it is given.
+        /// The span of its offsets.
         bytes: u64,
     },
-    /// The file is shorter than a header's length field.
+    /// The file is shorter than the length field of a header.
     #[error("the file has {0} bytes, too few for a safetensors file")]
     TooShort(u64),
-    /// The tensors need more bytes than there are.
+    /// The tensors end after the file.
     #[error("the file ends {0} bytes before its last tensor does: it is cut short")]
     Truncated(u64),
-    /// A tensor's type is none that is known.
+    /// A tensor has an unknown type.
     #[error("tensor {name} holds {dtype:?}, which is no known type")]
     UnknownDtype {
         /// The tensor.
         name: String,
-        /// What it says.
+        /// Its type.
         dtype: String,
     },
-    /// A tensor without numbers.
+    /// A tensor has a zero dimension.
     #[error("tensor {name} has a dimension of zero: {shape:?}")]
     ZeroDimension {
         /// The tensor.
@@ -108,10 +107,10 @@ pub enum HeaderError {
 }
 
 impl Header {
-    /// Returns how many bytes of a file must be read to check its header: its length field and as much as that says.
+    /// Returns the number of bytes to read before [`Self::parse`]: the length field and the header.
     ///
     /// # Errors
-    /// Where that is more than a header may have, or more than there is.
+    /// Returns an error if the header is too large, or larger than the file.
     pub(crate) fn end(first_bytes: &[u8], file_bytes: u64) -> Result<u64, HeaderError> {
         let length = first_bytes.first_chunk().ok_or(HeaderError::TooShort(file_bytes))?;
         let found = u64::from_le_bytes(*length);
@@ -125,7 +124,7 @@ impl Header {
         Ok(end)
     }
 
-    /// Checks a header; `beginning` is the file up to [`Self::end`].
+    /// Parses and checks a header. `beginning` is the file up to [`Self::end`].
     pub(crate) fn parse(beginning: &[u8], file_bytes: u64) -> Result<Self, HeaderError> {
         let data_start = Self::end(beginning, file_bytes)?;
         let json = usize::try_from(data_start)
@@ -174,7 +173,7 @@ fn checked(name: &str, written: WrittenTensor, data_start: u64) -> Result<Entry,
     }
 }
 
-/// Checks that the spans, in their order, fill `data_bytes` without overlap or gap.
+/// Checks that the sorted spans fill `data_bytes` without overlap or gap.
 fn check_spans(spans: &[(u64, u64, String)], data_bytes: u64) -> Result<(), HeaderError> {
     let mut covered = 0;
     let mut last = "";
@@ -196,7 +195,7 @@ fn check_spans(spans: &[(u64, u64, String)], data_bytes: u64) -> Result<(), Head
     Ok(())
 }
 
-/// The header as it is written: tensors in the order of the text, so that a name given twice is seen.
+/// The raw header: tensors in the order of the text, so that duplicate names are detected.
 struct Written(Vec<(String, WrittenTensor)>);
 
 #[derive(Deserialize)]
@@ -234,13 +233,13 @@ impl<'de> Visitor<'de> for WrittenVisitor {
     }
 }
 
-/// The longest header that is parsed; that of a BERT with 24 layers has 45 kB.
+/// The maximum size of a header; that of a BERT with 24 layers has 45 kB.
 pub const HEADER_BYTES_MAX: u64 = 1 << 20;
-/// The header begins with its own length as a little-endian u64.
+/// The size of the length field: a little-endian u64 before the header.
 pub(crate) const LENGTH_BYTES: u64 = 8;
-/// The key beside the tensors' names.
+/// The key of the metadata, which is not a tensor.
 const METADATA: &str = "__metadata__";
-/// More than any model has.
+/// The maximum number of tensors; no model has as many.
 const DIMENSIONS_MAX: usize = 8;
 
 #[cfg(test)]
@@ -329,7 +328,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever is accepted can be read: each tensor lies in the file and has the bytes of its shape.
+        /// An accepted header is sound: each tensor lies in the file and has the size of its shape.
         #[test]
         fn what_is_accepted_lies_in_the_file(changes in proptest::collection::vec((0_usize..400, 0_u8..=255), 1..4)) {
             let header = r#"{"__metadata__":{"format":"pt"},"a.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[4],"data_offsets":[24,32]},"c":{"dtype":"I8","shape":[3],"data_offsets":[32,35]}}"#;

@@ -1,9 +1,8 @@
-//! The tensors of a model, from one safetensors file or several, looked at with suspicion.
+//! The tensors of a model, from one or several untrusted safetensors files.
 //!
-//! The invariant: a tensor that is handed out has the shape that was asked for, lies inside its file, and where it
-//! holds floating-point numbers, all of them are finite. Files on disk are read a tensor at a time, so that loading
-//! takes little more memory than what is made of them, or a few rows; one that changes meanwhile is an error, not a
-//! crash.
+//! The invariant: a tensor that is returned has the requested shape, lies inside its file, and has only finite numbers
+//! if they are floating-point. Files on disk are read one tensor, or a few rows, at a time, so that loading needs
+//! little more memory than its result. A file that changes meanwhile is an error, not a crash.
 
 use super::safetensors::{Entry, Header, HeaderError, LENGTH_BYTES};
 use crate::regular_file;
@@ -31,7 +30,7 @@ enum Source<'a> {
     Memory(&'a [u8]),
 }
 
-/// A matrix of floating-point numbers in a file on disk, of which rows are read when they are wanted.
+/// A floating-point matrix in a file on disk, whose rows are read on demand.
 #[derive(Debug)]
 pub(crate) struct RowsOnDisk {
     name: String,
@@ -42,48 +41,48 @@ pub(crate) struct RowsOnDisk {
     pub(crate) columns: usize,
 }
 
-/// Why weights are not what was expected.
+/// Why a tensor cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     /// Two files hold a tensor of the same name.
     #[error("tensor {0} is in two files")]
     Duplicate(String),
-    /// A tensor holds numbers of another type.
+    /// A tensor has another type than expected.
     #[error("tensor {name} holds {found}, expected {expected}")]
     Dtype {
         /// The tensor.
         name: String,
-        /// The type that it has.
+        /// Its type.
         found: String,
-        /// The type that it should have.
+        /// The expected type.
         expected: String,
     },
-    /// The file is damaged, or none.
+    /// The file is not valid.
     #[error("not a valid safetensors file: {0}")]
     Header(#[from] HeaderError),
-    /// A tensor is not there.
+    /// A tensor is missing.
     #[error("tensor {0} is missing")]
     Missing(String),
-    /// A tensor holds a number that is infinite or none.
+    /// A tensor contains infinity or NaN.
     #[error("tensor {0} holds a number that is not finite")]
     NotFinite(String),
-    /// A tensor of places names one outside its matrix.
+    /// A tensor of places refers to a place outside its matrix.
     #[error("tensor {0} names a place outside its matrix")]
     Outside(String),
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Read(#[from] io::Error),
-    /// A tensor has other dimensions.
+    /// A tensor has another shape than expected.
     #[error("tensor {name} has the shape {found:?}, expected {expected:?}")]
     Shape {
         /// The tensor.
         name: String,
-        /// The shape that it has.
+        /// Its shape.
         found: Vec<usize>,
-        /// The shape that it should have.
+        /// The expected shape.
         expected: Vec<usize>,
     },
-    /// The file is larger than any model that can run here.
+    /// The file is too large.
     #[error("{found} bytes, at most {FILE_BYTES_MAX} are accepted")]
     TooLarge {
         /// Its size.
@@ -92,7 +91,7 @@ pub enum WeightsError {
 }
 
 impl<'a> Weights<'a> {
-    /// Checks the header of `file`; the tensors' contents are not read.
+    /// Checks the header of `file`, without reading the tensors.
     pub(crate) fn parse(file: &'a [u8]) -> Result<Self, WeightsError> {
         let mut weights = Self { tensors: BTreeMap::new(), files: Vec::new() };
         weights.add(Header::parse(file, file.len() as u64)?, Source::Memory(file))?;
@@ -106,7 +105,7 @@ impl<'a> Weights<'a> {
         Ok(weights)
     }
 
-    /// Opens one more file of the same model.
+    /// Opens another file of the same model.
     pub(crate) fn open_another(&mut self, path: &Path) -> Result<(), WeightsError> {
         let file = regular_file::open(path)?;
         let found = file.metadata()?.len();
@@ -136,18 +135,18 @@ impl<'a> Weights<'a> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Tells whether there is a tensor of this name.
+    /// Tells whether a tensor of this name exists.
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// Returns the numbers of a floating-point tensor of exactly this shape, all of them finite.
+    /// Returns the numbers of a floating-point tensor of exactly this shape, all finite.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
         let (float, bytes) = self.float_bytes(name, shape)?;
         Ok(float.widen(&bytes))
     }
 
-    /// Returns a floating-point tensor of exactly this shape as it is stored; all of its numbers are finite.
+    /// Returns the bytes of a floating-point tensor of exactly this shape, with all numbers finite.
     pub(crate) fn float_bytes(
         &self,
         name: &str,
@@ -164,7 +163,8 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Returns a floating-point matrix of exactly this shape that lies on disk; its numbers are not looked at yet.
+    /// Returns a floating-point matrix of exactly this shape on disk, if it is on disk. Its numbers are not checked
+    /// yet.
     pub(crate) fn rows_on_disk(
         &self,
         name: &str,
@@ -190,7 +190,7 @@ impl<'a> Weights<'a> {
         self.bytes(name, Some(shape))
     }
 
-    /// Returns the rows and columns in a U32 tensor of places, all of them inside a matrix of this shape.
+    /// Returns the places (row and column) of a U32 tensor, all inside a matrix of this shape.
     pub(crate) fn places(
         &self,
         name: &str,
@@ -210,7 +210,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Returns the bytes of a U8 tensor of one dimension: a file inside the file.
+    /// Returns the bytes of a one-dimensional U8 tensor: a file inside the file.
     pub(crate) fn blob(&self, name: &str) -> Result<Cow<'a, [u8]>, WeightsError> {
         self.expect(name, Dtype::U8)?;
         self.bytes(name, None)
@@ -223,7 +223,7 @@ impl<'a> Weights<'a> {
         }
     }
 
-    /// Where a tensor of this shape lies.
+    /// Finds the tensor of this name, and checks its shape.
     fn place(&self, name: &str, shape: &[usize]) -> Result<(&Source<'a>, &Entry), WeightsError> {
         let (file, entry) = self.tensors.get(name).ok_or_else(|| WeightsError::Missing(name.to_owned()))?;
         if entry.shape == shape {
@@ -241,7 +241,7 @@ impl<'a> Weights<'a> {
         if entry.dtype == dtype { Ok(()) } else { Err(wrong_dtype(name, entry, &format!("{dtype:?}"))) }
     }
 
-    /// The bytes of a tensor of this shape, or of one dimension.
+    /// Returns the bytes of a tensor of this shape, or of one dimension.
     fn bytes(&self, name: &str, shape: Option<&[usize]>) -> Result<Cow<'a, [u8]>, WeightsError> {
         let as_blob = [self.entry(name)?.bytes as usize];
         let (file, entry) = self.place(name, shape.unwrap_or(&as_blob))?;
@@ -260,7 +260,7 @@ impl<'a> Weights<'a> {
 }
 
 impl RowsOnDisk {
-    /// Reads all rows, some at a time, in order.
+    /// Reads all rows in order, several at a time.
     pub(crate) fn each(&self, mut take: impl FnMut(&[u8])) -> Result<(), WeightsError> {
         let row_bytes = self.columns * self.float.bytes();
         let mut bytes = Vec::new();
@@ -306,7 +306,7 @@ fn wrong_dtype(name: &str, entry: &Entry, expected: &str) -> WeightsError {
     }
 }
 
-/// How floating-point numbers are stored.
+/// A floating-point type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Float {
     Bf16,
@@ -320,7 +320,7 @@ impl Float {
         known.into_iter().find(|(known, _)| *known == dtype).map(|(_, float)| float)
     }
 
-    /// The bytes of a number.
+    /// Returns the size of a number in bytes.
     pub(crate) const fn bytes(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 => 2,
@@ -328,14 +328,14 @@ impl Float {
         }
     }
 
-    /// Reads little-endian numbers, which need no alignment this way.
+    /// Converts little-endian numbers to f32, without requiring alignment.
     pub(crate) fn widen(self, bytes: &[u8]) -> Vec<f32> {
         let mut numbers = vec![0.0; bytes.len() / self.bytes()];
         self.widen_to(bytes, &mut numbers);
         numbers
     }
 
-    /// As [`Self::widen`], to where there is a place for each.
+    /// Converts like [`Self::widen`], into a slice.
     fn widen_to(self, bytes: &[u8], out: &mut [f32]) {
         fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
             for (out, bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
@@ -349,7 +349,7 @@ impl Float {
         }
     }
 
-    /// Tells whether no number has all bits of its exponent set.
+    /// Tells whether all numbers are finite: none has all exponent bits set.
     fn all_finite(self, bytes: &[u8]) -> bool {
         let pairs = |exponent| {
             bytes.as_chunks().0.iter().all(|pair| u16::from_le_bytes(*pair) & exponent != exponent)
@@ -366,10 +366,10 @@ impl Float {
     }
 }
 
-/// Rows of a matrix that are read together.
+/// Rows of a matrix that are read at a time.
 const ROWS_TOGETHER: usize = 256;
 
-/// The largest file of a model.
+/// The maximum size of a file.
 pub(crate) const FILE_BYTES_MAX: u64 = 64 << 30;
 
 #[cfg(test)]
