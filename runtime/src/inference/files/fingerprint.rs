@@ -1,12 +1,12 @@
-//! Which model a set of files is: a hash over all that decides what it computes.
+//! Model fingerprints: a hash over everything that determines what a model computes.
 //!
-//! A [`Fingerprint`] covers the name and the content of every file that a model consists of, and the precision in which
-//! it is computed here. Two nodes have the same model if and only if their fingerprints are equal.
+//! A [`Fingerprint`] covers the names and contents of all files of a model, and the precision that it is computed in.
+//! Two nodes have the same model if and only if their fingerprints are equal.
 //!
-//! Hashing reads every byte, so the hash of a file is kept, in memory and in the cache folder of this program, together
-//! with what the system says of the file: its place, device, inode, size and times. While these stay, the content does.
-//! A file that was written a moment ago may be written again within the same tick of the system's clock, so it is hashed
-//! once more a little later.
+//! Hashing reads every byte, so file hashes are cached in memory and in the cache folder of this program. The cache key
+//! is the file's metadata: path, device, inode, size and timestamps. While the metadata is unchanged, so is the
+//! content. A file that was written a moment ago may be written again within the same tick of the clock, so it is
+//! hashed once more a little later.
 
 use crate::home;
 use crate::regular_file;
@@ -22,31 +22,31 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-/// A file of a model, as it was when it was looked at.
+/// A file of a model, with its metadata at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelFile {
-    /// Its name within the model, the same on every node.
+    /// The name within the model, the same on every node.
     pub name: String,
-    /// Where it is.
+    /// The path on this node.
     pub path: PathBuf,
     stat: Stat,
 }
 
-/// What the system says of a file, which changes when its content does.
+/// The metadata of a file, which changes when its content changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stat {
     device: u64,
     inode: u64,
     bytes: u64,
-    /// Seconds and nanoseconds, of the last change of the content and of the inode.
+    /// Seconds and nanoseconds of the last change of the content (mtime) and of the inode (ctime).
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-/// Why a model has no fingerprint.
+/// Why a fingerprint cannot be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum FingerprintError {
-    /// A file was written while it was read. Try again once that is over.
+    /// A file was written while it was read. Retry once that is over.
     #[error("{} was written to while it was read", .0.display())]
     Changed(PathBuf),
     /// A file cannot be read.
@@ -59,37 +59,37 @@ pub enum FingerprintError {
     },
 }
 
-/// The hashes of files that are known.
+/// A cache of file hashes.
 #[derive(Debug, Default)]
 pub struct FileHashes {
     known: Mutex<BTreeMap<[u8; 32], Known>>,
-    /// Where they are kept for the next start.
+    /// The folder of the persistent cache.
     folder: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
     hash: Hash,
-    /// The file had been written a moment before: the hash is good until that can be told for sure.
+    /// The file had been written a moment before hashing. The hash is provisional until that time has passed.
     young: bool,
 }
 
 impl ModelFile {
-    /// Looks at a file.
+    /// Reads the metadata of a file.
     ///
     /// # Errors
-    /// What the system says where it is not there.
+    /// Returns the error of the system if the file cannot be found.
     pub fn at(name: String, path: PathBuf) -> io::Result<Self> {
         let stat = Stat::from_metadata(&fs::metadata(&path)?);
         Ok(Self { name, path, stat })
     }
 
-    /// Tells whether the file is as it was when it was looked at.
+    /// Tells whether the metadata of the file is unchanged.
     pub fn is_unchanged(&self) -> bool {
         Stat::at(&self.path) == Some(self.stat)
     }
 
-    /// Names the file in this very state.
+    /// Returns the cache key: a hash of path and metadata.
     fn key(&self) -> [u8; 32] {
         let Stat { device, inode, bytes, modified, changed } = self.stat;
         let mut hasher = blake3::Hasher::new();
@@ -127,7 +127,7 @@ impl ModelFile {
 }
 
 impl Stat {
-    /// Looks at a file, if it is there.
+    /// Reads the metadata of a file, if it exists.
     pub(crate) fn at(path: &Path) -> Option<Self> {
         fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
     }
@@ -144,21 +144,21 @@ impl Stat {
 }
 
 impl FileHashes {
-    /// Keeps hashes in this folder, which need not exist.
+    /// Makes a cache in this folder, which need not exist.
     pub fn in_folder(folder: Option<PathBuf>) -> Self {
         Self { known: Mutex::default(), folder }
     }
 
-    /// Returns the fingerprint of a model where the hashes of all of its files are known; reads no model's file.
+    /// Returns the fingerprint of a model if the hashes of all its files are cached. Does not read model files.
     pub fn known(&self, files: &[ModelFile], precision: &str) -> Option<Fingerprint> {
         let hashes: Option<Vec<Hash>> = files.iter().map(|file| self.find(file)).collect();
         Some(fingerprint(names(files).zip(hashes?), precision))
     }
 
-    /// Returns the fingerprint of a model; reads all of its files whose hashes are not known. Blocks.
+    /// Returns the fingerprint of a model. Reads all files whose hashes are not cached. Blocks.
     ///
     /// # Errors
-    /// [`FingerprintError`] where a file cannot be read, or is not as it was when it was looked at.
+    /// Returns [`FingerprintError`] if a file cannot be read, or has changed since its metadata was read.
     pub fn compute(&self, files: &[ModelFile], precision: &str) -> Result<Fingerprint, FingerprintError> {
         let mut hashes = Vec::with_capacity(files.len());
         for file in files {
@@ -206,12 +206,12 @@ impl FileHashes {
     }
 }
 
-/// Returns the fingerprint of a model of these files and contents, computed in this precision.
+/// Returns the fingerprint of a model with these files, in a precision.
 pub(crate) fn fingerprint<'n>(files: impl Iterator<Item = (&'n str, Hash)>, precision: &str) -> Fingerprint {
     let mut files: Vec<(&str, Hash)> = files.collect();
     files.sort_unstable();
     let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-    // Each text ends with a byte that no text has, so that two lists never have the same form.
+    // Each text ends with a byte that no text contains, so that different lists never have the same encoding.
     for text in [precision].into_iter().chain(files.iter().map(|(name, _)| *name)) {
         hasher.update(text.as_bytes());
         hasher.update(&[0xff]);
@@ -228,9 +228,9 @@ fn names(files: &[ModelFile]) -> impl Iterator<Item = &str> {
     files.iter().map(|file| file.name.as_str())
 }
 
-/// Returns the BLAKE3 hash of a file of this size, computed by a few threads.
+/// Returns the BLAKE3 hash of a file of this size, computed with a few threads.
 fn hash(file: &File, bytes: u64) -> io::Result<Hash> {
-    // The tree is that of the whole file, whoever hashes which piece of it.
+    // The hash tree is that of the whole file, however pieces are divided among threads.
     let blob = BlobId { root: Hash([0; 32]), bytes };
     let pieces = blob.pieces();
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX));
@@ -267,14 +267,14 @@ fn hash(file: &File, bytes: u64) -> io::Result<Hash> {
 fn write(folder: &Path, key: &[u8; 32], hash: Hash) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     make_room(folder)?;
-    // It need not reach the disk: a torn file does not begin with its key.
+    // No fsync: a torn file does not begin with its key, and is ignored.
     let path = folder.join(file_name(key));
     let draft = home::draft_path(&path)?;
     fs::write(&draft, [*key, hash.0].concat())?;
     fs::rename(&draft, path).inspect_err(|_| drop(fs::remove_file(&draft)))
 }
 
-/// Removes the oldest files beyond the limit.
+/// Evicts the oldest files beyond the limit.
 fn make_room(folder: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -290,21 +290,20 @@ fn file_name(key: &[u8; 32]) -> String {
     key[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Returns the folder in which hashes are kept: beside what else programs keep to save themselves work.
+/// Returns the folder of the persistent hash cache, in the user's cache folder.
 pub(crate) fn hashes_folder() -> Option<PathBuf> {
     crate::inference::decoder::cache_folder().map(|cache| cache.join("hashes"))
 }
 
-/// Sets these hashes apart from all others. The number grows when the same files come to compute something else.
+/// The hash context. Its number is increased when the same files compute something else.
 const CONTEXT: &str = "p2p-ai-agents 2026 model fingerprint 1";
-/// How long ago a file must have been written for its hash to be kept: longer than a tick of the clock in any file
-/// system.
+/// The minimum age of a file for its hash to be final: longer than a tick of the clock of any file system.
 const SETTLED_AFTER: Duration = Duration::from_secs(2);
-/// Hashes of files that are kept; beyond, those in memory are dropped, and the oldest on disk.
+/// The maximum number of cached hashes. Beyond it, the memory cache is cleared and the oldest files are evicted.
 const HASHES_MAX: usize = 1_024;
-/// Threads that hash one file; the disk is no faster with more.
+/// The maximum number of threads that hash a file; more do not make the disk faster.
 const THREADS_MAX: usize = 4;
-/// Pieces that a thread takes at once: 4 MiB.
+/// The number of pieces that a thread takes at a time: 4 MiB.
 const PIECES_AT_ONCE: u32 = 16;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What `tokenizer_config.json` and `special_tokens_map.json` say beside `tokenizer.json`, as transformers takes it.
+//! `tokenizer_config.json` and `special_tokens_map.json`, interpreted as transformers does.
 //!
-//! transformers builds the normaliser of a BERT tokenizer from these settings, whatever `tokenizer.json` says of case,
-//! accents and Chinese characters. Fields that it does not look at are passed over here too.
+//! transformers builds the normaliser of a BERT tokenizer from these settings, whatever `tokenizer.json` says about
+//! case, accents and Chinese characters. Fields that it ignores are ignored here too.
 
 use super::json_fields::{self, FieldError, Given, Neutral, Object, TRUE_OR_FALSE};
 use serde_json::Value;
@@ -10,32 +10,32 @@ use tokenizers::AddedToken;
 /// The settings of a tokenizer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TokenizerConfig {
-    /// What a tokenizer of BERT's own class does to a text; none where `tokenizer.json` alone says that.
+    /// The settings of BERT's tokenizer class; `None` if `tokenizer.json` alone applies.
     pub(crate) bert: Option<BertTokenizerConfig>,
-    /// The most tokens of a text.
+    /// The maximum number of tokens of a text.
     pub(crate) limit: Option<usize>,
-    /// Whether a text that is too long loses its beginning; none where `tokenizer.json` says.
+    /// Whether truncation removes the start of a text; `None` if `tokenizer.json` decides.
     pub(crate) cuts_beginning: Option<bool>,
-    /// Whether special tokens that stand in a text are text.
+    /// Whether special tokens inside a text are treated as text.
     pub(crate) splits_special: bool,
-    /// Whether the model is told which of two texts a token is of.
+    /// Whether the model receives token types, for pairs of texts.
     pub(crate) has_types: bool,
-    /// Tokens that are never taken apart, besides those of `tokenizer.json`.
+    /// Added tokens, which are never split, besides those of `tokenizer.json`.
     pub(crate) added: Vec<AddedToken>,
-    /// The special tokens that these settings name, by their roles.
+    /// The special tokens of these settings, by role.
     pub(crate) roles: Vec<(&'static str, String)>,
 }
 
-/// What a tokenizer of BERT's class is made with.
+/// The settings of BERT's tokenizer class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BertTokenizerConfig {
     pub(crate) lower_case: Given<bool>,
-    /// None: as with capitals.
+    /// `None`: the same as for lowercasing.
     pub(crate) strip_accents: Option<bool>,
     pub(crate) chinese_chars: bool,
 }
 
-/// Why settings are of no use, and which file says so.
+/// An invalid or unsupported setting, and its file.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(crate) struct TokenizerConfigError {
@@ -67,17 +67,17 @@ impl From<FieldError> for TokenizerConfigError {
 }
 
 impl BertTokenizerConfig {
-    /// Tells whether capitals are made small, which they are where nothing is said.
+    /// Tells whether texts are lowercased, which is the default.
     pub(crate) fn lower_case(&self) -> bool {
         self.lower_case.or(true)
     }
 }
 
 impl TokenizerConfig {
-    /// Reads the settings of a model whose `config.json` names this class of tokenizers, if it names one.
+    /// Reads the settings. `class` is the tokenizer class in `config.json`, if there is one.
     ///
     /// # Errors
-    /// The file, and the field that is of the wrong type or not supported.
+    /// Returns the file and the field that has the wrong type or is not supported.
     pub(crate) fn read(
         config: &Object,
         special: Option<&Object>,
@@ -110,7 +110,7 @@ impl TokenizerConfig {
         .and_then(|settings| Ok(side(config, "padding_side").map(|_| settings)?))
     }
 
-    /// Returns the token that has a role, as these settings name it.
+    /// Returns the token of a role, if these settings name it.
     pub(crate) fn role(&self, role: &str) -> Option<&str> {
         self.roles.iter().find(|(known, _)| *known == role).map(|(_, token)| token.as_str())
     }
@@ -126,7 +126,7 @@ fn bert_settings(config: &Object) -> Result<BertTokenizerConfig, FieldError> {
     })
 }
 
-/// A flag for which null is no value.
+/// Reads a flag that must not be null.
 fn flag(config: &Object, name: &str, default: bool) -> Result<bool, FieldError> {
     Ok(json_fields::flag(config, name)?.not_null(name, TRUE_OR_FALSE)?.unwrap_or(default))
 }
@@ -142,7 +142,7 @@ fn side(config: &Object, name: &str) -> Result<Option<bool>, FieldError> {
     }
 }
 
-/// Reads the most tokens of a text. Without a limit the library writes a number of 31 digits.
+/// Reads the maximum number of tokens. For "no limit" the library writes a number of 31 digits.
 fn limit(config: &Object) -> Result<Option<usize>, FieldError> {
     for name in ["model_max_length", "max_len"] {
         if config.contains_key(name) {
@@ -152,7 +152,7 @@ fn limit(config: &Object) -> Result<Option<usize>, FieldError> {
     Ok(None)
 }
 
-/// Reads a number of tokens, if a field states one; it may be larger than any machine's words.
+/// Reads a number of tokens, which may exceed the range of integers.
 pub(crate) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, FieldError> {
     let Some(tokens) = json_fields::number(config, name)?.value() else { return Ok(None) };
     if tokens >= TOKENS_MIN && tokens.fract() == 0.0 {
@@ -163,7 +163,7 @@ pub(crate) fn tokens(config: &Object, name: &str) -> Result<Option<usize>, Field
 
 type Special = (Vec<AddedToken>, Vec<(&'static str, String)>);
 
-/// Gathers the special tokens, in the order in which the library adds those that are new.
+/// Collects the special tokens, in the order in which the library adds new ones.
 fn special_tokens(
     config: &Object,
     map: Option<&Object>,
@@ -180,7 +180,7 @@ fn special_tokens(
         numbered.sort_by_key(|(number, _)| *number);
         added.extend(numbered.into_iter().map(|(_, token)| token));
     }
-    // The library looks at the older file only where the newer one lists no tokens.
+    // The library reads the older file only if the newer one lists no tokens.
     let map = map.filter(|_| decoder == Given::Absent);
     let said = |name: &str| {
         let of = |object: &'_ Object, origin| object.get(name).map(|value| (origin, value.clone()));
@@ -247,16 +247,16 @@ fn not_a_token(name: &str, value: &Value) -> FieldError {
     FieldError::new(name, value, "expected a token")
 }
 
-/// Whether capitals are made small, in this file and in that of sentence-transformers.
+/// The lowercase setting, in this file and in that of sentence-transformers.
 pub(crate) const LOWER_CASE: &str = "do_lower_case";
-/// The classes that build their normaliser of these settings.
+/// The classes that build their normaliser from these settings.
 const BERT: [&str; 5] =
     ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "RetriBertTokenizer"];
-/// Classes that do something else than any `tokenizer.json` says.
+/// Classes that deviate from any `tokenizer.json`.
 const ELSEWHERE: [&str; 3] = ["BertGenerationTokenizer", "BertJapaneseTokenizer", "BertweetTokenizer"];
-/// What would make it another tokenizer.
+/// Fields that would change the tokenizer.
 const NEUTRAL: [(&str, Neutral); 1] = [("auto_map", Neutral::Nothing)];
-/// The roles of special tokens, and what BERT's class takes where nothing is said.
+/// The roles of special tokens, and their defaults in BERT's class.
 const ROLES: [(&str, &str); 7] = [
     ("bos_token", ""),
     ("eos_token", ""),
@@ -266,9 +266,9 @@ const ROLES: [(&str, &str); 7] = [
     ("cls_token", "[CLS]"),
     ("mask_token", "[MASK]"),
 ];
-/// The fewest tokens that a text may be cut to.
+/// The minimum of the maximum number of tokens.
 const TOKENS_MIN: f64 = 4.0;
-/// More added tokens than any encoder has.
+/// The maximum number of added tokens; no encoder has as many.
 const ADDED_MAX: usize = 10_000;
 
 #[cfg(test)]

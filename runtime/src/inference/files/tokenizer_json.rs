@@ -1,7 +1,7 @@
-//! A `tokenizer.json` or a `vocab.txt`, checked without running a tokenizer.
+//! Validates a `tokenizer.json` or `vocab.txt` without running a tokenizer.
 //!
-//! The invariant: a file that was accepted has a bounded number of tokens, and no word costs more than its length squared
-//! for a small length. Tokens may be without a row in the model's table: that is said of the texts that have them.
+//! The invariant: an accepted file has a bounded number of tokens, and tokenising a word costs at most the square of
+//! its bounded length. A token may have no row in the model's embedding table; then texts with this token are rejected.
 
 use super::folder::{TOKENIZER, VOCABULARY};
 use crate::inference::encoder::config::VOCABULARY_MAX;
@@ -10,16 +10,16 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a tokenizer is made of.
+/// The file of a tokenizer.
 pub(crate) enum TokenizerFile<'f> {
     /// A `tokenizer.json`.
     Json(Cow<'f, [u8]>),
-    /// The `vocab.txt` of an older layout: BERT's words, one a line.
+    /// A `vocab.txt` of an older model: BERT's tokens, one a line.
     Vocabulary(Cow<'f, [u8]>),
 }
 
 impl<'f> TokenizerFile<'f> {
-    /// Returns the file's name, and its content.
+    /// Returns the name and the content of the file.
     pub(crate) fn parts(&self) -> (&'static str, &Cow<'f, [u8]>) {
         match self {
             Self::Json(content) => (TOKENIZER, content),
@@ -30,7 +30,7 @@ impl<'f> TokenizerFile<'f> {
     /// Checks the file.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// Returns a description of the fault.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
             Self::Json(json) => check(json),
@@ -88,7 +88,7 @@ struct Added {
 
 #[derive(Deserialize)]
 struct Model {
-    /// Older files do not say.
+    /// Absent in older files.
     #[serde(default, rename = "type")]
     kind: Option<String>,
     #[serde(default)]
@@ -98,10 +98,10 @@ struct Model {
     max_input_chars_per_word: Option<u64>,
 }
 
-/// What matters of a vocabulary.
+/// The properties of a vocabulary that are checked.
 struct Tokens {
     count: usize,
-    /// The largest number, and its token.
+    /// The largest token number, and its token.
     largest: Option<(u64, String)>,
 }
 
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for TokensVisitor {
         Ok(tokens)
     }
 
-    /// Tokens of a Unigram model are numbered by their places.
+    /// Tokens of a Unigram model are numbered by position.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
         let mut tokens = Tokens { count: 0, largest: None };
         while list.next_element::<IgnoredAny>()?.is_some() {
@@ -144,9 +144,9 @@ impl<'de> Visitor<'de> for TokensVisitor {
 
 /// What encoders of this family come with. The library's BPE takes more than the program down with some files.
 const KINDS: [&str; 3] = ["Unigram", "WordLevel", "WordPiece"];
-/// The most characters of a word that is taken apart: its cost grows with their square.
+/// The maximum length of a word that is split into tokens: the cost is quadratic.
 const WORD_CHARS_MAX: u64 = 1000;
-/// As much of a token as is repeated.
+/// The length at which a token is cut in errors.
 const SHOWN_CHARS: usize = 40;
 
 #[cfg(test)]
