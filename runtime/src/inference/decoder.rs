@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// Threads to compute on.
     pub threads: usize,
-    /// With [`Precision::Int8`] plain numbers are rounded to 8 bits; else weights stay as they are in their file, but for
-    /// formats that nothing computes with.
+    /// With [`Precision::Int8`] plain numbers are rounded to 8 bits; else weights stay as they are in their file, but
+    /// for formats that nothing computes with.
     pub precision: Precision,
     /// Positions that a text may have, where the model has more.
     pub context_max: usize,

@@ -1,59 +1,58 @@
-//! What a model is by its small files alone: known without loading it, and by the same reading that loads it.
+//! Describes an encoder from its metadata files without loading weights, using the loader's own parsers.
 
 use super::EMBEDDED_MODEL;
 use super::encoder::Precision;
 use super::encoder::model::single;
 use super::encoder::pooling::Mode;
-use super::files::inspect::describe;
+use super::files::inspect::read_metadata;
 use super::files::weights::Weights;
 use super::pool::ModelSpec;
 use super::worker::PASS_TOKENS_MAX;
 use std::path::Path;
 
-/// An encoder, from outside.
+/// The properties of an encoder that clients may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderInfo {
-    /// The most tokens of a text; the rest is cut off.
+    /// The maximum number of tokens of a text; longer texts are truncated.
     pub tokens_max: usize,
-    /// The most tokens of one pass through it.
+    /// The maximum number of tokens of one forward pass.
     pub pass_tokens_max: usize,
-    /// How its numbers are written while it computes, as Hugging Face's tools call that.
+    /// The type that it computes in, as Hugging Face's tools name it.
     pub number_type: &'static str,
-    /// What it makes of a text.
+    /// Its output for a text.
     pub output: EncoderOutput,
 }
 
-/// What a model makes of a text.
+/// The output of an encoder for a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EncoderOutput {
-    /// A score for each of these labels.
+    /// Scores for these labels.
     Scores(Vec<String>),
-    /// A vector, by this pooling of the tokens' vectors, as sentence-transformers names it: `cls`, `mean` and so on.
+    /// An embedding with this pooling mode, as sentence-transformers names it: `cls`, `mean` and so on.
     Vector(String),
 }
 
 impl EncoderInfo {
-    /// Outlines a model; `None` where it is no encoder, or its files make no sense. Blocks for as long as it takes to
-    /// read a few small files.
+    /// Reads the properties of a model. Returns `None` if it is not a valid encoder. Blocks while it reads a few small
+    /// files.
     pub fn for_model(spec: &ModelSpec) -> Option<Self> {
         let source = spec.source.first()?;
-        let description = if source.as_os_str() == EMBEDDED_MODEL {
+        let metadata = if source.as_os_str() == EMBEDDED_MODEL {
             single(&Weights::parse(embedded_model::FILE).ok()?).ok()?
         } else {
-            describe(Path::new(source)).ok()?
+            read_metadata(Path::new(source)).ok()?
         };
-        let output = match description.config.classifier {
+        let output = match metadata.config.classifier {
             Some(classifier) => EncoderOutput::Scores(classifier.labels),
             None => {
-                let modes: Vec<&str> =
-                    description.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
+                let modes: Vec<&str> = metadata.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
                 EncoderOutput::Vector(modes.join("+"))
             }
         };
         Some(Self {
-            tokens_max: description.tokens_max,
-            // A longer text goes alone.
-            pass_tokens_max: PASS_TOKENS_MAX.max(description.tokens_max),
+            tokens_max: metadata.tokens_max,
+            // A longer text is a pass of its own.
+            pass_tokens_max: PASS_TOKENS_MAX.max(metadata.tokens_max),
             number_type: number_type(spec.precision),
             output,
         })

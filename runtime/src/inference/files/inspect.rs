@@ -1,5 +1,5 @@
-//! What a model is by its small files alone: whether it can run here and what it does, known without loading it and by the
-//! same reading that loads it.
+//! Checks from the metadata files whether an encoder is supported and what it can do, with the loader's own parsers and
+//! without loading weights.
 
 use super::fingerprint::Stat;
 use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 impl EncoderConfig {
-    /// Returns what a model of this configuration can do. One that makes embeddings also classifies, by their
-    /// similarity; one with a single score for a text also ranks texts by a query, as cross-encoders do.
+    /// Returns the kinds of task of a model with this configuration. A model for embeddings also classifies, zero-shot.
+    /// A model with a single score for each text also ranks texts by a query, as cross-encoders do.
     pub(crate) fn kinds(&self) -> &'static [TaskKind] {
         match &self.classifier {
             None => &[TaskKind::Embedding, TaskKind::Classification],
@@ -27,38 +27,38 @@ impl EncoderConfig {
     }
 }
 
-/// Says what an encoder can do, by its files; its weights are not read. Blocks.
+/// Returns the kinds of task of an encoder, without reading its weights. Blocks.
 ///
 /// # Errors
-/// [`LoadError`] where it cannot run here.
+/// Returns [`LoadError`] if the encoder is invalid or not supported.
 pub fn inspect(path: &Path) -> Result<&'static [TaskKind], LoadError> {
-    let description = describe(path)?;
-    let transformer = path.join(&description.root);
+    let metadata = read_metadata(path)?;
+    let transformer = path.join(&metadata.root);
     if transformer.join(CONFIG).is_file() {
         check_tokenizer(&transformer)?;
     }
-    Ok(description.config.kinds())
+    Ok(metadata.config.kinds())
 }
 
-/// Checks the tokenizer in a folder; one that is as it was at the last look is not read again.
+/// Checks the tokenizer in a folder, unless its files are unchanged since the last check.
 fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
-    let mut looked = LOOKED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut checked = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
     let stats = [TOKENIZER, VOCABULARY].map(|name| Stat::at(&path.join(name)));
-    if looked.get(path) == Some(&stats) {
+    if checked.get(path) == Some(&stats) {
         return Ok(());
     }
     let file: TokenizerFile<'_> = Folder::at(path).tokenizer("")?;
     let (name, _) = file.parts();
     file.check().map_err(|reason| LoadError::Tokenizer { file: name, reason })?;
-    if looked.len() >= LOOKED_MAX {
-        looked.clear();
+    if checked.len() >= CHECKED_MAX {
+        checked.clear();
     }
-    looked.insert(path.to_owned(), stats);
+    checked.insert(path.to_owned(), stats);
     Ok(())
 }
 
-/// Reads the description of a folder, or of one file.
-pub(crate) fn describe(path: &Path) -> Result<ModelMetadata, LoadError> {
+/// Reads the metadata of a folder, or of a single file.
+pub(crate) fn read_metadata(path: &Path) -> Result<ModelMetadata, LoadError> {
     if path.is_file() {
         return single(&Weights::open(path)?);
     }
@@ -69,6 +69,6 @@ pub(crate) fn describe(path: &Path) -> Result<ModelMetadata, LoadError> {
     Ok(ModelMetadata::read(&|name| folder.read(name), None)?)
 }
 
-/// The tokenizers that were sound when they were last looked at, as their files were.
-static LOOKED: Mutex<BTreeMap<PathBuf, [Option<Stat>; 2]>> = Mutex::new(BTreeMap::new());
-const LOOKED_MAX: usize = 256;
+/// The tokenizers that passed their last check, with the state of their files.
+static CHECKED: Mutex<BTreeMap<PathBuf, [Option<Stat>; 2]>> = Mutex::new(BTreeMap::new());
+const CHECKED_MAX: usize = 256;
