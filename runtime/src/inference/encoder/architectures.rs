@@ -1,8 +1,8 @@
-//! The encoder architectures that can run here, one file each, and what they have in common.
+//! The supported encoder architectures, one file each, and what they share.
 //!
-//! All of them compute the same: token and position embeddings, then layers of self-attention and a two-step map with
-//! an activation, each followed by a residual and a normalisation (Vaswani et al., 2017, as in BERT). They differ in what their
-//! configuration calls its fields, in the names of their tensors, and in the head that classifies.
+//! All of them compute the same: token and position embeddings, then layers of self-attention and a feed-forward
+//! network, each followed by a residual connection and a normalisation (Vaswani et al., 2017, as in BERT). They differ
+//! in the names of configuration fields and tensors, and in the classification head.
 
 pub(super) mod bert;
 pub(super) mod distilbert;
@@ -14,17 +14,17 @@ use kernels::Activation;
 /// One architecture.
 #[derive(Debug)]
 pub(crate) struct Architecture {
-    /// What a `config.json` calls it under `model_type`.
+    /// Its `model_type` in `config.json`.
     pub(super) model_type: &'static str,
     /// Reads the fields that only this architecture has.
     pub(crate) fields: fn(&Object) -> Result<Fields, ConfigError>,
-    /// What its tensors are called.
+    /// The names of its tensors.
     pub(crate) names: Names,
-    /// The class of its models with a head that classifies, as a `config.json` names it under `architectures`.
+    /// The class of its models with a classification head, in the field `architectures` of `config.json`.
     pub(crate) classifier_class: &'static str,
 }
 
-/// The dimensions as a configuration gives them, in the order in which they are checked.
+/// The dimensions in a configuration, in the order in which they are checked.
 #[derive(Debug)]
 pub(crate) struct Fields {
     pub(crate) vocabulary: Field,
@@ -33,13 +33,13 @@ pub(crate) struct Fields {
     pub(crate) heads: Field,
     pub(crate) layers: Field,
     pub(crate) positions: Field,
-    /// Not all architectures have types of tokens.
+    /// `None` if the architecture has no token types.
     pub(crate) token_types: Option<Field>,
     pub(crate) norm_epsilon: f64,
     pub(crate) activation: Activation,
 }
 
-/// A number, and what the configuration calls it.
+/// A number, and the name of its field.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     pub(crate) name: &'static str,
@@ -49,13 +49,13 @@ pub(crate) struct Field {
 /// The names of an architecture's tensors, without `.weight` and `.bias`.
 #[derive(Debug)]
 pub(crate) struct Names {
-    /// What stands before the names of the encoder's tensors where the model has a head.
+    /// The prefix of the encoder's tensor names if the model has a head.
     pub(crate) prefix: &'static str,
     pub(crate) token_embeddings: &'static str,
     pub(crate) positions: &'static str,
     pub(crate) token_types: Option<&'static str>,
     pub(crate) embeddings_norm: &'static str,
-    /// Followed by a dot and the number of the layer.
+    /// The prefix of a layer, followed by a dot and the layer number.
     pub(crate) layer: &'static str,
     pub(crate) query: &'static str,
     pub(crate) key: &'static str,
@@ -68,7 +68,7 @@ pub(crate) struct Names {
     pub(crate) head: HeadNames,
 }
 
-/// The head that classifies: two linear maps on the first token's hidden state, and what is between them.
+/// The classification head: two linear maps on the hidden state of the first token, and the activation between them.
 #[derive(Debug)]
 pub(crate) struct HeadNames {
     /// The full name of the first map.
@@ -78,7 +78,7 @@ pub(crate) struct HeadNames {
     pub(crate) second: &'static str,
 }
 
-/// What is computed between the two maps of a head.
+/// The activation between the two maps of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Between {
     Relu,
@@ -90,7 +90,7 @@ pub(crate) fn by_model_type(model_type: &str) -> Option<&'static Architecture> {
     ALL.iter().copied().find(|architecture| architecture.model_type == model_type)
 }
 
-/// Reads a number of a configuration, or takes a default where it is absent.
+/// Reads a number of a configuration, or returns the default if it is absent.
 pub(crate) fn number(
     config: &Object,
     name: &'static str,
@@ -100,7 +100,7 @@ pub(crate) fn number(
     Ok(Field { name, value: value.or(default).ok_or(ConfigError::Missing(name))? })
 }
 
-/// Reads a number that goes by two names, as transformers takes either.
+/// Reads a number that has two names; transformers accepts either.
 pub(crate) fn number_of(
     config: &Object,
     name: &'static str,
@@ -119,7 +119,7 @@ pub(crate) fn number_of(
     }
 }
 
-/// Reads what is added to a variance before its root is taken.
+/// Reads the epsilon of layer normalisation.
 pub(crate) fn epsilon(config: &Object, name: &'static str, default: f64) -> Result<f64, ConfigError> {
     let value = json_fields::number(config, name)?.not_null(name, "a number")?.unwrap_or(default);
     if (0.0..=1.0).contains(&value) {
@@ -128,7 +128,7 @@ pub(crate) fn epsilon(config: &Object, name: &'static str, default: f64) -> Resu
     Err(FieldError::new(name, &value.into(), "expected a number from 0 to 1").into())
 }
 
-/// Reads which activation a model was trained with, exact GELU where it does not say.
+/// Reads the activation; the default is exact GELU.
 pub(crate) fn activation(config: &Object, name: &'static str) -> Result<Activation, ConfigError> {
     let Some(value) = config.get(name) else { return Ok(Activation::Gelu) };
     let known = ACTIVATIONS.iter().find(|(known, _)| value.as_str() == Some(known));
@@ -138,7 +138,7 @@ pub(crate) fn activation(config: &Object, name: &'static str) -> Result<Activati
     })
 }
 
-/// What transformers calls the activations that can be computed here.
+/// The supported activations by their names in transformers.
 const ACTIVATIONS: [(&str, Activation); 6] = [
     ("gelu", Activation::Gelu),
     ("gelu_python", Activation::Gelu),

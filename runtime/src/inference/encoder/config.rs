@@ -1,7 +1,7 @@
-//! The dimensions of an encoder and what it is for, as its `config.json` states them.
+//! The configuration of an encoder, read from its `config.json`: dimensions, activation, labels.
 //!
-//! The invariant: a `EncoderConfig` that exists has dimensions that fit together and that are small enough for products of
-//! them not to overflow, and an arithmetic that the encoder here really does.
+//! The invariant: an `EncoderConfig` that exists has dimensions that fit each other, whose products do not overflow,
+//! and an arithmetic that the backends implement.
 
 use super::architectures::{self, Architecture, Field, Fields, Names};
 use super::config_error::{ConfigError, LABEL_BYTES_MAX, LABELS_MAX};
@@ -19,37 +19,37 @@ pub(crate) struct EncoderConfig {
     pub(crate) heads: usize,
     pub(crate) layers: usize,
     pub(crate) positions: usize,
-    /// 0 where the architecture has no types of tokens.
+    /// 0 if the architecture has no token types.
     pub(crate) token_types: usize,
     pub(crate) norm_epsilon: f32,
     pub(crate) activation: Activation,
-    /// How the model classifies, where it has a head that does.
+    /// The classification head, if the model has one.
     pub(crate) classifier: Option<Classifier>,
 }
 
-/// What a head that classifies gives.
+/// The outputs of a classification head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Classifier {
-    /// One name for each output.
+    /// The name of each output.
     pub(crate) labels: Vec<String>,
     pub(crate) scores: Scores,
-    /// What becomes of the one output for two texts that are read together.
+    /// The activation of the single output for a pair of texts.
     pub(crate) ranking: Scores,
 }
 
-/// What becomes of a head's outputs.
+/// The activation of a head's outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scores {
-    /// Each for itself: its sigmoid.
+    /// The sigmoid of each output: labels are independent.
     Independent,
-    /// One of the labels is right: their softmax.
+    /// The softmax of all outputs: labels are exclusive.
     OneOfAll,
-    /// They are the scores.
+    /// The outputs as they are.
     Plain,
 }
 
 impl Scores {
-    /// Turns a head's outputs into scores.
+    /// Applies the activation to a head's outputs.
     pub(crate) fn apply(self, logits: &[f32]) -> Vec<f32> {
         match self {
             Self::Independent => logits.iter().map(|logit| (1.0 + (-logit).exp()).recip()).collect(),
@@ -58,10 +58,10 @@ impl Scores {
         }
     }
 
-    /// Reads the name of an activation, as PyTorch spells it.
+    /// Parses the class name of a PyTorch activation.
     ///
     /// # Errors
-    /// Where it is another one than can be computed here.
+    /// Returns an error if the activation is not supported.
     pub(crate) fn parse(name: &str, class: &str) -> Result<Self, FieldError> {
         let known = |known: &&(&str, Self)| {
             class.strip_prefix("torch.nn.").is_some_and(|class| {
@@ -77,7 +77,7 @@ impl Scores {
     }
 }
 
-/// Turns numbers into shares of one that are the larger the larger they are.
+/// Returns the softmax of numbers.
 pub(crate) fn softmax(numbers: &[f32]) -> Vec<f32> {
     let largest = numbers.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let shares: Vec<f32> = numbers.iter().map(|number| (number - largest).exp()).collect();
@@ -112,7 +112,7 @@ impl EncoderConfig {
         })
     }
 
-    /// Lists the encoder's weight matrices, each row an output channel, with their shapes.
+    /// Lists the encoder's weight matrices with their shapes; rows are output channels.
     pub(crate) fn matrices(&self) -> Vec<(String, [usize; 2])> {
         let names = &self.architecture.names;
         let mut matrices = vec![
@@ -149,7 +149,7 @@ impl EncoderConfig {
         vectors
     }
 
-    /// Lists the tensors of the head that classifies, if there is one, with their full names and shapes.
+    /// Lists the tensors of the classification head, if there is one, with their full names and shapes.
     pub(crate) fn head(&self) -> Vec<(String, Vec<usize>)> {
         let Some(classifier) = &self.classifier else { return Vec::new() };
         let names = &self.architecture.names.head;
@@ -222,7 +222,7 @@ fn check(fields: &Fields) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What the head gives, where the model's class has one.
+/// Reads the classification head, if the model's class has one.
 fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Classifier>, ConfigError> {
     let classes = json_fields::texts(config, "architectures")?.or(Vec::new());
     if classes.first() != Some(&architecture.classifier_class) {
@@ -233,7 +233,7 @@ fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Cla
         Some("regression") => Scores::Plain,
         Some("multi_label_classification") => Scores::Independent,
         Some("single_label_classification") | None if labels.len() > 1 => Scores::OneOfAll,
-        // One output alone has no others to be compared with.
+        // A softmax over one output would always be one.
         Some("single_label_classification") | None => Scores::Independent,
         Some(other) => {
             let expected = "expected regression, or single_label or multi_label_classification";
@@ -243,7 +243,7 @@ fn classifier(config: &Object, architecture: &Architecture) -> Result<Option<Cla
     Ok(Some(Classifier { labels, scores, ranking: ranking(config)? }))
 }
 
-/// What sentence-transformers makes of the one output of a cross-encoder; its sigmoid, where nothing is said.
+/// Reads the activation of a cross-encoder's output, as sentence-transformers does. The default is the sigmoid.
 fn ranking(config: &Object) -> Result<Scores, ConfigError> {
     let newer = json_fields::object(config, "sentence_transformers")?.value();
     if let Some(newer) = newer.filter(|newer| newer.contains_key(ACTIVATION)) {
@@ -276,7 +276,7 @@ fn labels(config: &Object) -> Result<Vec<String>, ConfigError> {
     }
 }
 
-/// What would make a model of any architecture another one.
+/// Fields that would change a model of any architecture.
 const NEUTRAL: [(&str, Neutral); 5] = [
     ("auto_map", Neutral::Nothing),
     ("compression_config", Neutral::Nothing),
@@ -284,18 +284,18 @@ const NEUTRAL: [(&str, Neutral); 5] = [
     ("pruned_heads", Neutral::Nothing),
     ("quantization_config", Neutral::Nothing),
 ];
-/// What kind of answer a head gives.
+/// The field with the kind of classification.
 const PROBLEM: &str = "problem_type";
-/// What sentence-transformers computes of the output of a cross-encoder.
+/// The field with the activation of a cross-encoder's output.
 pub(crate) const ACTIVATION: &str = "activation_fn";
 /// The same before version 4.
 const OLDER_ACTIVATION: &str = "sbert_ce_default_activation_function";
 const ACTIVATIONS: [(&str, Scores); 2] = [("Identity", Scores::Plain), ("Sigmoid", Scores::Independent)];
-/// The largest file of a model that configures something.
+/// The maximum size of a configuration file.
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
-/// The largest `tokenizer.json`; published ones of encoders have 0.5 to 17 MB.
+/// The maximum size of a `tokenizer.json`; published ones of encoders have 0.5 to 17 MB.
 pub(crate) const TOKENIZER_BYTES_MAX: u64 = 32 << 20;
-/// The most tokens of a vocabulary.
+/// The maximum size of a vocabulary.
 pub(crate) const VOCABULARY_MAX: usize = 1 << 20;
 
 #[cfg(test)]

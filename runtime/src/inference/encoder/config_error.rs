@@ -2,13 +2,13 @@
 
 use crate::inference::files::json_fields::FieldError;
 
-/// Why a `config.json` does not describe an encoder that can run here.
+/// Why an encoder's `config.json` is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A field is of the wrong type, or asks for something that is not supported.
+    /// A field has the wrong type, or a value that is not supported.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The hidden size cannot be split over the heads.
+    /// The hidden size is not a multiple of the heads.
     #[error("the hidden size {hidden} is not a multiple of the {heads} attention heads")]
     Heads {
         /// The hidden size.
@@ -16,30 +16,30 @@ pub enum ConfigError {
         /// The heads.
         heads: usize,
     },
-    /// The labels are not numbered 0, 1, 2 and so on, or too many.
+    /// The labels are not numbered 0, 1, 2 and so on, or are too many.
     #[error(
         "id2label does not name outputs 0 to n, at most {LABELS_MAX} with at most {LABEL_BYTES_MAX} bytes"
     )]
     Labels,
-    /// The text is not the JSON object that it should be.
+    /// The file is not a JSON object.
     #[error("config.json is damaged: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// A field is not there.
+    /// A field is missing.
     #[error("config.json does not say {0}")]
     Missing(&'static str),
-    /// A dimension is zero or absurdly large.
+    /// A dimension is zero or too large.
     #[error("{name} is {value}, expected 1 to {max}")]
     Range {
         /// The field.
         name: &'static str,
-        /// What it says.
+        /// Its value.
         value: usize,
         /// The largest accepted value.
         max: usize,
     },
 }
 
-/// The most labels of a head: their scores fit a message to another node.
+/// The maximum number of labels: their scores fit a message to another node.
 pub(super) const LABELS_MAX: usize = 4096;
-/// The longest label.
+/// The maximum length of a label.
 pub(super) const LABEL_BYTES_MAX: usize = 256;

@@ -1,6 +1,6 @@
-//! The numbers of an encoder by their place in it, whatever its file calls them and however it stores them.
+//! The parameters of an encoder by role, independent of tensor names and storage types.
 //!
-//! The invariant: whatever is returned has the dimensions of the configuration.
+//! The invariant: returned parameters have the dimensions of the configuration.
 
 use super::architectures::HeadNames;
 use super::config::{EncoderConfig, bias, weight};
@@ -8,14 +8,14 @@ use crate::inference::files::int8_layout::{outliers_name, places_name, scales_na
 use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
 use std::borrow::Cow;
 
-/// An encoder's numbers, still in their files.
+/// The parameters of an encoder, still in their files.
 pub(crate) struct Parameters<'w, 'a> {
     weights: &'w Weights<'a>,
     config: &'w EncoderConfig,
     prefix: &'static str,
 }
 
-/// A matrix as it is stored, row by row.
+/// A matrix in its storage type, row by row.
 pub(crate) struct Stored<'a> {
     pub(crate) rows: usize,
     pub(crate) columns: usize,
@@ -23,23 +23,23 @@ pub(crate) struct Stored<'a> {
     pub(crate) form: Form,
 }
 
-/// What the bytes of a matrix are.
+/// The storage type of a matrix.
 pub(crate) enum Form {
     Float(Float),
-    /// Signed bytes: the scale of each row, and the weights that stand beside it with their rows and columns.
+    /// Signed bytes, with the scale of each row, and outliers with their rows and columns.
     Signed {
         scales: Vec<f32>,
         outliers: Vec<([usize; 2], f32)>,
     },
 }
 
-/// A linear map as it is published: a row of weights for each output.
+/// A linear map with a row of weights for each output.
 pub(crate) struct Linear<'a> {
     pub(crate) weight: Stored<'a>,
     pub(crate) bias: Vec<f32>,
 }
 
-/// The numbers of one layer.
+/// The parameters of one layer.
 pub(crate) struct LayerParameters<'a> {
     pub(crate) query: Linear<'a>,
     pub(crate) key: Linear<'a>,
@@ -59,39 +59,39 @@ pub(crate) struct Norm {
 }
 
 impl<'w, 'a> Parameters<'w, 'a> {
-    /// Finds out under which names the encoder's tensors are there.
+    /// Makes parameters, and detects the prefix of the tensor names.
     pub(crate) fn new(weights: &'w Weights<'a>, config: &'w EncoderConfig) -> Self {
         Self { weights, config, prefix: prefix(weights, config) }
     }
 
-    /// The embeddings of the words.
+    /// Returns the token embeddings.
     pub(crate) fn token_embeddings(&self) -> Result<Stored<'a>, WeightsError> {
         self.table(self.config.architecture.names.token_embeddings, self.config.vocabulary)
     }
 
-    /// The same where they lie, if that is on disk in floating-point numbers.
+    /// Returns the token embeddings on disk, if they are floating-point numbers in a file on disk.
     pub(crate) fn token_embeddings_on_disk(&self) -> Result<Option<RowsOnDisk>, WeightsError> {
         let name = self.table_name(self.config.architecture.names.token_embeddings);
         self.weights.rows_on_disk(&name, self.config.vocabulary, self.config.hidden)
     }
 
-    /// The embeddings of the positions.
+    /// Returns the position embeddings.
     pub(crate) fn positions(&self) -> Result<Stored<'a>, WeightsError> {
         self.table(self.config.architecture.names.positions, self.config.positions)
     }
 
-    /// The embeddings of the types of tokens, where there are types.
+    /// Returns the token type embeddings, if there are types.
     pub(crate) fn token_types(&self) -> Result<Option<Stored<'a>>, WeightsError> {
         let name = self.config.architecture.names.token_types;
         name.map(|name| self.table(name, self.config.token_types)).transpose()
     }
 
-    /// The normalisation of the embeddings.
+    /// Returns the normalisation of the embeddings.
     pub(crate) fn embeddings_norm(&self) -> Result<Norm, WeightsError> {
         self.norm(self.config.architecture.names.embeddings_norm)
     }
 
-    /// One layer.
+    /// Returns the parameters of one layer.
     pub(crate) fn layer(&self, layer: usize) -> Result<LayerParameters<'a>, WeightsError> {
         let names = &self.config.architecture.names;
         let (hidden, intermediate) = (self.config.hidden, self.config.intermediate);
@@ -111,7 +111,7 @@ impl<'w, 'a> Parameters<'w, 'a> {
         })
     }
 
-    /// The two maps of a head with so many outputs.
+    /// Returns the two maps of a head with this many outputs.
     pub(crate) fn head(&self, outputs: usize) -> Result<(Linear<'a>, Linear<'a>), WeightsError> {
         let HeadNames { first, second, .. } = self.config.architecture.names.head;
         let hidden = self.config.hidden;
@@ -140,7 +140,7 @@ impl<'w, 'a> Parameters<'w, 'a> {
 }
 
 impl Stored<'_> {
-    /// Returns all numbers.
+    /// Returns all numbers as f32.
     pub(crate) fn widen(&self) -> Vec<f32> {
         match &self.form {
             Form::Float(float) => float.widen(&self.bytes),
@@ -162,14 +162,14 @@ fn signed(byte: u8) -> f32 {
     f32::from(byte.cast_signed())
 }
 
-/// Returns what stands before the names of the encoder's tensors in these weights.
+/// Returns the prefix of the encoder's tensor names in these weights.
 pub(crate) fn prefix(weights: &Weights<'_>, config: &EncoderConfig) -> &'static str {
     let names = &config.architecture.names;
     let bare = weights.contains(&weight(names.token_embeddings));
     if bare { "" } else { names.prefix }
 }
 
-/// Returns the name under which a vector is stored: older files call a norm's weight and bias gamma and beta.
+/// Returns the name of a vector in the file: older files call the weight and bias of a norm gamma and beta.
 pub(crate) fn as_stored(weights: &Weights<'_>, name: String) -> String {
     let older = match name.rsplit_once('.') {
         Some((norm, "weight")) => format!("{norm}.gamma"),

@@ -42,7 +42,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
     })
 }
 
-/// What would make it another model.
+/// Fields that would change the model.
 const NEUTRAL: [(&str, Neutral); 3] = [
     ("add_cross_attention", Neutral::Nothing),
     ("is_decoder", Neutral::Nothing),

@@ -1,4 +1,4 @@
-//! DistilBERT (Sanh et al., 2019): a BERT without types of tokens and without a pooler, and with names of its own.
+//! DistilBERT (Sanh et al., 2019): a BERT without token types and pooler, with other field and tensor names.
 
 use super::{Architecture, Between, Fields, HeadNames, Names, activation, number, number_of};
 use crate::inference::encoder::config_error::ConfigError;
@@ -36,7 +36,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         layers: number_of(config, "n_layers", "num_hidden_layers")?,
         positions: number(config, "max_position_embeddings", None)?,
         token_types: None,
-        // Not in its configuration: the architecture fixes it.
+        // Fixed by the architecture, not in its configuration.
         norm_epsilon: 1e-12,
         activation: activation(config, "activation")?,
     })
