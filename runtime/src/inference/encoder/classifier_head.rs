@@ -1,4 +1,4 @@
-//! The head that classifies: from the first token's hidden state to a score for each label.
+//! The classification head: computes a logit for each label from the hidden state of the first token.
 
 use super::architectures::Between;
 use super::config::{Classifier, EncoderConfig, Scores};
@@ -6,7 +6,7 @@ use super::parameters::Parameters;
 use crate::inference::files::weights::WeightsError;
 use std::sync::Arc;
 
-/// A loaded head.
+/// A loaded classification head.
 pub(super) struct ClassifierHead {
     first: Map,
     between: Between,
@@ -16,14 +16,14 @@ pub(super) struct ClassifierHead {
     labels: Arc<[String]>,
 }
 
-/// A linear map, a row of weights for each output.
+/// A linear map with a row of weights for each output.
 struct Map {
     weight: Vec<f32>,
     bias: Vec<f32>,
 }
 
 impl ClassifierHead {
-    /// Loads the head that belongs to these labels.
+    /// Loads the head for these labels.
     pub(super) fn load(
         parameters: &Parameters<'_, '_>,
         config: &EncoderConfig,
@@ -46,7 +46,7 @@ impl ClassifierHead {
         &self.labels
     }
 
-    /// Returns what the head computes from the hidden state of a text's first token, before it becomes scores.
+    /// Computes the logits from the hidden state of the first token.
     pub(super) fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         let mut middle = apply(&self.first, hidden);
         for number in &mut middle {
@@ -58,12 +58,12 @@ impl ClassifierHead {
         apply(&self.second, &middle)
     }
 
-    /// Says what becomes of the logits of one text.
+    /// Returns the activation for single texts.
     pub(super) const fn scores(&self) -> Scores {
         self.scores
     }
 
-    /// Says what becomes of the logit of two texts that are read together.
+    /// Returns the activation for pairs of texts.
     pub(super) const fn ranking(&self) -> Scores {
         self.ranking
     }

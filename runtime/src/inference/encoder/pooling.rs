@@ -1,44 +1,44 @@
-//! From a hidden state for each token to one vector for the text, in the way that the model's own files say.
+//! Pools the hidden states of a text's tokens to one vector, as the model's files specify.
 
 use crate::inference::files::json_fields::{self, FieldError, Object};
 use serde_json::Value;
 
-/// How the hidden states of a text become one vector.
+/// The pooling of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pooling {
-    /// One or more; their vectors are put one after the other.
+    /// One or more modes; their vectors are concatenated.
     pub(crate) modes: Vec<Mode>,
-    /// Whether the tokens of a prompt count.
+    /// Whether the tokens of the prompt are pooled.
     pub(crate) prompt: bool,
 }
 
-/// One way to make a vector.
+/// A pooling mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// That of the first token, which is the special one.
+    /// The first token, which is the special one.
     Cls,
-    /// That of the last token.
+    /// The last token.
     LastToken,
-    /// The largest of each component.
+    /// The maximum of each component.
     Max,
     /// The mean over all tokens.
     Mean,
-    /// The sum over all tokens, divided by the root of their number.
+    /// The sum over all tokens, divided by the square root of their number.
     MeanSqrtLength,
-    /// The mean over all tokens, of which the n-th counts n times.
+    /// The mean over all tokens, weighted by position.
     WeightedMean,
 }
 
 impl Pooling {
-    /// The mean over all tokens, as where no file says more.
+    /// Returns mean pooling, which is the default.
     pub(crate) fn mean() -> Self {
         Self { modes: vec![Mode::Mean], prompt: true }
     }
 
-    /// Reads the configuration of a pooling module.
+    /// Parses the configuration of a pooling module.
     ///
     /// # Errors
-    /// Says what is not supported.
+    /// Returns a description of the unsupported setting.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         let config = json_fields::parse(json)?;
         Self::from_fields(&config).map_err(|error| error.to_string())
@@ -66,13 +66,12 @@ impl Pooling {
         }
     }
 
-    /// Says the length of a vector, where hidden states have so many numbers.
+    /// Returns the length of the vector for this hidden size.
     pub(crate) fn width(&self, hidden: usize) -> usize {
         self.modes.len() * hidden
     }
 
-    /// Returns the vector of a text from the hidden states of its tokens, `width` numbers each; the first `skipped` are
-    /// those of a prompt that does not count.
+    /// Pools hidden states of `width` numbers each. The first `skipped` tokens belong to a prompt that is not pooled.
     pub(crate) fn pool(
         &self,
         rows: &mut dyn Iterator<Item = &[f32]>,
@@ -93,7 +92,7 @@ impl Pooling {
                     }
                 }
                 let one = |mode: &Mode| {
-                    // What is cut down to its prompt keeps its first token, as the library has it.
+                    // A text that is truncated to its prompt keeps its first token, as in the library.
                     if rest.is_empty() && matches!(mode, Mode::Cls) {
                         return first.clone();
                     }
@@ -110,7 +109,7 @@ impl Mode {
         MODES.iter().find(|(known, _)| *known == name).map(|(_, mode)| *mode)
     }
 
-    /// Returns the mode's name, as the library spells it.
+    /// Returns the name of the mode in the library.
     pub(crate) fn name(self) -> &'static str {
         MODES.iter().find(|(_, mode)| *mode == self).map_or("", |(name, _)| *name)
     }
@@ -144,7 +143,7 @@ impl Mode {
     }
 }
 
-/// The modes whose flags are set; the mean where none is.
+/// Returns the modes whose flags are set, or the mean if none is.
 fn flagged(config: &Object) -> Result<Vec<&'static str>, FieldError> {
     let mut modes = Vec::new();
     for (flag, mode) in FLAGS {
@@ -155,7 +154,7 @@ fn flagged(config: &Object) -> Result<Vec<&'static str>, FieldError> {
     Ok(if modes.is_empty() { vec!["mean"] } else { modes })
 }
 
-/// Puts rows into a vector, each with its place after the first, and returns how many there were.
+/// Accumulates rows into a vector, each with its position. Returns the number of rows.
 fn fold(
     vector: &mut [f32],
     rows: &mut dyn Iterator<Item = &[f32]>,
@@ -175,13 +174,13 @@ fn scale(vector: &mut [f32], factor: f32) {
     vector.iter_mut().for_each(|number| *number *= factor);
 }
 
-/// Scales a vector to unit length; zeros stay zeros.
+/// Scales a vector to unit length. A zero vector stays zero.
 pub(crate) fn normalize(vector: &mut [f32]) {
     let length = vector.iter().map(|number| number * number).sum::<f32>().sqrt();
     scale(vector, if length > 0.0 { length.recip() } else { 0.0 });
 }
 
-/// The modes, as newer files name them.
+/// The modes by their names in newer files.
 const MODE: &str = "pooling_mode";
 const MODES: [(&str, Mode); 6] = [
     ("cls", Mode::Cls),
@@ -191,7 +190,7 @@ const MODES: [(&str, Mode); 6] = [
     ("mean_sqrt_len_tokens", Mode::MeanSqrtLength),
     ("weightedmean", Mode::WeightedMean),
 ];
-/// The flags of older files, in the order in which their vectors are put together.
+/// The flags of older files, in the order of concatenation.
 const FLAGS: [(&str, &str); 6] = [
     ("pooling_mode_cls_token", "cls"),
     ("pooling_mode_max_tokens", "max"),
@@ -200,7 +199,7 @@ const FLAGS: [(&str, &str); 6] = [
     ("pooling_mode_weightedmean_tokens", "weightedmean"),
     ("pooling_mode_lasttoken", "lasttoken"),
 ];
-/// All other fields; the dimension follows from the model.
+/// The other fields. The dimension follows from the model.
 const OTHERS: [&str; 4] = ["embedding_dimension", "include_prompt", MODE, "word_embedding_dimension"];
 
 #[cfg(test)]

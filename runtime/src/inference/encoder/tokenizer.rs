@@ -1,4 +1,4 @@
-//! A tokenizer of the library, made of a model's files as transformers makes it.
+//! Builds a tokenizer of the library `tokenizers` from a model's files, as transformers does.
 
 use super::tokens::guarded;
 use crate::inference::files::json_fields::Given;
@@ -11,11 +11,11 @@ use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, ModelWrapper, Tokenizer, TruncationDirection};
 
-/// Makes a tokenizer that neither cuts nor pads, and says whether a text that is too long loses its beginning.
-/// `lower_case` makes capitals small whatever the files of the tokenizer say.
+/// Builds a tokenizer that neither truncates nor pads. Also returns whether truncation removes the start of a text.
+/// With `lower_case`, texts are lowercased whatever the tokenizer files say.
 ///
 /// # Errors
-/// Says what is wrong with the files.
+/// Returns a description of the fault in the files.
 pub(super) fn assemble(
     file: &TokenizerFile<'_>,
     settings: &TokenizerConfig,
@@ -46,7 +46,7 @@ pub(super) fn assemble(
     Ok((tokenizer, settings.cuts_beginning.or(in_file).unwrap_or(false)))
 }
 
-/// A tokenizer of BERT's words, without what stands around a text.
+/// Builds a WordPiece tokenizer from BERT's vocabulary, without special tokens.
 fn from_vocabulary(words: &[u8], settings: &TokenizerConfig) -> tokenizers::Result<Tokenizer> {
     if settings.bert.is_none() {
         return Err("its class needs a tokenizer.json".into());
@@ -57,7 +57,7 @@ fn from_vocabulary(words: &[u8], settings: &TokenizerConfig) -> tokenizers::Resu
     Ok(Tokenizer::new(model))
 }
 
-/// Lets the settings decide about case, accents and Chinese characters.
+/// Applies the settings for case, accents and Chinese characters.
 fn as_bert(tokenizer: &mut Tokenizer, settings: BertTokenizerConfig) -> Result<(), String> {
     let clean_text = match tokenizer.get_normalizer() {
         None => true,
@@ -73,7 +73,7 @@ fn as_bert(tokenizer: &mut Tokenizer, settings: BertTokenizerConfig) -> Result<(
     Ok(())
 }
 
-/// Refuses settings that contradict a normaliser of another kind, which stays as it is.
+/// Rejects settings that contradict a normaliser of another kind.
 fn check_case(normalizer: &NormalizerWrapper, settings: BertTokenizerConfig) -> Result<(), String> {
     match settings.lower_case {
         Given::Value(lower_case) if lower_case != makes_small(normalizer) => {
@@ -97,7 +97,7 @@ fn makes_small(normalizer: &NormalizerWrapper) -> bool {
     }
 }
 
-/// Makes capitals small before anything else happens to a text.
+/// Lowercases texts before any other normalisation.
 fn make_small(tokenizer: &mut Tokenizer) -> Result<(), String> {
     let mut all = vec![NormalizerWrapper::Lowercase(Lowercase)];
     match tokenizer.get_normalizer() {
@@ -114,7 +114,7 @@ fn make_small(tokenizer: &mut Tokenizer) -> Result<(), String> {
     guarded(UNUSABLE, || tokenizer.with_normalizer(Some(Sequence::new(all))).map(drop))
 }
 
-/// Adds the tokens that are new; such that are no words of the model get the numbers that follow.
+/// Adds new tokens. Those outside the vocabulary get the next free numbers.
 fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[AddedToken]) -> Result<(), String> {
     let known: HashSet<String> =
         tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content).collect();
@@ -127,7 +127,7 @@ fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[AddedToken]) -> Result<(), St
     if new.is_empty() { Ok(()) } else { guarded(UNUSABLE, || tokenizer.add_special_tokens(new).map(drop)) }
 }
 
-/// Puts the tokens around a text that BERT's class puts there.
+/// Adds BERT's special tokens around a text.
 fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     let token = |role, usual: &str| {
         let token = settings.role(role).unwrap_or(usual).to_owned();
@@ -148,7 +148,7 @@ fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerConfig) -> Result
     Ok(())
 }
 
-/// Refuses another token for what is unknown than the model's own.
+/// Rejects an unknown token other than the model's own.
 fn check_unknown(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     match (tokenizer.get_model(), settings.role("unk_token")) {
         (ModelWrapper::WordPiece(model), Some(unknown)) if model.unk_token != unknown => {
@@ -158,7 +158,7 @@ fn check_unknown(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<()
     }
 }
 
-/// Refuses other tokens around a text than the settings name for BERT's class.
+/// Rejects special tokens other than the settings of BERT's class name.
 fn check_ends(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<(), String> {
     let around = guarded(UNUSABLE, || tokenizer.encode_fast("", true))?;
     let ids = around.get_ids();

@@ -1,9 +1,11 @@
-//! Text to token numbers, with the model's own tokenizer.
+//! Tokenises texts with the model's own tokenizer.
 //!
-//! The invariants: a text has at most as many tokens as the model takes, the special ones included, cut as transformers
-//! cuts it; how many did not fit is known; a tokenizer that panics is an error. A text is read as it is, white space
-//! included. Up to [`WHOLE_BYTES_MAX`] bytes it is read in one piece; of a longer one no more than [`LOOKED_BYTES_MAX`] bytes
-//! are read, so that its cost is bounded.
+//! The invariants:
+//! - A text has at most as many tokens as the model takes, including special ones. It is truncated as transformers
+//!   does, and the number of dropped tokens is known.
+//! - A panic in the tokenizer library is an error.
+//! - The cost of a text is bounded. Up to [`WHOLE_BYTES_MAX`] bytes it is tokenised in one piece; of a longer one at
+//!   most [`LOOKED_BYTES_MAX`] bytes are read. White space is kept as it is.
 
 use super::tokenizer::assemble;
 use crate::containment::contain;
@@ -13,54 +15,54 @@ use kernels::Sequence;
 use std::borrow::Cow;
 use tokenizers::{Encoding, PostProcessor, Token, Tokenizer};
 
-/// The tokens of a text, or of two texts that are read together.
+/// The tokens of a text, or of a pair of texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pair {
-    /// All tokens, the special ones among them.
+    /// All tokens, including special ones.
     pub tokens: Vec<u32>,
-    /// Which of the two each token is of; empty where the model makes no difference.
+    /// The type of each token: the first or the second text. Empty if the model has no types.
     pub types: Vec<u32>,
-    /// Tokens that did not fit; of a very long text, at least so many.
+    /// The number of dropped tokens; a lower bound for a very long text.
     pub dropped: usize,
 }
 
 impl Pair {
-    /// Returns it as the encoder takes it.
+    /// Returns the input for the encoder.
     pub fn as_sequence(&self) -> Sequence<'_> {
         Sequence { tokens: &self.tokens, types: &self.types }
     }
 }
 
-/// A tokenizer that cuts and never pads, whatever its file says.
+/// A tokenizer that truncates and never pads, whatever its file says.
 pub(crate) struct Tokens {
     tokenizer: Tokenizer,
     max: usize,
-    /// Whether what does not fit is a text's beginning.
+    /// Whether truncation removes the start of a text.
     cuts_beginning: bool,
     has_types: bool,
     prompt: String,
-    /// The prompt's own tokens.
+    /// The tokens of the prompt.
     prompt_ids: Vec<u32>,
-    /// Tokens at the beginning of a text that are those of the prompt, the special ones before them included.
+    /// The number of tokens up to the end of the prompt, including special ones before it.
     prompt_length: usize,
 }
 
-/// What a model wants of its tokens.
+/// The options of tokenisation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TokensOptions<'o> {
-    /// The most tokens of a text.
+    /// The maximum number of tokens of a text.
     pub(crate) max: usize,
-    /// Whether capitals are made small, whatever the tokenizer does.
+    /// Whether texts are lowercased before the tokenizer.
     pub(crate) lower_case: bool,
-    /// What is put before each text.
+    /// The prompt that is prepended to each text.
     pub(crate) prompt: &'o str,
 }
 
 /// The tokens of one text, without special ones.
 struct Looked {
-    /// All of them, or so many of that end which is kept as could be needed.
+    /// All tokens, or enough of them at the end that truncation keeps.
     ids: Vec<u32>,
-    /// How many there are.
+    /// The number of all tokens.
     count: usize,
 }
 
@@ -68,7 +70,7 @@ impl Tokens {
     /// Loads a tokenizer.
     ///
     /// # Errors
-    /// Says what is wrong with the files.
+    /// Returns a description of the fault in its files.
     pub(crate) fn load(
         file: &TokenizerFile<'_>,
         settings: &TokenizerConfig,
@@ -85,7 +87,7 @@ impl Tokens {
             prompt_ids: Vec::new(),
             prompt_length: 0,
         };
-        // What panics on any text should do so now, and not when there is work.
+        // A tokenizer that panics on any text should do so now, and not in a job.
         tokens.encode("a")?;
         if !prompt.is_empty() {
             tokens.prompt_ids = tokens.look(prompt, max)?.ids;
@@ -97,20 +99,20 @@ impl Tokens {
         Ok(tokens)
     }
 
-    /// Says how many tokens at the beginning of each text are those of the prompt.
+    /// Returns the number of tokens up to the end of the prompt.
     pub(crate) const fn prompt_length(&self) -> usize {
         self.prompt_length
     }
 
-    /// Returns a token's text, if the tokenizer has one of this number.
+    /// Returns the text of a token, if the tokenizer has this number.
     pub(crate) fn name(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }
 
-    /// Returns the tokens of a text.
+    /// Tokenises a text.
     ///
     /// # Errors
-    /// Says why the text cannot be tokenised.
+    /// Returns the reason if the text cannot be tokenised.
     pub(crate) fn encode(&self, text: &str) -> Result<Pair, String> {
         let budget = self.budget(false);
         let looked = self.look(&self.prompted(text), budget)?;
@@ -121,10 +123,10 @@ impl Tokens {
         Ok(pair)
     }
 
-    /// Returns the tokens of two texts that are read together; the longer one is cut first.
+    /// Tokenises a pair of texts. The longer one is truncated first.
     ///
     /// # Errors
-    /// Says why they cannot be tokenised.
+    /// Returns the reason if they cannot be tokenised.
     pub(crate) fn encode_pair(&self, first: &str, second: &str) -> Result<Pair, String> {
         let budget = self.budget(true);
         let (first, second) = (self.look(&self.prompted(first), budget)?, self.look(second, budget)?);
@@ -132,10 +134,10 @@ impl Tokens {
         self.finish(&first, of_first, Some((&second, of_second)))
     }
 
-    /// Puts the special tokens around those of a text; where they are there already, they stay.
+    /// Adds special tokens to the tokens of a text, unless they are present.
     ///
     /// # Errors
-    /// Says which of them the model does not have.
+    /// Returns the special token that the model does not have.
     pub(crate) fn wrap(&self, ids: &[u32]) -> Result<Pair, String> {
         let begin = ids.iter().position(|id| !self.is_special(*id)).unwrap_or(ids.len());
         let end = ids.iter().rposition(|id| !self.is_special(*id)).map_or(begin, |last| last + 1);
@@ -160,13 +162,13 @@ impl Tokens {
         if self.prompt.is_empty() { text.into() } else { format!("{}{text}", self.prompt).into() }
     }
 
-    /// Says how many tokens the texts themselves may have.
+    /// Returns the maximum number of tokens without special ones.
     fn budget(&self, of_two: bool) -> usize {
         let special = self.tokenizer.get_post_processor().map_or(0, |it| it.added_tokens(of_two));
         self.max.saturating_sub(special)
     }
 
-    /// Cuts texts to so many tokens, and puts the special ones around them.
+    /// Truncates texts to this many tokens, and adds special ones.
     fn finish(&self, first: &Looked, kept: usize, second: Option<(&Looked, usize)>) -> Result<Pair, String> {
         let mut dropped = 0;
         let mut part = |looked: &Looked, kept: usize| {
@@ -185,7 +187,7 @@ impl Tokens {
         Ok(Pair { tokens: whole.get_ids().to_vec(), types, dropped })
     }
 
-    /// Tokenises a text, of which at most so many tokens are kept.
+    /// Tokenises a text. Returns at most this many tokens.
     fn look(&self, text: &str, kept: usize) -> Result<Looked, String> {
         let ids = |part: &str| {
             let encoding = guarded(REFUSED, || self.tokenizer.encode_fast(part, false))?;
@@ -214,8 +216,8 @@ impl Tokens {
     }
 }
 
-/// Says how many tokens of two texts stay where both together may have so many: the longer one is cut first, token by
-/// token; where both are too long, they share, and the longer one or else the second gets the odd token.
+/// Returns the lengths of two texts that together have at most this many tokens. The longer one is truncated first. If
+/// both are too long, each gets half, and the longer one, else the second, gets the odd token.
 fn kept(first: usize, second: usize, max: usize) -> (usize, usize) {
     if first + second <= max {
         return (first, second);
@@ -226,7 +228,7 @@ fn kept(first: usize, second: usize, max: usize) -> (usize, usize) {
     if first > second { (of_long, of_short) } else { (of_short, of_long) }
 }
 
-/// Does something with the tokenizer library, which reports some of what it does not like by a panic.
+/// Calls the tokenizer library, and turns its panics into errors.
 pub(crate) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     match contain(act) {
         Ok(done) => done.map_err(|error| format!("{what}: {error}")),
@@ -234,9 +236,8 @@ pub(crate) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>
     }
 }
 
-/// Splits a text's first piece off. It ends before white space where some follows soon, which is where words end, so that
-/// its tokens are the text's first tokens. Where none does, the rest of that word is passed over: it is longer than those
-/// that are taken apart.
+/// Returns the first piece of a text. It ends before white space if some follows soon, so that its tokens are the first
+/// tokens of the text. Otherwise it ends inside a word, which is too long to be split into tokens anyway.
 fn first_piece(text: &str) -> (&str, &str) {
     let is_space = |byte: &u8| byte.is_ascii_whitespace();
     let Some(after) = text.as_bytes().get(WHOLE_BYTES_MAX..) else { return (text, "") };
@@ -249,7 +250,7 @@ fn first_piece(text: &str) -> (&str, &str) {
     }
 }
 
-/// Splits a text's last piece off, in the same way.
+/// Returns the last piece of a text, in the same way.
 fn last_piece(text: &str) -> (&str, &str) {
     let is_space = |byte: &u8| byte.is_ascii_whitespace();
     let Some(begin) = text.len().checked_sub(WHOLE_BYTES_MAX) else { return (text, "") };
@@ -263,11 +264,11 @@ fn last_piece(text: &str) -> (&str, &str) {
 }
 
 const REFUSED: &str = "the text cannot be tokenised";
-/// A text of so many bytes is read in one piece.
+/// The maximum length of a text that is tokenised in one piece.
 const WHOLE_BYTES_MAX: usize = 256 << 10;
-/// So many bytes of a text are read: more than any text takes that is one.
+/// The maximum number of bytes that are read of a longer text.
 const LOOKED_BYTES_MAX: usize = 1 << 20;
-/// How far the end of a word is looked for.
+/// The maximum distance at which the end of a word is searched.
 const WORD_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! Classification without a head: a text gets the label whose embedding is most like its own.
+//! Zero-shot classification without a head: compares the embeddings of a text and of its labels.
 //!
-//! Scores are the softmax of the cosines times [`SCALE`], which is what all-MiniLM-L6-v2 was trained with: it learnt to
-//! tell a sentence's partner among others by just that.
+//! Scores are the softmax of the cosine similarities times [`SCALE`]. This is the training objective of
+//! all-MiniLM-L6-v2, which learnt to find a sentence's partner among others.
 
 use super::config::softmax;
 
-/// Returns a score for each label; all of them together are one.
+/// Returns the scores of the labels, which add up to one.
 pub(crate) fn scores(text: &[f32], labels: &[Vec<f32>]) -> Vec<f32> {
     let similarities: Vec<f32> = labels.iter().map(|label| SCALE * cosine(text, label)).collect();
     softmax(&similarities)
 }
 
-/// Returns how alike two vectors are, -1 to 1, whatever their lengths; 0 where one has none.
+/// Returns the cosine similarity of two vectors, -1 to 1; 0 if one of them is zero.
 pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     let lengths = (dot(one, one) * dot(other, other)).sqrt();
     if lengths > 0.0 { dot(one, other) / lengths } else { 0.0 }
 }
 
-/// How much a difference of cosines counts.
+/// The inverse temperature of the softmax.
 const SCALE: f32 = 20.0;
 
 #[cfg(test)]
