@@ -1,6 +1,7 @@
-//! An encoder: token numbers to a hidden state for each token, whatever computes it.
+//! Encoders of the BERT family: from text to embeddings, scores and labels.
 //!
-//! The invariant: a text's hidden states do not depend on what else is in its batch beyond rounding.
+//! [`Encoder`] is the interface of a backend: token numbers in, a hidden state for each token out. The invariant: the
+//! hidden states of a text do not depend on the rest of its batch, beyond rounding.
 
 mod architectures;
 mod candle_backend;
@@ -21,13 +22,12 @@ use kernels::Sequence;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::AtomicBool;
 
-/// An encoder of the BERT family, loaded.
+/// A loaded encoder of the BERT family.
 pub(super) trait Encoder: Send + Sync {
-    /// Computes the last hidden states of all tokens, and hands those of each sequence over in turn.
+    /// Computes the last hidden states of all tokens, and passes those of each sequence to `take` in turn.
     ///
-    /// Each sequence has at least one token and at most as many as there are positions, all of them of the vocabulary,
-    /// and of types that the model has.
-    /// `stop` is looked at between layers.
+    /// Each sequence must have at least one token and at most as many as the model has positions. Tokens and types must
+    /// be known to the model. Checks `stop` between layers.
     fn encode(
         &self,
         workspace: &mut Workspace,
@@ -37,22 +37,22 @@ pub(super) trait Encoder: Send + Sync {
     ) -> Result<(), EncodeError>;
 }
 
-/// Takes the hidden states of one sequence, a row for each of its tokens.
+/// Receives the hidden states of one sequence, a row for each token.
 pub(super) type TakeRows<'t> = &'t mut dyn FnMut(&mut dyn Iterator<Item = &[f32]>);
 
-/// The threads that a batch is computed on, and the memory that they work in, which is kept for the next batch.
+/// The threads and buffers of a batch, kept for the next batch.
 pub struct Workspace {
     pub(super) team: kernels::ThreadTeam,
     pub(super) buffers: kernels::Workspace,
 }
 
 impl Workspace {
-    /// Makes room for so many threads, the caller's included.
+    /// Makes a workspace with this many threads, including the caller.
     pub fn new(threads: usize) -> Self {
         Self { team: kernels::ThreadTeam::new(threads), buffers: kernels::Workspace::default() }
     }
 
-    /// Makes room for the calling thread.
+    /// Makes a workspace with only the calling thread.
     pub fn alone() -> Self {
         Self { team: kernels::ThreadTeam::alone(), buffers: kernels::Workspace::default() }
     }
@@ -64,33 +64,33 @@ impl std::fmt::Debug for Workspace {
     }
 }
 
-/// How exactly a model computes.
+/// The precision that a model computes in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// What the program chooses, the same on every processor.
+    /// The program's choice, the same on every processor.
     #[default]
     Auto,
-    /// Weights of 16 bits.
+    /// bf16 weights.
     Bf16,
-    /// As PyTorch does.
+    /// f32 throughout, as in PyTorch.
     F32,
-    /// Weights and activations of 8 bits.
+    /// 8-bit weights and activations.
     Int8,
 }
 
 impl Precision {
-    /// Returns what the kernels are to do.
+    /// Returns the precision for the kernels.
     pub(super) fn for_kernels(self) -> kernels::Precision {
         match self {
             Self::Bf16 => kernels::Precision::Bf16,
             Self::F32 => kernels::Precision::F32,
-            // Not by what this processor is fast at: a text has one vector wherever it is computed.
+            // Independent of the processor, so that a text has the same embedding on every node.
             Self::Auto | Self::Int8 => kernels::Precision::Int8,
         }
     }
 
-    /// Names the arithmetic, for a model's fingerprint.
+    /// Returns the name of the precision for the fingerprint of a model.
     pub(crate) fn name(self) -> &'static str {
         match self.for_kernels() {
             kernels::Precision::Bf16 => "bf16",
@@ -100,13 +100,13 @@ impl Precision {
     }
 }
 
-/// Why there are no hidden states.
+/// Why a batch was not computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The computation failed.
     #[error("{0}")]
     Failed(String),
-    /// Nobody wants them any more.
+    /// The batch was cancelled.
     #[error("nobody wants the result any more")]
     Stopped,
 }
@@ -114,16 +114,16 @@ pub enum EncodeError {
 /// Why an encoder could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncoderError {
-    /// The matrix library refused; the file was right.
+    /// The matrix library failed.
     #[error("the matrix library failed: {0}")]
     Candle(#[from] candle_core::Error),
-    /// The kernels refuse a matrix.
+    /// The kernels reject a matrix.
     #[error(transparent)]
     Matrix(#[from] kernels::MatrixError),
     /// The parts do not fit each other.
     #[error(transparent)]
     Parts(#[from] kernels::EncoderError),
-    /// The file is wrong.
+    /// The weights are invalid.
     #[error(transparent)]
     Weights(#[from] WeightsError),
 }

@@ -2,7 +2,7 @@
 
 use super::EMBEDDED_MODEL;
 use super::encoder::Precision;
-use super::encoder::model::single;
+use super::encoder::model::metadata_in;
 use super::encoder::pooling::Mode;
 use super::files::inspect::read_metadata;
 use super::files::weights::Weights;
@@ -38,7 +38,7 @@ impl EncoderInfo {
     pub fn for_model(spec: &ModelSpec) -> Option<Self> {
         let source = spec.source.first()?;
         let metadata = if source.as_os_str() == EMBEDDED_MODEL {
-            single(&Weights::parse(embedded_model::FILE).ok()?).ok()?
+            metadata_in(&Weights::parse(embedded_model::FILE).ok()?).ok()?
         } else {
             read_metadata(Path::new(source)).ok()?
         };

@@ -1,8 +1,10 @@
-//! An encoder on candle's matrix product, in f32: what the kernels are held against.
+//! The encoder backend on candle, in f32: the independent reference for the kernels.
 //!
-//! Sequences are laid end to end, never padded: every linear map sees one tall matrix of all tokens, and only
-//! attention looks at sequences, those of equal length together. All element-wise steps run in place on the calling
-//! thread.
+//! No worker selects it today: only tests do, through the public `Backend::Candle`. It stays in the library because
+//! these tests run outside the crate, and because models that the kernels cannot run need a candle path.
+//!
+//! Sequences lie end to end, without padding: every linear map sees one tall matrix of all tokens, and only attention
+//! looks at sequences, those of equal length together. Element-wise operations run in place on the calling thread.
 
 use super::candle_ops::{Bias, BiasActivation, Softmax};
 use super::config::EncoderConfig;
@@ -19,19 +21,19 @@ pub(super) struct CandleBackend {
     heads: usize,
     token_embeddings: Vec<f32>,
     positions: Vec<f32>,
-    /// At least the first type, which is zero where the architecture has none.
+    /// At least the first type, which is zero if the architecture has no types.
     types: Vec<f32>,
     norm: Norm,
     layers: Vec<Layer>,
 }
 
 impl CandleBackend {
-    /// Loads an encoder of these dimensions.
+    /// Loads an encoder.
     pub(super) fn load(
         parameters: &Parameters<'_, '_>,
         config: &EncoderConfig,
     ) -> Result<Self, EncoderError> {
-        // Layers do not depend on each other; a few at a time bound what is in memory twice.
+        // Loads a few layers at a time, to bound the memory that is in use twice.
         let mut layers = Vec::with_capacity(config.layers);
         let numbers: Vec<usize> = (0..config.layers).collect();
         for some in numbers.chunks(LOADERS) {
@@ -57,7 +59,7 @@ impl CandleBackend {
         })
     }
 
-    /// The sum of each token's embeddings, normalised.
+    /// Returns the normalised sum of each token's embeddings.
     fn look_up(&self, sequences: &[Sequence<'_>]) -> Result<Tensor, EncodeError> {
         let tokens: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         let mut hidden = Vec::with_capacity(tokens * self.hidden);
@@ -109,7 +111,7 @@ impl Encoder for CandleBackend {
         }
         let hidden = hidden.flatten_all().and_then(|hidden| hidden.to_vec1::<f32>()).map_err(failed)?;
 
-        // Back to the order in which they came.
+        // Restores the original order.
         let mut places = vec![0..0; sequences.len()];
         let mut start = 0;
         for (sequence, index) in sorted.iter().zip(order) {
@@ -129,12 +131,12 @@ fn failed(error: candle_core::Error) -> EncodeError {
     EncodeError::Failed(error.to_string())
 }
 
-/// One row of a table.
+/// Returns a row of a table.
 fn row(table: &[f32], row: usize, width: usize) -> Option<&[f32]> {
     table.chunks_exact(width).nth(row)
 }
 
-/// Neighbouring sequences of the same length.
+/// Consecutive sequences of the same length.
 struct Run {
     sequences: usize,
     tokens: usize,
@@ -189,7 +191,7 @@ impl Layer {
     }
 }
 
-/// Scaled dot-product attention within each sequence. `attend` has a row per token: query, key, value.
+/// Computes scaled dot-product attention within each sequence. `attend` has a row for each token: query, key, value.
 fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
     let width = attend.dim(1)? / 3;
     let mut contexts = Vec::with_capacity(runs.len());
@@ -216,14 +218,14 @@ fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result
     Tensor::cat(&contexts, 0)
 }
 
-/// A linear map; the weight is input × output, the way the matrix product likes it.
+/// A linear map. The weight is input × output, as the matrix product needs it.
 struct Map {
     weight: Tensor,
     bias: Vec<f32>,
 }
 
 impl Map {
-    /// Puts maps with the same inputs side by side.
+    /// Stacks maps with the same inputs side by side.
     fn stack(maps: &[Linear<'_>], inputs: usize) -> candle_core::Result<Self> {
         let outputs: usize = maps.iter().map(|map| map.bias.len()).sum();
         let mut wide = vec![0.0; inputs * outputs];

@@ -1,6 +1,7 @@
-//! The element-wise steps between an encoder's matrix products, each fused and in place.
+//! Element-wise operations of the candle backend, fused and in place.
 //!
-//! Candle's own versions allocate and spread over a thread pool; the worker already runs one forward pass per core.
+//! Candle's own operations allocate, and use a thread pool, although the caller already runs one pass for each core.
+//! Like the candle backend, these are reached by tests only.
 
 use super::parameters::Norm;
 use candle_core::cpu::erf::erf_f32;
@@ -26,7 +27,7 @@ impl InplaceOp1 for Bias<'_> {
     }
 }
 
-/// Adds a bias to each row, then takes an activation.
+/// Adds a bias to each row, then applies an activation.
 pub(super) struct BiasActivation<'a>(pub(super) &'a [f32], pub(super) Activation);
 
 impl InplaceOp1 for BiasActivation<'_> {
@@ -55,7 +56,7 @@ fn activate(x: f32, activation: Activation) -> f32 {
     }
 }
 
-/// Scales the last dimension, then takes its softmax.
+/// Scales the last dimension, then applies softmax.
 pub(super) struct Softmax {
     pub(super) scale: f32,
 }
@@ -94,7 +95,7 @@ impl Norm {
         }
     }
 
-    /// The step after a linear map with this bias: adds it and the residual, then normalises.
+    /// Returns the operation after a linear map: adds this bias and the residual, then normalises.
     pub(super) const fn after<'a>(&'a self, bias: &'a [f32]) -> ResidualNorm<'a> {
         ResidualNorm { norm: self, bias }
     }

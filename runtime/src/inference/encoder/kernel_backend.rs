@@ -1,8 +1,8 @@
-//! An encoder on the crate `kernels`, which is what runs unless it was asked for otherwise.
+//! The encoder backend on the crate `kernels`, which workers use.
 //!
-//! Layers are packed for the processor one by one, and what each was packed from is let go. Tables that are in memory
-//! for good are borrowed as they are. Of those on disk that of the words, often half of a model, is quantised while it is
-//! read; with more bits it stays on disk, and a word is read when a text has it.
+//! Layers are packed for the processor one by one, and the source of each is freed. Tables that stay in memory are
+//! borrowed. The token embeddings of a file on disk, often half of a model, are quantised while they are read. In a
+//! higher precision they stay on disk, and a row is read when a text has its token.
 
 use super::config::EncoderConfig;
 use super::parameters::{Form, LayerParameters, Linear, Norm, Parameters, Stored};
@@ -22,7 +22,7 @@ pub(super) struct KernelBackend<'a> {
 }
 
 impl<'a> KernelBackend<'a> {
-    /// Loads an encoder of these dimensions, to compute as exactly as is said.
+    /// Loads an encoder in a precision.
     pub(super) fn load(
         parameters: &Parameters<'_, 'a>,
         config: &EncoderConfig,
@@ -101,7 +101,7 @@ fn of_layer<'p>(layer: &'p LayerParameters<'_>) -> Result<LayerWeights<'p>, Matr
     })
 }
 
-/// The words of a file on disk.
+/// Makes the token embeddings of a file on disk.
 fn token_embeddings(
     rows: RowsOnDisk,
     precision: kernels::Precision,
@@ -118,14 +118,14 @@ fn token_embeddings(
             Ok(Matrix::int8(output.leak(), scales, Vec::new(), count, columns)?.into())
         }
         kernels::Precision::Bf16 | kernels::Precision::F32 => {
-            // All of it is looked at once, so that a number that is none is found now.
+            // Reads the whole table once, so that a number that is not finite is found now.
             rows.each(|_| ())?;
             Ok(TokenEmbeddings::Read(Box::new(rows)))
         }
     }
 }
 
-/// A table that is kept. One that was read is leaked: a worker's model goes when its process does.
+/// Makes a table that is kept. Owned memory is leaked, because the model lives as long as the worker process.
 fn table(mut stored: Stored<'_>) -> Result<Matrix<'_>, MatrixError> {
     let bytes: &[u8] = match std::mem::take(&mut stored.bytes) {
         Cow::Borrowed(bytes) => bytes,
@@ -156,15 +156,15 @@ fn norm(norm: &Norm) -> kernels::Norm {
 mod tests {
     use super::*;
     use crate::inference::cosine;
-    use crate::inference::encoder::model::single;
+    use crate::inference::encoder::model::metadata_in;
     use crate::inference::encoder::pooling::Pooling;
     use crate::inference::files::weights::Weights;
 
-    /// A node of any processor may compute a text that another one is compared with.
+    /// Nodes with different processors compute embeddings that are compared with each other.
     #[test]
     fn a_text_has_nearly_one_vector_on_every_instruction_set() {
         let weights = Weights::parse(embedded_model::FILE).unwrap();
-        let description = single(&weights).unwrap();
+        let description = metadata_in(&weights).unwrap();
         let config = &description.config;
         let parameters = Parameters::new(&weights, config);
         // "machines on one network find each other and share small pieces of work", in this model's tokens.

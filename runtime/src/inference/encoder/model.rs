@@ -1,4 +1,5 @@
-//! One loaded model: its tokenizer, its encoder, and what becomes of hidden states, from a folder or from one file.
+//! A loaded encoder model: tokenizer, backend, and pooling or classification head. Loads from a folder or a single
+//! file.
 
 use super::candle_backend::CandleBackend;
 use super::classifier_head::ClassifierHead;
@@ -20,37 +21,37 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-/// A model of the BERT family, ready to run; borrows the file that it was loaded from, if that is in memory.
+/// A model of the BERT family, ready to run. Borrows its file if that is in memory.
 pub struct Model<'a> {
     tokens: Tokens,
     encoder: Box<dyn Encoder + 'a>,
     vocabulary: usize,
     hidden: usize,
     positions: usize,
-    /// 0 where all tokens are alike.
+    /// The number of token types; 0 if the model has none.
     types: usize,
     kinds: &'static [TaskKind],
     purpose: Purpose,
 }
 
-/// What computes a model, and how exactly.
+/// The implementation that computes a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// Candle's matrix product, in f32: slow, and what the kernels are held against.
+    /// Candle in f32: slow, the reference that tests compare the kernels with.
     Candle,
-    /// The kernels.
+    /// The crate `kernels`, in this precision.
     Kernels(Precision),
 }
 
-/// What becomes of hidden states.
+/// How an output is made of hidden states.
 enum Purpose {
     Classify(ClassifierHead),
     Embed {
         pooling: Pooling,
-        /// Tokens at the beginning of a text that do not count.
+        /// Tokens of the prompt, which are not pooled.
         skipped: usize,
         normalize: bool,
-        /// As many numbers are kept.
+        /// The number of dimensions to truncate to.
         dimensions: usize,
     },
 }
@@ -58,16 +59,16 @@ enum Purpose {
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// Its small files describe no model that can run here.
+    /// Its metadata is invalid or not supported.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    /// Its weights are not what its configuration says.
+    /// Its weights do not match its configuration.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
     /// Its weights cannot be found or read.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its tokenizer is of no use.
+    /// Its tokenizer is invalid or not supported.
     #[error("{file}: {reason}")]
     Tokenizer {
         /// The file.
@@ -75,7 +76,7 @@ pub enum LoadError {
         /// What is wrong with it.
         reason: String,
     },
-    /// It is not such a file.
+    /// The file is not a valid safetensors file.
     #[error(transparent)]
     Weights(#[from] WeightsError),
 }
@@ -87,10 +88,10 @@ impl From<ConfigError> for LoadError {
 }
 
 impl Model<'static> {
-    /// Loads a folder as it is published, or a file that [`crate::inference::files::quantize::quantize`] wrote.
+    /// Loads a published folder, or a file that [`crate::inference::files::quantize::quantize`] wrote.
     ///
     /// # Errors
-    /// [`LoadError`] where it is something else, damaged, or not supported.
+    /// Returns [`LoadError`] if the model is invalid or not supported.
     pub fn open(path: &Path, backend: Backend) -> Result<Self, LoadError> {
         if path.is_file() {
             return Self::from_single(&Weights::open(path)?, backend);
@@ -102,9 +103,9 @@ impl Model<'static> {
                 return Self::from_single(&weights, backend);
             }
         }
-        let description = ModelMetadata::read(&|name| folder.read(name), None)?;
-        let tokenizer = folder.tokenizer(&description.root)?;
-        Self::from_parts(&description, &tokenizer, &folder.within(&description.root).weights()?, backend)
+        let metadata = ModelMetadata::read(&|name| folder.read(name), None)?;
+        let tokenizer = folder.tokenizer(&metadata.root)?;
+        Self::from_parts(&metadata, &tokenizer, &folder.within(&metadata.root).weights()?, backend)
     }
 }
 
@@ -112,32 +113,32 @@ impl<'a> Model<'a> {
     /// Loads a file that [`crate::inference::files::quantize::quantize`] wrote.
     ///
     /// # Errors
-    /// [`LoadError`] where the file is something else or damaged.
+    /// Returns [`LoadError`] if the file is invalid.
     pub fn load(file: &'a [u8], backend: Backend) -> Result<Self, LoadError> {
         Self::from_single(&Weights::parse(file)?, backend)
     }
 
-    /// Loads from one file that holds the small files as tensors.
+    /// Loads a single file that contains the metadata files as tensors.
     fn from_single(weights: &Weights<'a>, backend: Backend) -> Result<Self, LoadError> {
-        let description = single(weights)?;
+        let metadata = metadata_in(weights)?;
         let tokenizer = if weights.contains(TOKENIZER) || !weights.contains(VOCABULARY) {
             TokenizerFile::Json(weights.blob(TOKENIZER)?)
         } else {
             TokenizerFile::Vocabulary(weights.blob(VOCABULARY)?)
         };
-        Self::from_parts(&description, &tokenizer, weights, backend)
+        Self::from_parts(&metadata, &tokenizer, weights, backend)
     }
 
     fn from_parts(
-        description: &ModelMetadata,
+        metadata: &ModelMetadata,
         tokenizer: &TokenizerFile<'_>,
         weights: &Weights<'a>,
         backend: Backend,
     ) -> Result<Self, LoadError> {
-        let ModelMetadata { config, tokens_max, lower_case, normalize, prompt, .. } = description;
+        let ModelMetadata { config, tokens_max, lower_case, normalize, prompt, .. } = metadata;
         let (file, _) = tokenizer.parts();
-        let useless = |reason| LoadError::Tokenizer { file, reason };
-        tokenizer.check().map_err(useless)?;
+        let unusable = |reason| LoadError::Tokenizer { file, reason };
+        tokenizer.check().map_err(unusable)?;
         let parameters = Parameters::new(weights, config);
         let head = match &config.classifier {
             Some(classifier) => {
@@ -147,7 +148,7 @@ impl<'a> Model<'a> {
         };
         let options = TokensOptions { max: *tokens_max, lower_case: *lower_case, prompt };
         let (tokens, encoder) = thread::scope(|scope| {
-            let tokens = scope.spawn(|| Tokens::load(tokenizer, &description.tokenizer, options));
+            let tokens = scope.spawn(|| Tokens::load(tokenizer, &metadata.tokenizer, options));
             let encoder: Box<dyn Encoder + 'a> = match backend {
                 Backend::Candle => Box::new(CandleBackend::load(&parameters, config)?),
                 Backend::Kernels(precision) => {
@@ -155,16 +156,16 @@ impl<'a> Model<'a> {
                 }
             };
             let tokens = tokens.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok::<_, LoadError>((tokens.map_err(useless)?, encoder))
+            Ok::<_, LoadError>((tokens.map_err(unusable)?, encoder))
         })?;
-        let pooling = description.pooling.clone();
+        let pooling = metadata.pooling.clone();
         let purpose = match head {
             Some(head) => Purpose::Classify(head),
             None => Purpose::Embed {
                 skipped: if pooling.prompt { 0 } else { tokens.prompt_length() },
                 pooling,
                 normalize: *normalize,
-                dimensions: description.dimensions,
+                dimensions: metadata.dimensions,
             },
         };
         let model = Self {
@@ -177,20 +178,20 @@ impl<'a> Model<'a> {
             kinds: config.kinds(),
             purpose,
         };
-        // What stands around every text must be in the table; what only some texts have need not be.
-        let around = model.tokens.wrap(&[]).map_err(useless)?;
+        // The special tokens of every text must be in the vocabulary; other tokens are checked in each text.
+        let around = model.tokens.wrap(&[]).map_err(unusable)?;
         if !around.tokens.is_empty() {
-            model.checked(around).map_err(useless)?;
+            model.checked(around).map_err(unusable)?;
         }
         Ok(model)
     }
 
-    /// Returns what the model can do.
+    /// Returns the kinds of task that the model can do.
     pub const fn kinds(&self) -> &'static [TaskKind] {
         self.kinds
     }
 
-    /// Returns the labels that the model was trained on, where it was.
+    /// Returns the model's own labels, if it has a classification head.
     pub const fn labels(&self) -> Option<&Arc<[String]>> {
         match &self.purpose {
             Purpose::Classify(head) => Some(head.labels()),
@@ -198,7 +199,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Says what becomes of the outputs for one text, and for two that are read together, where the model has labels.
+    /// Returns the activations for single texts and for pairs, if the model has a classification head.
     pub(crate) const fn scores(&self) -> Option<(Scores, Scores)> {
         match &self.purpose {
             Purpose::Classify(head) => Some((head.scores(), head.ranking())),
@@ -206,35 +207,34 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Returns the tokens of a text, cut to what the model takes.
+    /// Tokenises a text, truncated to the model's maximum.
     ///
     /// # Errors
-    /// Says why the text cannot be tokenised, or which token the model has no row for.
+    /// Returns the reason if the text cannot be tokenised, or the token that is not in the vocabulary.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, String> {
         self.checked(self.tokens.encode(text)?).map(|pair| pair.tokens)
     }
 
-    /// Returns the tokens of a query and a text that are read together, cut to what the model takes, the longer of them
-    /// first.
+    /// Tokenises a query and a text as a pair, truncated to the model's maximum, the longer one first.
     ///
     /// # Errors
-    /// Says why they cannot be tokenised, or which token the model has no row for.
+    /// Returns the reason if they cannot be tokenised, or the token that is not in the vocabulary.
     pub fn tokenize_pair(&self, query: &str, text: &str) -> Result<Pair, String> {
         self.checked(self.tokens.encode_pair(query, text)?)
     }
 
-    /// Puts the model's special tokens around the tokens of a text.
+    /// Adds the model's special tokens to the tokens of a text.
     ///
     /// # Errors
-    /// Says which of them the model does not have.
+    /// Returns the token that is not in the vocabulary.
     pub fn wrap_tokens(&self, tokens: &[u32]) -> Result<Vec<u32>, String> {
         self.checked(self.tokens.wrap(tokens)?).map(|pair| pair.tokens)
     }
 
-    /// Returns the tokens of an input, with all that the model is told of them and how many did not fit.
+    /// Tokenises an input. The result has token types and the number of truncated tokens.
     ///
     /// # Errors
-    /// Says why it cannot be tokenised, or which token the model has no row for.
+    /// Returns the reason if it cannot be tokenised, or the token that is not in the vocabulary.
     pub fn sequence(&self, input: &EmbeddingInput) -> Result<Pair, String> {
         self.checked(match input {
             EmbeddingInput::Text(text) | EmbeddingInput::WholeText(text) => self.tokens.encode(text)?,
@@ -252,11 +252,11 @@ impl<'a> Model<'a> {
         Ok(pair)
     }
 
-    /// Returns a vector for each tokenised text, in their order: its embedding, or where the model has labels, a score
-    /// for each of them.
+    /// Returns a vector for each tokenised text, in order: its embedding, or the scores of the labels if the model has
+    /// a classification head.
     ///
     /// # Errors
-    /// Says why the model could not compute them.
+    /// Returns the reason if the computation fails.
     pub fn embed(&self, sequences: &[&[u32]]) -> Result<Vec<Vec<f32>>, String> {
         let sequences: Vec<Sequence<'_>> = sequences.iter().map(|&tokens| tokens.into()).collect();
         let outputs = self
@@ -269,11 +269,11 @@ impl<'a> Model<'a> {
         Ok(outputs.into_iter().map(scored).collect())
     }
 
-    /// Computes the vectors of single texts and of pairs, or where the model has labels, its outputs before they become
-    /// scores; looks between layers whether to stop.
+    /// Computes the embeddings of texts and pairs, or their logits if the model has a classification head. Checks
+    /// `stop` between layers.
     ///
     /// # Errors
-    /// [`EncodeError::Stopped`] where it was to stop, [`EncodeError::Failed`] with the reason else.
+    /// Returns [`EncodeError::Stopped`] if `stop` was set, else [`EncodeError::Failed`] with the reason.
     pub fn compute(
         &self,
         workspace: &mut Workspace,
@@ -307,7 +307,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Refuses sequences that no table has rows for.
+    /// Rejects sequences with too many tokens, or with unknown tokens or types.
     fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), String> {
         for Sequence { tokens, types } in sequences {
             if tokens.is_empty() || tokens.len() > self.positions {
@@ -328,8 +328,8 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Reads the description that one file holds beside its weights.
-pub(crate) fn single(weights: &Weights<'_>) -> Result<ModelMetadata, LoadError> {
+/// Reads the metadata in a single file with weights.
+pub(crate) fn metadata_in(weights: &Weights<'_>) -> Result<ModelMetadata, LoadError> {
     if !weights.contains(CONFIG) {
         return Err(FolderError::Absent(NO_CONFIG.to_owned()).into());
     }
@@ -342,9 +342,9 @@ pub(crate) fn single(weights: &Weights<'_>) -> Result<ModelMetadata, LoadError> 
     Ok(ModelMetadata::read(&read, Some(SINGLE_FILE_TOKENS_MAX))?)
 }
 
-/// What is said of weights without a description.
+/// The error for weights without metadata.
 const NO_CONFIG: &str =
     "the file holds weights alone; name the folder with its config.json and tokenizer.json";
-/// Tokens that a text may have where the model is one file that does not say; the rest is cut off.
+/// The maximum number of tokens of a text if the model is a single file that does not specify one.
 pub const SINGLE_FILE_TOKENS_MAX: usize = 256;
 const _: () = assert!(SINGLE_FILE_TOKENS_MAX <= TOKENS_MAX);

@@ -7,7 +7,7 @@ use super::metadata::{CONFIG, ModelMetadata};
 use super::tokenizer_json::TokenizerFile;
 use super::weights::Weights;
 use crate::inference::encoder::config::EncoderConfig;
-use crate::inference::encoder::model::{LoadError, single};
+use crate::inference::encoder::model::{LoadError, metadata_in};
 use engine::task::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,11 +60,11 @@ fn check_tokenizer(path: &Path) -> Result<(), LoadError> {
 /// Reads the metadata of a folder, or of a single file.
 pub(crate) fn read_metadata(path: &Path) -> Result<ModelMetadata, LoadError> {
     if path.is_file() {
-        return single(&Weights::open(path)?);
+        return metadata_in(&Weights::open(path)?);
     }
     let folder = Folder::at(path);
     if !folder.has(CONFIG) && folder.has(WEIGHTS) {
-        return single(&folder.weights()?);
+        return metadata_in(&folder.weights()?);
     }
     Ok(ModelMetadata::read(&|name| folder.read(name), None)?)
 }
