@@ -1,8 +1,8 @@
-//! Models of the Llama family: from their files to a generator of text.
+//! Decoders, which generate text: today models of the Llama family.
 //!
-//! A model is a folder as it is published (`config.json`, `tokenizer.json`, safetensors) or a GGUF file. Everything in
-//! it is checked before memory is taken for it. The arithmetic is that of the crate `kernels`; candle reads the
-//! formats for which that has no counterpart.
+//! A model is a published folder (`config.json`, `tokenizer.json`, safetensors) or a GGUF file. Everything in it is
+//! validated before memory is allocated for it. The crate `kernels` does the arithmetic; candle converts weight formats
+//! that the kernels do not support.
 
 mod architectures;
 mod chat;
@@ -29,17 +29,17 @@ use super::encoder::Precision;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How to load a Llama.
+/// The options for loading a decoder.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Threads to compute on.
+    /// The number of compute threads.
     pub threads: usize,
     /// With [`Precision::Int8`] plain numbers are rounded to 8 bits; else weights stay as they are in their file, but
     /// for formats that nothing computes with.
     pub precision: Precision,
-    /// Positions that a text may have, where the model has more.
+    /// The maximum number of positions of a text, if the model supports more.
     pub context_max: usize,
-    /// Where packed weights are kept for the next time.
+    /// The cache folder for packed weights.
     pub packed_folder: Option<PathBuf>,
 }
 
@@ -50,13 +50,13 @@ impl Default for Options {
     }
 }
 
-/// Why a Llama cannot be loaded.
+/// Why a decoder cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecoderError {
-    /// Candle does not read some of its numbers.
+    /// Candle cannot convert some weights.
     #[error("its numbers cannot be read: {0}")]
     Candle(String),
-    /// Its configuration describes nothing that can run here.
+    /// Its configuration is invalid or not supported.
     #[error("its configuration: {0}")]
     Config(String),
     /// A file is damaged.
@@ -64,10 +64,10 @@ pub enum DecoderError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// How.
+        /// The fault.
         reason: String,
     },
-    /// It is no sound GGUF file.
+    /// The GGUF file is invalid or not supported.
     #[error("{path}: {source}")]
     Gguf {
         /// The file.
@@ -83,31 +83,31 @@ pub enum DecoderError {
         /// Why.
         source: io::Error,
     },
-    /// There is not so much memory.
+    /// There is not enough memory.
     #[error("{bytes} bytes for the weights are not to be had: {source}")]
     Memory {
-        /// How much.
+        /// The bytes that are needed.
         bytes: usize,
         /// Why.
         source: io::Error,
     },
-    /// A tensor is not there.
+    /// A tensor is missing.
     #[error("tensor {0} is missing")]
     Missing(String),
-    /// A number is infinite, or none.
+    /// A number is infinite or NaN.
     #[error("{0} holds a number that is not finite: the model is damaged")]
     NotFinite(String),
-    /// A tensor has another size than the configuration says.
+    /// The size of a tensor does not match the configuration.
     #[error("tensor {name} has {found:?} rows and columns, its configuration says {expected:?}")]
     Shape {
         /// The tensor.
         name: String,
-        /// What it has.
+        /// Its rows and columns.
         found: (usize, usize),
-        /// What it should have.
+        /// The expected rows and columns.
         expected: (usize, usize),
     },
-    /// Its tokenizer is of no use.
+    /// Its tokenizer is invalid or not supported.
     #[error("its tokenizer: {0}")]
     Tokenizer(String),
     /// Its parts do not fit each other.
@@ -115,7 +115,7 @@ pub enum DecoderError {
     Weights(#[from] kernels::decoder::ShapeError),
 }
 
-/// Tells whether a path looks like a model of this family: a GGUF file, or a folder whose configuration says so.
+/// Tells whether a path is a model of the Llama family: a GGUF file, or a folder with such a configuration.
 pub fn is_llama(path: &Path) -> bool {
     if path.is_file() {
         return is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf");
@@ -124,7 +124,7 @@ pub fn is_llama(path: &Path) -> bool {
     architectures::llama::is_llama(&json)
 }
 
-/// Tells whether a file begins as a GGUF file does that has a tensor.
+/// Tells whether a file begins like a GGUF file with at least one tensor.
 pub fn is_gguf(path: &Path) -> bool {
     let mut beginning = [0; 16];
     let read =
@@ -132,17 +132,17 @@ pub fn is_gguf(path: &Path) -> bool {
     read.is_ok() && beginning.starts_with(b"GGUF") && beginning[8..] != [0; 8]
 }
 
-/// Where packed weights are kept.
+/// Returns the cache folder for packed weights.
 pub fn packed_folder() -> Option<PathBuf> {
     cache_folder().map(|cache| cache.join("packed"))
 }
 
-/// Where this program keeps what saves it work: with what other programs keep for that.
+/// Returns the cache folder of this program, inside the user's cache folder.
 pub(super) fn cache_folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")))?;
     cache.is_absolute().then(|| cache.join("p2p-ai-agents"))
 }
 
-/// Positions of a text, unless more are asked for: keys and values of each take memory.
+/// The default maximum of positions: each takes memory in the key-value cache.
 const CONTEXT_MAX: usize = 4096;

@@ -1,25 +1,25 @@
-//! A conversation in the form that a model was trained on, by the template that comes with it.
+//! Renders a conversation with the chat template of a model.
 //!
-//! The templates are Jinja as transformers understands it. They are the model's, so a template may do nothing but make
-//! text: what it computes and what it writes are bounded, and it reaches neither files nor the clock.
+//! The templates are Jinja as in transformers. They are untrusted, so a template can only produce text: its steps and
+//! its output are bounded, and it has no access to files or the clock.
 
 use super::jinja::{Argument, Template};
 use engine::task::{ChatMessage, ChatRole};
 use std::collections::BTreeMap;
 
-/// A model's template.
+/// The chat template of a model.
 #[derive(Debug)]
 pub(super) struct Chat {
     template: Template,
-    /// The texts of special tokens, by their names.
+    /// The texts of special tokens, by name.
     special: BTreeMap<String, String>,
 }
 
 impl Chat {
-    /// Reads a template; `special` are the texts of special tokens by their names, such as `bos_token`.
+    /// Parses a template. `special` are the texts of special tokens by name, such as `bos_token`.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// Returns a description of the fault.
     pub(super) fn compile(template: &str, special: BTreeMap<String, String>) -> Result<Self, String> {
         if template.len() > TEMPLATE_BYTES_MAX {
             return Err(format!(
@@ -30,10 +30,10 @@ impl Chat {
         Ok(Self { template: Template::parse(template).map_err(|error| shown(&error))?, special })
     }
 
-    /// Writes the prompt that the model is to continue.
+    /// Renders the prompt of a conversation.
     ///
     /// # Errors
-    /// Says why the template cannot, or refuses to.
+    /// Returns the error of the template, or the message that it raises.
     pub(super) fn prompt(&self, messages: &[ChatMessage]) -> Result<String, String> {
         let messages = messages.iter().map(|message| {
             Argument::Dict(vec![
@@ -60,14 +60,14 @@ const fn role(role: ChatRole) -> &'static str {
     }
 }
 
-/// What went wrong, as far as it is repeated.
+/// Cuts an error message.
 fn shown(error: &str) -> String {
     error.chars().take(SHOWN_CHARS).collect()
 }
 
-/// The longest template; the longest in use have some 20 KB.
+/// The maximum size of a template; the longest in use have some 20 KB.
 const TEMPLATE_BYTES_MAX: usize = 1 << 20;
-/// As much of an error as is repeated.
+/// The length at which an error is cut.
 const SHOWN_CHARS: usize = 500;
 
 #[cfg(test)]

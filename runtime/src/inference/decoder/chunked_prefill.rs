@@ -1,27 +1,27 @@
-//! How many tokens of a prompt a pass takes: as many as a machine with nothing else to do reads within a time.
+//! Chunked prefill: chooses how many prompt tokens a pass takes, so that a pass on an idle machine meets a time target.
 //!
-//! The quickest pass counts. Those that took longer shared the machine with other programs, and to take fewer tokens
-//! would only cost more of it: every pass reads all weights.
+//! Only the fastest pass so far counts. Slower passes shared the machine with other programs, and smaller chunks would
+//! only use more of it: every pass reads all weights.
 
 use kernels::decoder::PASS_TOKENS_MAX;
 use std::time::Duration;
 
-/// How fast a model reads.
+/// The prefill speed of a model, and the chunk size that follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PrefillPace {
-    /// For the next pass.
+    /// The size of the next chunk.
     tokens: usize,
-    /// The least time that a token of any pass took.
+    /// The shortest time for a token in any pass.
     quickest: Duration,
 }
 
 impl PrefillPace {
-    /// Returns the most tokens that the next pass should take.
+    /// Returns the maximum number of tokens for the next pass.
     pub(super) const fn tokens(&self) -> usize {
         self.tokens
     }
 
-    /// Takes note of a pass of as many tokens as it should take.
+    /// Records the time of a pass over a full chunk.
     pub(super) fn handle_pass(&mut self, took: Duration) {
         let tokens = u32::try_from(self.tokens).unwrap_or(u32::MAX);
         self.quickest = self.quickest.min(took / tokens).max(Duration::from_nanos(1));
@@ -36,12 +36,12 @@ impl Default for PrefillPace {
     }
 }
 
-/// Tokens of the first pass; how many make no difference to what is computed.
+/// The size of the first chunk. Chunk sizes do not change the result.
 const TOKENS_FIRST: usize = 32;
-/// Even on the slowest machine a pass reads the weights for so many.
+/// The minimum chunk size, on the slowest machine.
 const TOKENS_MIN: usize = 8;
 const TOKENS_MAX: usize = PASS_TOKENS_MAX;
-/// How long a pass may take, which is what a cancelled text waits for.
+/// The target time of a pass, which is the delay of a cancellation.
 const TIME_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -1,39 +1,39 @@
-//! From tokens to text, piece by piece: whole characters only, and nothing of a text that ends the generation.
+//! Streaming detokenizer: turns tokens into pieces of text, with complete characters only, up to a stop text.
 //!
-//! The invariant: the pieces together are what all tokens together say, whatever they are. A piece is given away once
-//! no later token can change it: bytes that may belong to one character wait for the token after them.
+//! The invariant: the concatenated pieces are the text of all tokens together. A piece is returned once no later token
+//! can change it: bytes of an incomplete character wait for the next token.
 
-/// Collects what a text's tokens say, and gives away what is settled.
+/// Collects the tokens of a text, and returns text that is final.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct Detokenizer {
     stops: Vec<String>,
-    /// The last tokens, with those before them that their text depends on.
+    /// The latest tokens, and earlier ones that their text depends on.
     tokens: Vec<u32>,
-    /// How many of these are there for the others alone.
+    /// The number of tokens that are only context.
     context: usize,
-    /// The bytes of their text that were given away already.
+    /// The bytes of their text that were returned already.
     shown: usize,
-    /// Whether the last tokens are bytes, which change with those that follow.
+    /// Whether the latest tokens are byte tokens, which change with the following ones.
     open: bool,
-    /// Settled text that could be the beginning of a stop text.
+    /// Final text that could be the start of a stop text.
     held: String,
     stopped: bool,
 }
 
-/// Says what tokens mean.
+/// Decodes tokens.
 pub(super) trait Decode {
-    /// The text of tokens together.
+    /// Decodes tokens together.
     fn decode(&self, tokens: &[u32]) -> Result<String, String>;
-    /// Tells whether a token is a byte whose text changes with the bytes beside it.
+    /// Tells whether a token is a byte whose text depends on adjacent bytes.
     fn is_byte(&self, token: u32) -> bool;
-    /// Tells whether a token has no text, and leaves those beside it as neighbours.
+    /// Tells whether a token has no text; the tokens around it are then adjacent.
     fn is_special(&self, token: u32) -> bool;
 }
 
-impl Text {
-    /// Begins a text that follows these tokens.
+impl Detokenizer {
+    /// Makes a detokenizer for the text after these tokens.
     pub(super) fn after(prompt: &[u32], stops: Vec<String>, decode: &dyn Decode) -> Result<Self, String> {
-        // A piece that begins with a space does so in the middle of a text alone: one plain token makes it the middle.
+        // A leading space is kept only inside a text, so one plain token of the prompt is kept as context.
         let mut tokens = Vec::new();
         for &token in prompt.iter().rev().take(PROMPT_TOKENS_MAX) {
             if !decode.is_byte(token) && !decode.is_special(token) && is_whole(&decode.decode(&[token])?) {
@@ -46,7 +46,7 @@ impl Text {
         Ok(Self { stops, tokens, context, shown, open: false, held: String::new(), stopped: false })
     }
 
-    /// Takes a token; returns the text that is settled by it, which may be empty.
+    /// Adds a token. Returns the text that is now final, which may be empty.
     pub(super) fn push(&mut self, token: u32, decode: &dyn Decode) -> Result<String, String> {
         self.tokens.push(token);
         self.open = decode.is_byte(token) || (self.open && decode.is_special(token));
@@ -54,14 +54,14 @@ impl Text {
             return Ok(String::new());
         }
         let all = decode.decode(&self.tokens)?;
-        // Half a character decodes to the replacement character; the other half may follow.
+        // An incomplete character decodes to the replacement character; the rest may follow.
         let settled = all.strip_suffix('\u{fffd}').unwrap_or(&all);
         let Some(fresh) = settled.get(self.shown..).filter(|fresh| !fresh.is_empty()) else {
             return Ok(String::new());
         };
         let fresh = fresh.to_owned();
         self.shown = settled.len();
-        // The newest tokens are context enough for the next, if they are text of their own.
+        // The latest tokens are enough context for the next one, if they have text.
         let newest = decode.decode(&self.tokens[self.context..])?;
         if is_whole(&newest) {
             self.tokens.drain(..self.context);
@@ -70,7 +70,7 @@ impl Text {
         Ok(self.settle(&fresh))
     }
 
-    /// Returns what is left when no more tokens come.
+    /// Returns the remaining text at the end.
     pub(super) fn finish(&mut self, decode: &dyn Decode) -> Result<String, String> {
         let all = decode.decode(&self.tokens)?;
         let fresh = all.get(self.shown..).unwrap_or_default().to_owned();
@@ -82,18 +82,18 @@ impl Text {
         Ok(rest)
     }
 
-    /// Tells whether a stop text came up.
+    /// Tells whether a stop text was found.
     pub(super) const fn is_stopped(&self) -> bool {
         self.stopped
     }
 
-    /// Adds settled text; returns what cannot belong to a stop text any more.
+    /// Adds final text. Returns the part that cannot belong to a stop text any more.
     fn settle(&mut self, fresh: &str) -> String {
         if self.stopped {
             return String::new();
         }
         self.held.push_str(fresh);
-        // The first that is complete, as whoever reads along sees it.
+        // The stop text that is complete first in the stream.
         let ends = |stop: &String| self.held.find(stop.as_str()).map(|at| (at + stop.len(), at));
         if let Some((_, at)) = self.stops.iter().filter_map(ends).min() {
             self.stopped = true;
@@ -104,7 +104,7 @@ impl Text {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// The length of the longest end of the held text that a stop text begins with.
+    /// Returns the length of the longest suffix of the held text that is a prefix of a stop text.
     fn beginning_of_a_stop(&self) -> usize {
         let longest = |stop: &String| {
             (1..stop.len().min(self.held.len() + 1))
@@ -115,12 +115,12 @@ impl Text {
     }
 }
 
-/// Tells whether a text is there and no later token changes it.
+/// Tells whether a text is not empty and has no incomplete character.
 fn is_whole(text: &str) -> bool {
     !text.is_empty() && !text.ends_with('\u{fffd}')
 }
 
-/// Tokens at the end of a prompt among which a plain one is looked for.
+/// The number of tokens at the end of a prompt that are searched for a plain one.
 const PROMPT_TOKENS_MAX: usize = 64;
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         stops: &[&str],
     ) -> (Vec<String>, bool) {
         let stops = stops.iter().map(|&stop| stop.to_owned()).collect();
-        let mut it = Text::after(prompt, stops, decode).unwrap();
+        let mut it = Detokenizer::after(prompt, stops, decode).unwrap();
         let mut pieces = Vec::new();
         for token in tokens {
             pieces.push(it.push(token, decode).unwrap());

@@ -1,12 +1,12 @@
-//! A loaded Llama, and the texts that it is continuing.
+//! A loaded decoder, and its sessions: the texts that it generates.
 //!
-//! A text is a session, which advances by one pass of the model at a time: so whoever runs several of them can take
-//! turns, and stop any of them soon. The invariant: the same request gives the same text, whatever else runs.
+//! A session advances by one pass of the model at a time, so the caller can interleave several sessions and stop any of
+//! them soon. The invariant: the same request gives the same text, whatever else runs.
 
 use super::architectures::llama::LlamaConfig;
 use super::chat::Chat;
 use super::chunked_prefill::PrefillPace;
-use super::detokenizer::Text;
+use super::detokenizer::Detokenizer;
 use super::gguf::Gguf;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
 use super::sampler::Sampler;
@@ -23,51 +23,51 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A Llama, ready to continue texts.
+/// A decoder, ready to generate text.
 pub struct Generator {
     llama: Llama,
     source: TensorSource,
-    /// The table of the tokens' vectors, which stays in its file: a token needs one row of it.
+    /// The token embeddings, which stay in their file: a token needs one row.
     embedding: &'static str,
     vocabulary: Vocabulary,
-    /// The template for conversations, or why it is of no use.
+    /// The chat template, or why it cannot be used.
     chat: Option<Result<Chat, String>>,
     framing: Framing,
-    /// Tokens that end a text.
+    /// The end-of-text tokens.
     ends: BTreeSet<u32>,
     vectors: Vec<f32>,
     raw: Vec<u8>,
-    /// The memory of a text that ended, for the next one.
+    /// The cache of an ended session, for the next one.
     spare: Option<KvCache>,
     pace: PrefillPace,
 }
 
-/// A text that is being continued.
+/// A text that is being generated.
 pub struct Session {
     cache: KvCache,
-    /// Tokens that the model has not seen.
+    /// Tokens that the model has not processed yet.
     ahead: Vec<u32>,
     seen: usize,
     prompt_tokens: u32,
     tokens: u32,
     tokens_max: u32,
     sampler: Sampler,
-    text: Text,
+    text: Detokenizer,
 }
 
-/// Why a prompt is not continued.
+/// Why a session cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BeginError {
-    /// There is no memory for its tokens and those of its answer.
+    /// There is not enough memory for the key-value cache.
     #[error(
         "the memory for a text of {tokens} tokens is not to be had; \
          hint: ask for fewer with max_tokens, or raise max_memory_mb"
     )]
     Memory {
-        /// Those of the prompt and the most that may follow.
+        /// The tokens of the prompt, plus the maximum to generate.
         tokens: usize,
     },
-    /// It cannot be continued.
+    /// The prompt is invalid.
     #[error("{0}")]
     Rejected(String),
 }
@@ -78,41 +78,41 @@ impl From<String> for BeginError {
     }
 }
 
-/// What one pass brought.
+/// The result of one pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The text is complete with this piece.
     Done {
         /// The last piece, which may be empty.
         text: String,
-        /// Why there is no more.
+        /// Why the text ended.
         finish: FinishReason,
     },
-    /// There is more to come.
+    /// The text is not complete.
     Going {
         /// The next piece, which may be empty.
         text: String,
     },
 }
 
-/// What stands around the tokens of a text that is to be continued; a conversation's template writes that itself.
+/// Special tokens around a plain prompt. A chat template writes them itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Framing {
-    /// Whether the tokenizer's own post-processor adds what it does.
+    /// Whether the tokenizer's post-processor adds its tokens.
     processed: bool,
     first: Option<u32>,
-    /// Whether a text that begins with the first already has it.
+    /// Whether a text that already begins with the first one gets no other.
     once: bool,
     last: Option<u32>,
 }
 
-/// What the small files of a model, or the header of its GGUF file, say of it.
+/// The metadata of a model, from its small files or the header of its GGUF file.
 struct Described {
     config: LlamaConfig,
     vocabulary: Vocabulary,
     chat: Option<Result<Chat, String>>,
     framing: Framing,
-    /// Tokens that end a text, by the files' names for them.
+    /// The texts of end tokens in the files.
     ends: BTreeSet<u32>,
 }
 
@@ -120,7 +120,7 @@ impl Generator {
     /// Loads a folder or a GGUF file.
     ///
     /// # Errors
-    /// [`DecoderError`] where it is something else, damaged, or not supported.
+    /// Returns [`DecoderError`] if the model is invalid or not supported.
     pub fn load(path: &Path, options: &Options) -> Result<Self, DecoderError> {
         if path.is_dir() {
             let folder = Folder::at(path);
@@ -150,7 +150,7 @@ impl Generator {
         let (tokens, hidden) = (config.shape.vocabulary, config.shape.hidden);
         source.matrix(names.embedding, tokens, hidden)?;
         let packed = packing::pack(&source, names, &config, options)?;
-        // Threads meet several times in each layer: with little to do in between, one alone is faster.
+        // Threads synchronise several times in each layer; for a small model, one thread is faster.
         let threads = options.threads.min(1 + packed.arena.bytes().len() / THREAD_BYTES_MIN);
         let llama = Llama::new(
             config.shape,
@@ -176,24 +176,24 @@ impl Generator {
         })
     }
 
-    /// Positions that a text may have, its prompt included.
+    /// Returns the maximum number of positions of a text, including its prompt.
     pub fn context(&self) -> usize {
         self.llama.shape().context
     }
 
-    /// Begins to continue a prompt.
+    /// Begins a session with a prompt.
     ///
     /// # Errors
-    /// Says why the prompt cannot be continued.
+    /// Returns [`BeginError`] if the prompt is invalid or memory is short.
     pub fn begin(&mut self, request: &Generation) -> Result<Session, BeginError> {
         let tokens = self.prompt_tokens(&request.prompt)?;
         self.begin_with(tokens, request)
     }
 
-    /// Begins to continue tokens, with the settings of a request.
+    /// Begins a session with tokens and the settings of a request.
     ///
     /// # Errors
-    /// Says why they cannot be continued.
+    /// Returns [`BeginError`] if the tokens are invalid or memory is short.
     pub fn begin_with(&mut self, tokens: Vec<u32>, request: &Generation) -> Result<Session, BeginError> {
         let (count, context) = (tokens.len(), self.context());
         if count == 0 {
@@ -211,7 +211,7 @@ impl Generator {
                 format!("the model has no row for token {token} ({text:?}), only for {rows} tokens").into()
             );
         }
-        let text = Text::after(&tokens, request.stop.clone(), &self.vocabulary)?;
+        let text = Detokenizer::after(&tokens, request.stop.clone(), &self.vocabulary)?;
         let room = u32::try_from(context - count).unwrap_or(u32::MAX);
         let tokens_max = request.max_tokens.clamp(1, room);
         let cache = self.cache(count + tokens_max as usize)?;
@@ -232,10 +232,10 @@ impl Generator {
         })
     }
 
-    /// Advances a text by one pass of the model.
+    /// Advances a session by one pass of the model.
     ///
     /// # Errors
-    /// Says why the model cannot go on; the session is of no use then.
+    /// Returns the reason if the model fails. The session cannot be used any more.
     pub fn step(&mut self, session: &mut Session) -> Result<Step, String> {
         let Session { cache, ahead, seen, .. } = session;
         let pass = &ahead[*seen..ahead.len().min(*seen + self.pace.tokens())];
@@ -278,15 +278,15 @@ impl Generator {
         Ok(Step::Going { text })
     }
 
-    /// Takes a session back, for the memory that it has.
+    /// Ends a session, and keeps its cache for another one.
     pub fn end(&mut self, session: Session) {
         self.spare = Some(session.cache);
     }
 
-    /// Returns a number for each token that could follow these, at most [`PASS_TOKENS_MAX`] of them.
+    /// Returns the logits after these tokens, of which there may be up to [`PASS_TOKENS_MAX`].
     ///
     /// # Errors
-    /// Says why they cannot be continued.
+    /// Returns the reason if the tokens are invalid.
     pub fn predict(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
         let hidden = self.llama.shape().hidden;
         let mut vectors = vec![0.0; tokens.len() * hidden];
@@ -299,7 +299,7 @@ impl Generator {
         Ok(self.llama.forward(&mut cache, &vectors).to_vec())
     }
 
-    /// An empty cache for a text of so many tokens: that of one that ended where it is large enough.
+    /// Returns an empty cache for this many tokens: the spare one if it is large enough.
     fn cache(&mut self, tokens: usize) -> Result<KvCache, BeginError> {
         if let Some(mut spare) = self.spare.take().filter(|spare| spare.positions_max() >= tokens) {
             spare.truncate(0);
@@ -308,7 +308,7 @@ impl Generator {
         self.llama.cache(tokens).ok_or(BeginError::Memory { tokens })
     }
 
-    /// The tokens of a prompt.
+    /// Tokenises a prompt.
     fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
         match prompt {
             Prompt::Text(text) => {
@@ -325,13 +325,13 @@ impl Generator {
                 let text =
                     chat?.prompt(messages).map_err(|error| format!("the chat template says: {error}"))?;
                 self.check_bytes(&text)?;
-                // The template writes what the tokenizer would add.
+                // The template writes the special tokens that the tokenizer would add.
                 self.vocabulary.encode(&text, false)
             }
         }
     }
 
-    /// Refuses texts that cannot fit, before work is done for them.
+    /// Rejects texts that are far too long, before they are tokenised.
     fn check_bytes(&self, text: &str) -> Result<(), String> {
         let bytes_max = self.context().saturating_mul(TOKEN_BYTES_MAX);
         if text.len() <= bytes_max {
@@ -342,7 +342,7 @@ impl Generator {
 }
 
 impl Framing {
-    /// The tokens of a text, with those around it.
+    /// Tokenises a text, with special tokens.
     fn tokens(self, text: &str, vocabulary: &Vocabulary) -> Result<Vec<u32>, String> {
         let Self { processed, first, once, last } = self;
         let mut tokens = vocabulary.encode(text, processed)?;
@@ -355,12 +355,12 @@ impl Framing {
 }
 
 impl Session {
-    /// The tokens of the prompt.
+    /// Returns the number of tokens of the prompt.
     pub const fn prompt_tokens(&self) -> u32 {
         self.prompt_tokens
     }
 
-    /// The tokens produced so far.
+    /// Returns the number of tokens generated so far.
     pub const fn tokens(&self) -> u32 {
         self.tokens
     }
@@ -380,8 +380,8 @@ impl Described {
         let vocabulary = Vocabulary::load(&vocabulary)?;
         let special = tokenizer.special;
         let id = |name: &str| special.get(name).and_then(|token| vocabulary.id(token));
-        // As transformers 5 has it: what is said of either end says all, else the tokenizer's own file counts. Without
-        // any configuration it takes a Llama's tokenizer to be of Llama's class, which begins texts with a token.
+        // As in transformers 5: a setting for either end decides for both, else the tokenizer's own file decides.
+        // Without any configuration, the tokenizer of a Llama has Llama's class, which begins texts with a token.
         let framing = match (tokenizer.add_bos_token, tokenizer.add_eos_token) {
             (None, None) if tokenizer.is_there => Framing { processed: true, ..Framing::default() },
             (None, None) => Framing { processed: true, first: config.bos, once: true, last: None },
@@ -396,7 +396,7 @@ impl Described {
         Ok(Self { vocabulary, chat, framing, ends, config })
     }
 
-    /// Reads a GGUF file's header; a `tokenizer.json` beside it is used instead of its own vocabulary.
+    /// Reads the header of a GGUF file. A `tokenizer.json` beside it takes precedence over its vocabulary.
     fn from_gguf(gguf: &Gguf, config: LlamaConfig, beside: &Folder) -> Result<Self, DecoderError> {
         let vocabulary = match small_file(beside, TOKENIZER)? {
             Some(json) => Vocabulary::load(&json)?,
@@ -421,7 +421,7 @@ impl Described {
     }
 }
 
-/// Checks what can be said of a folder without loading anything large.
+/// Checks a folder without loading anything large.
 pub(super) fn check_folder(folder: &Folder) -> Result<(), DecoderError> {
     folder_config(folder)?;
     tokenizer_config(folder)?;
@@ -451,7 +451,7 @@ fn small_file(folder: &Folder, name: &str) -> Result<Option<Vec<u8>>, DecoderErr
     Ok(file.map(|bytes| without_mark(&bytes).to_vec()))
 }
 
-/// The safetensors files of a folder, by their index where there are several.
+/// Returns the safetensors files of a folder, from the index if there are several.
 fn weights(folder: &Folder, root: &Path) -> Result<Vec<PathBuf>, DecoderError> {
     if folder.has(WEIGHTS) {
         return Ok(vec![root.join(WEIGHTS)]);
@@ -474,11 +474,11 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Which tensor is in which file, where there are several.
+/// The index of tensors, if there are several files.
 const INDEX: &str = "model.safetensors.index.json";
-/// The most files of one model.
+/// The maximum number of files of a model.
 const FILES_MAX: usize = 256;
-/// Weights that are worth a further thread.
+/// The number of weights for each thread.
 const THREAD_BYTES_MIN: usize = 8 << 20;
-/// Texts with more bytes for each token that fits are not looked at.
+/// The maximum bytes of a prompt for each position; longer prompts are rejected before tokenisation.
 const TOKEN_BYTES_MAX: usize = 64;

@@ -1,8 +1,9 @@
-//! Weights in the order in which they are read, packed once and kept in a file for the next time.
+//! Packs weights in the order in which a pass reads them, and caches the result in a file.
 //!
-//! The invariants: memory never holds more than the packed weights and a few rows; a packed file is used only where it
-//! was made from these very files in this very arrangement, and its sum is right; a disk that is full costs nothing
-//! but the packing next time.
+//! The invariants:
+//! - Packing needs memory for the packed weights and a few rows, no more.
+//! - A cached file is used only if it was made from the same files with the same layout, and its checksum is right.
+//! - If the cache cannot be written, for example because the disk is full, the weights are only packed again next time.
 
 use super::architectures::llama::LlamaConfig;
 use super::tensor_source::{ReadBuffers, Rows, TensorSource};
@@ -16,7 +17,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// All weights but the table of the tokens' vectors.
+/// All weights except the token embeddings.
 pub(super) struct Packed {
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
@@ -24,14 +25,14 @@ pub(super) struct Packed {
     pub(super) arena: Arena,
 }
 
-/// The names of a family of files.
+/// The tensor names of a file format.
 pub(super) struct Names {
     pub(super) embedding: &'static str,
     head: &'static str,
     norm: &'static str,
     layer: &'static str,
     parts: [&'static str; 9],
-    /// Whether the numbers that turn together are side by side, not half a head apart.
+    /// Whether the numbers of a rotary pair are adjacent, not half a head apart.
     interleaved: bool,
 }
 
@@ -77,18 +78,18 @@ pub(super) const GGUF: Names = Names {
 struct Planned<'a> {
     rows: Rows<'a>,
     matrix: Matrix,
-    /// The length of a head whose rows change places.
+    /// The head length, if the rows of each head must be permuted.
     head_len: Option<usize>,
 }
 
-/// The arrangement of all matrices in the arena.
+/// The layout of all matrices in the arena.
 #[derive(Default)]
 struct Plan<'a> {
     matrices: Vec<Planned<'a>>,
     bytes: usize,
 }
 
-/// Packs a model's weights, or maps the file in which they are packed already.
+/// Packs a model's weights, or maps the cached file with the packed weights.
 pub(super) fn pack(
     source: &TensorSource,
     names: &Names,
@@ -156,7 +157,7 @@ impl<'a> Plan<'a> {
         Ok(matrix)
     }
 
-    /// Names everything that the packed bytes depend on.
+    /// Returns the cache key: a hash of everything that the packed bytes depend on.
     fn key(&self, source: &TensorSource) -> io::Result<[u8; 32]> {
         let mut hash = Sha256::new();
         hash.update([PACKING]);
@@ -167,7 +168,7 @@ impl<'a> Plan<'a> {
         Ok(hash.finalize().into())
     }
 
-    /// Packs everything into memory.
+    /// Packs all weights into memory.
     fn packed(&self, threads: usize) -> Result<Arena, DecoderError> {
         let failed = |source| DecoderError::Memory { bytes: self.bytes, source };
         let mut arena = Arena::anonymous(self.bytes).map_err(failed)?;
@@ -181,7 +182,7 @@ impl<'a> Plan<'a> {
 }
 
 impl Planned<'_> {
-    /// Packs all tiles, each thread a part of them.
+    /// Packs all tiles with several threads.
     fn pack(&self, bytes: &mut [u8], threads: usize) -> Result<(), DecoderError> {
         let tile_bytes = self.matrix.format.tile_bytes(self.matrix.columns).unwrap_or(1);
         let part = self.matrix.tiles().div_ceil(threads.max(1)).next_multiple_of(self.unit());
@@ -217,21 +218,21 @@ impl Planned<'_> {
         Ok(())
     }
 
-    /// The fewest tiles whose rows come from the same rows of the file: those of whole heads.
+    /// Returns the smallest number of tiles that consist of whole heads, which are permuted together.
     fn unit(&self) -> usize {
         self.head_len
             .map_or(1, |len| (1..=len).find(|tiles| (tiles * TILE_ROWS).is_multiple_of(len)).unwrap_or(len))
     }
 }
 
-/// Which row of a file becomes this one, where heads of this length have their pairs side by side.
+/// Returns the row in the file for a packed row, if the file has rotary pairs adjacent.
 fn origin(row: usize, head_len: usize) -> usize {
     let (head, at) = (row / head_len, row % head_len);
     let half = head_len / 2;
     head * head_len + if at < half { 2 * at } else { 2 * (at - half) + 1 }
 }
 
-/// Maps a packed file, if it is there and whole.
+/// Maps a cached file, if it exists and its checksum is right.
 fn opened(folder: &Path, key: &[u8; 32], bytes: usize) -> Option<Arena> {
     let path = folder.join(file_name(key));
     let file = File::options().read(true).append(true).open(&path).ok()?;
@@ -244,13 +245,13 @@ fn opened(folder: &Path, key: &[u8; 32], bytes: usize) -> Option<Arena> {
         let _ = fs::remove_file(&path);
         return None;
     }
-    // Files that were not used for the longest time go first.
+    // Marks the file as used: the least recently used files are evicted first.
     let _ = file.set_modified(SystemTime::now());
     Some(arena)
 }
 
-/// Writes packed weights to a file for the next time, and maps it, so that they are memory that others can share
-/// already; whatever fails, these are there.
+/// Writes packed weights to the cache and maps the file, so that other processes share the memory. On failure the
+/// weights stay in memory.
 fn kept(folder: &Path, key: &[u8; 32], arena: Arena) -> Arena {
     let written = keep(folder, key, &arena);
     let mapped = written.and_then(|()| Arena::open(&File::open(folder.join(file_name(key)))?));
@@ -271,7 +272,7 @@ fn keep(folder: &Path, key: &[u8; 32], arena: &Arena) -> io::Result<()> {
     let mut header = [0; HEADER_BYTES];
     header[..32].copy_from_slice(key);
     header[32..40].copy_from_slice(&xxh3_64(tiles).to_le_bytes());
-    // Under another name until it is complete. It need not be on the disk then: a torn file has a wrong sum.
+    // Renamed when it is complete. No fsync is needed: a torn file has a wrong checksum.
     let finished = folder.join(file_name(key));
     let mut unfinished = home::draft_path(&finished)?.into_os_string();
     unfinished.push(UNFINISHED);
@@ -286,7 +287,7 @@ fn keep(folder: &Path, key: &[u8; 32], arena: &Arena) -> io::Result<()> {
     written
 }
 
-/// Removes what crashes left behind, and the oldest files beyond the limit.
+/// Removes abandoned temporary files, and evicts the oldest files beyond the limit.
 fn make_room(folder: &Path) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -314,19 +315,19 @@ fn file_name(key: &[u8; 32]) -> String {
     format!("{digits}{FINISHED}")
 }
 
-/// Room for the key and the sum, so that tiles begin at a page.
+/// The size of the file header with key and checksum; tiles begin at a page.
 const HEADER_BYTES: usize = 4096;
-/// Changes with what a packed file looks like.
+/// The version of the file format.
 const PACKING: u8 = 1;
-/// What is read at once, about.
+/// The approximate size of a read.
 const READ_BYTES: usize = 1 << 20;
-/// Smaller models are packed anew each time.
+/// Smaller models are not cached.
 const FILE_BYTES_MIN: usize = 8 << 20;
-/// The most packed files in a folder.
+/// The maximum number of cached files.
 const FILES_MAX: usize = 8;
 const FINISHED: &str = ".tiles";
 const UNFINISHED: &str = ".unfinished";
-/// An unfinished file as old as this has no writer.
+/// The age at which a temporary file counts as abandoned.
 const UNFINISHED_AGE_MAX: Duration = Duration::from_hours(1);
 
 #[cfg(test)]

@@ -1,26 +1,26 @@
-//! Which token comes next: the likeliest one, or one drawn by its probability.
+//! Samples the next token: the most probable one, or a random one by probability.
 //!
-//! The invariant: the same numbers, settings and seed give the same token, on any machine; nothing is allocated for a
-//! token. Top-p is nucleus sampling (Holtzman et al., 2020).
+//! The invariant: the same logits, settings and seed give the same token on any machine. Sampling allocates nothing.
+//! Top-p is nucleus sampling (Holtzman et al., 2020).
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-/// Draws tokens for one text.
+/// Samples the tokens of one text.
 #[derive(Clone, Debug)]
 pub(super) struct Sampler {
     temperature: f32,
-    /// Only the likeliest tokens with so much of the probability together.
+    /// Top-p: only the most probable tokens with this total probability.
     top_p: f32,
-    /// Only so many of the likeliest tokens.
+    /// Top-k: only this many of the most probable tokens.
     top_k: usize,
     random: ChaCha12Rng,
-    /// Tokens that may be drawn, with their weights; kept for its memory.
+    /// The candidates with their weights; a reused buffer.
     candidates: Vec<(f32, u32)>,
 }
 
 impl Sampler {
-    /// Temperature and top-p in thousandths; 0 for a `top_k` of any number.
+    /// Makes a sampler. Temperature and top-p are in thousandths; a `top_k` of 0 is no limit.
     pub(super) fn new(temperature: u32, top_p: u32, top_k: u32, seed: u64) -> Self {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -33,7 +33,7 @@ impl Sampler {
         }
     }
 
-    /// Chooses among tokens by their logits; `None` where one is not a number, or there is none.
+    /// Samples a token by logits. Returns `None` if a logit is NaN or there are no logits.
     pub(super) fn draw(&mut self, logits: &[f32]) -> Option<u32> {
         let mut best = (f32::NEG_INFINITY, 0);
         for (token, &logit) in (0..).zip(logits) {
@@ -56,7 +56,7 @@ impl Sampler {
         self.candidates.extend(logits.iter().zip(0..).map(|(&logit, token)| (weight(logit), token)));
         self.narrow();
         let total: f64 = self.candidates.iter().map(|(weight, _)| f64::from(*weight)).sum();
-        // 53 random bits: a number from 0 up to but not 1.
+        // 53 random bits: a number in [0, 1).
         let share = (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         let mut left = share * total;
         for (weight, token) in &self.candidates {
@@ -68,9 +68,9 @@ impl Sampler {
         Some(best.1)
     }
 
-    /// Leaves the tokens that may be drawn.
+    /// Reduces the candidates by top-k and top-p.
     fn narrow(&mut self) {
-        // The likeliest first, equal ones by their number.
+        // Most probable first, ties by number.
         let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if self.top_k > 0 && self.top_k < self.candidates.len() {
             self.candidates.select_nth_unstable_by(self.top_k - 1, order);
@@ -79,7 +79,7 @@ impl Sampler {
         if self.top_p < 1.0 {
             let total: f64 = self.candidates.iter().map(|(weight, _)| f64::from(*weight)).sum();
             let wanted = total * f64::from(self.top_p);
-            // The nucleus is small, mostly: it alone is put in order.
+            // The nucleus is mostly small, so only it is sorted.
             let mut len = NUCLEUS_FIRST.min(self.candidates.len());
             loop {
                 if len < self.candidates.len() {
@@ -99,13 +99,13 @@ impl Sampler {
             }
         }
         if self.top_k > 0 {
-            // Which of equal ones come first must not depend on how they were selected.
+            // The order of ties must not depend on the selection algorithm.
             self.candidates.sort_unstable_by(order);
         }
     }
 }
 
-/// How many of the likeliest tokens are looked at first.
+/// The number of most probable tokens that are sorted first.
 const NUCLEUS_FIRST: usize = 64;
 
 #[cfg(test)]

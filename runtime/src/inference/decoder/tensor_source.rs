@@ -1,6 +1,6 @@
-//! The tensors of a model in their files: safetensors, one or several, or GGUF.
+//! The tensors of a decoder in its files: one or several safetensors files, or a GGUF file.
 //!
-//! Rows are read where they are needed, into memory that is used again: the files are never in memory as a whole.
+//! Rows are read on demand into reused buffers; a file is never in memory as a whole.
 
 use super::DecoderError;
 use super::architectures::llama::gguf_schema;
@@ -35,7 +35,7 @@ struct Opened {
     bytes: u64,
 }
 
-/// A matrix, ready to be read row by row.
+/// A matrix that is read row by row.
 #[derive(Clone, Debug)]
 pub(super) struct Rows<'a> {
     file: &'a Opened,
@@ -43,7 +43,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl TensorSource {
-    /// The tensors of a GGUF file, and what it says of itself, all of which is supported.
+    /// Opens a GGUF file, and checks that all of its metadata is supported.
     pub(super) fn from_gguf(path: &Path) -> Result<(Self, Gguf), DecoderError> {
         let opened = Opened::open(path)?;
         let reader = io::BufReader::new(&opened.file);
@@ -54,7 +54,7 @@ impl TensorSource {
         Ok((Self { files: vec![opened], tensors }, gguf))
     }
 
-    /// The tensors of these safetensors files.
+    /// Opens safetensors files.
     pub(super) fn from_safetensors(paths: &[PathBuf]) -> Result<Self, DecoderError> {
         let mut source = Self::default();
         for path in paths {
@@ -74,7 +74,7 @@ impl TensorSource {
         self.tensors.contains_key(name)
     }
 
-    /// A matrix of this size.
+    /// Returns a matrix of this size.
     pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Rows<'_>, DecoderError> {
         let Some((file, tensor)) = self.tensors.get(name) else {
             return Err(DecoderError::Missing(name.to_owned()));
@@ -89,7 +89,7 @@ impl TensorSource {
         Ok(Rows { file: &self.files[*file], tensor })
     }
 
-    /// A vector of this length, as plain numbers, all of them finite.
+    /// Reads a vector of this length as f32, all finite.
     pub(super) fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, DecoderError> {
         let rows = self.matrix(name, 1, len)?;
         let mut numbers = vec![0.0; len];
@@ -101,7 +101,7 @@ impl TensorSource {
         }
     }
 
-    /// What changes when any of the files does.
+    /// Returns a hash of the files' metadata, which changes when a file changes.
     pub(super) fn identity(&self) -> io::Result<[u8; 32]> {
         let mut hash = Sha256::new();
         for Opened { file, path, .. } in &self.files {
@@ -130,7 +130,7 @@ impl Opened {
         DecoderError::Damaged { path: self.path.clone(), reason: reason.to_owned() }
     }
 
-    /// The tensors of a safetensors file, of the types that a Llama has.
+    /// Reads the tensors of a safetensors file that have supported types.
     fn safetensors(&self) -> Result<Vec<(String, Tensor)>, DecoderError> {
         let failed = |source| DecoderError::Io { path: self.path.clone(), source };
         let damaged = |error: HeaderError| self.damaged(&error.to_string());
@@ -146,7 +146,7 @@ impl Opened {
                 Dtype::F32 => Kind::from_number(0),
                 Dtype::F16 => Kind::from_number(1),
                 Dtype::BF16 => Kind::from_number(30),
-                // Tables that some exporters add; whatever is needed and is not there is missed by name.
+                // Tables that some exporters add. A required tensor of another type is reported as missing.
                 _ => None,
             };
             let Some(kind) = kind else { continue };
@@ -159,7 +159,7 @@ impl Opened {
 }
 
 impl Rows<'_> {
-    /// How its rows are packed.
+    /// Returns the format that its rows are packed in.
     pub(super) fn format(&self, precision: Precision) -> Format {
         match self.own_format() {
             Some(plain) if !plain.is_quantised() => {
@@ -167,12 +167,12 @@ impl Rows<'_> {
                 if precision == Precision::Int8 && whole { Format::Q8_0 } else { plain }
             }
             Some(quantised) => quantised,
-            // The most exact of those that have blocks.
+            // The most precise block format.
             None => Format::Q8_0,
         }
     }
 
-    /// The kernels' own format that its rows are written in, if there is one.
+    /// Returns its format, if the kernels support it.
     fn own_format(&self) -> Option<Format> {
         match self.tensor.kind.dtype {
             GgmlDType::F32 => Some(Format::F32),
@@ -193,7 +193,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Reads rows as they are to be packed, one after the other.
+    /// Reads rows in the format for packing.
     pub(super) fn read(
         &self,
         rows: Range<usize>,
@@ -224,7 +224,7 @@ impl Rows<'_> {
         }
     }
 
-    /// Writes a row's numbers; `raw` is room to work in.
+    /// Reads a row as f32. `raw` is a reused buffer.
     pub(super) fn decode(
         &self,
         row: usize,
@@ -250,27 +250,27 @@ impl Rows<'_> {
         Ok(())
     }
 
-    /// Reads whole rows as they are, from this one on.
+    /// Reads raw rows from this one on.
     fn raw(&self, row: usize, bytes: &mut [u8]) -> Result<(), DecoderError> {
         let start = self.tensor.start + row as u64 * self.row_bytes() as u64;
         let read = self.file.file.read_exact_at(bytes, start);
         read.map_err(|source| DecoderError::Io { path: self.file.path.clone(), source })
     }
 
-    /// The bytes of a row in its file.
+    /// Returns the size of a row in the file.
     fn row_bytes(&self) -> usize {
         self.tensor.kind.row_bytes(self.tensor.columns).unwrap_or(0)
     }
 }
 
-/// Buffers to work in, kept from rows to rows.
+/// Buffers that are reused between reads.
 #[derive(Default)]
 pub(super) struct ReadBuffers {
     raw: Vec<u8>,
     numbers: Vec<f32>,
 }
 
-/// Reads the rare formats that the kernels have no reader for.
+/// Returns candle's type for a format that the kernels do not support.
 fn dequantise(raw: &[u8], dtype: GgmlDType, numbers: &mut [f32]) -> candle_core::Result<()> {
     let storage = QStorage::from_data(Cow::Borrowed(raw), &Device::Cpu, dtype)?;
     let tensor = QTensor::new(storage, numbers.len())?.dequantize(&Device::Cpu)?;
