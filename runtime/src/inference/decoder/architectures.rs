@@ -1,3 +1,3 @@
-//! The decoder architectures that this program can run, one file each.
+//! The supported decoder architectures, one file each.
 
 pub(super) mod llama;

@@ -1,29 +1,29 @@
-//! The tokens that end a turn: those that a model's files name, and those that their own texts give away.
+//! Recognises the tokens that end a turn by their texts, in addition to those that a model's files name.
 //!
-//! Files often name one end of several: a fine-tune with ChatML turns keeps `</s>`, a third-generation Llama names
-//! `<|eot_id|>` or `<|end_of_text|>`. llama.cpp therefore knows ends by their texts, and this is its list (as of
-//! November 2026). A model that writes one of these has finished.
+//! Files often name only one of several end tokens: a fine-tune with ChatML turns keeps `</s>`, a third-generation
+//! Llama names `<|eot_id|>` or `<|end_of_text|>`. llama.cpp therefore recognises end tokens by their texts; this is its
+//! list (as of November 2026).
 
 /// Tells whether a token with this text ends a turn in a vocabulary where `has` finds other tokens.
 pub(super) fn is_end(text: &str, has: &dyn Fn(&str) -> bool) -> bool {
     match text {
-        // Where a call ends a turn too, this ends one message of several within it.
+        // If a tool call also ends a turn, this only ends one message within the turn.
         "<|end|>" => {
             let calls = has("<|call|>") || has("<|calls|>");
             !(calls && (has("<|return|>") || has("<|flush|>")))
         }
-        // A vocabulary of Gemma 4 has it for mark-up.
+        // In a vocabulary of Gemma 4 this is mark-up.
         "</s>" => !has("<|tool_response>"),
         text => ENDS.contains(&text),
     }
 }
 
-/// Tells whether a token fills, separates or names files: what a model for code writes where its text is over.
+/// Tells whether a token is a fill-in-the-middle or file marker, which a code model writes at the end of its text.
 pub(super) fn is_file_mark(text: &str) -> bool {
     FILE_MARKS.contains(&text)
 }
 
-/// Texts of tokens that end a turn.
+/// The texts of tokens that end a turn.
 const ENDS: [&str; 20] = [
     "<|eot_id|>",
     "<|im_end|>",
@@ -46,7 +46,7 @@ const ENDS: [&str; 20] = [
     "<｜end▁of▁sentence｜>",
     "[e~[",
 ];
-/// Texts of tokens that fill, name and separate files.
+/// The texts of fill-in-the-middle and file markers.
 const FILE_MARKS: [&str; 11] = [
     "<|fim_pad|>",
     "<fim-pad>",

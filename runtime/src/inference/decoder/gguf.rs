@@ -1,38 +1,38 @@
-//! A GGUF file, checked before anything is made of it: its metadata, and where its tensors lie.
+//! The header of a GGUF file, validated: its metadata and the places of its tensors.
 //!
-//! The invariants: memory stays within a small multiple of what the file really contains, whatever numbers it claims;
-//! the tensors of a file that was accepted have known types and no zero dimension, lie inside the file at their
-//! alignment, and share no bytes. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! The invariants: memory use is bounded by a small multiple of the file's real contents, whatever the header claims.
+//! The tensors of an accepted file have known types and no zero dimension, are aligned, lie inside the file, and do not
+//! overlap. Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use candle_core::quantized::GgmlDType;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
-/// What a file says of itself, and its tensors by name.
+/// The metadata of a file, and its tensors by name.
 #[derive(Debug)]
 pub(super) struct Gguf {
     pub(super) metadata: BTreeMap<String, Value>,
     pub(super) tensors: BTreeMap<String, Tensor>,
 }
 
-/// Where a tensor lies.
+/// The place and type of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tensor {
     pub(super) kind: Kind,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// Of its first byte, from the beginning of the file.
+    /// The offset of its first byte in the file.
     pub(super) start: u64,
     pub(super) bytes: u64,
 }
 
-/// How a tensor's numbers are written.
+/// The type of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub(super) dtype: GgmlDType,
-    /// Numbers that are written together.
+    /// The numbers in a block.
     pub(super) block: usize,
-    /// The bytes of so many.
+    /// The bytes of a block.
     pub(super) bytes: usize,
 }
 
@@ -44,47 +44,47 @@ pub(super) enum Value {
     Floats(Vec<f32>),
     Integer(i128),
     Integers(Vec<i32>),
-    /// A list of other things, which is checked and left out.
+    /// Another list, which is checked and skipped.
     Other,
     Text(String),
     Texts(Vec<String>),
 }
 
-/// Why a GGUF file is refused.
+/// Why a GGUF file is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
-    /// The alignment makes no sense.
+    /// The alignment is invalid.
     #[error("the alignment of its tensors is {0}")]
     Alignment(i128),
-    /// It was written by a machine of the other kind.
+    /// The file is big-endian.
     #[error("it is in big-endian byte order; hint: convert it for this machine")]
     BigEndian,
-    /// It claims more of something than there can be.
+    /// A count or length is too large.
     #[error("it claims {found} {what}, at most {most} are accepted")]
     Count {
-        /// What.
+        /// The counted thing.
         what: &'static str,
-        /// How many.
+        /// The claimed number.
         found: u64,
-        /// What would be accepted.
+        /// The maximum.
         most: u64,
     },
-    /// Something has the same name as another thing.
+    /// A name occurs twice.
     #[error("{0:?} is there twice")]
     Duplicate(String),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// It is something else.
+    /// The file is not a GGUF file.
     #[error("it is no GGUF file")]
     Magic,
-    /// A tensor does not begin where its alignment allows, or its end is outside the file.
+    /// A tensor is not aligned, or ends outside the file.
     #[error("tensor {0:?} lies outside the file, or at an odd place: the file is cut short or damaged")]
     Outside(String),
-    /// Two tensors share bytes.
+    /// Two tensors overlap.
     #[error("tensors {0:?} and {1:?} overlap")]
     Overlap(String, String),
-    /// A tensor has a dimension of zero, too many, or rows that are no whole blocks.
+    /// A tensor has a zero dimension, too many dimensions, or rows that are not whole blocks.
     #[error("tensor {name:?} has the dimensions {dimensions:?}, which no tensor of its type has")]
     Shape {
         /// The tensor.
@@ -92,13 +92,13 @@ pub enum GgufError {
         /// Its dimensions.
         dimensions: Vec<u64>,
     },
-    /// A text that is none.
+    /// A text is not UTF-8.
     #[error("a name or a text is not in UTF-8")]
     Text,
-    /// It ends before what it claims to contain.
+    /// The file is truncated.
     #[error("it ends inside its header: it is cut short or damaged")]
     Truncated,
-    /// A tensor's type is none that is known here.
+    /// A tensor has an unknown type.
     #[error(
         "tensor {name:?} has type {kind}, which is not supported; hint: F32, F16, BF16, Q8_0, Q4_0, Q4_K and the \
          other types without a lookup table are"
@@ -109,7 +109,7 @@ pub enum GgufError {
         /// The number of its type.
         kind: u32,
     },
-    /// A value's type is none that there is.
+    /// A value has an unknown type.
     #[error("{name:?} has type {kind}, which no value has")]
     TypeOfValue {
         /// The value.
@@ -117,13 +117,13 @@ pub enum GgufError {
         /// The number of its type.
         kind: u32,
     },
-    /// Its version is not one of those known here.
+    /// The version is not supported.
     #[error("it is of GGUF version {0}; 2 and 3 are supported")]
     Version(u32),
 }
 
 impl Gguf {
-    /// Reads and checks the header of a file with so many bytes.
+    /// Reads and validates the header of a file of this size.
     pub(super) fn read(file: impl Read, file_bytes: u64) -> Result<Self, GgufError> {
         let mut header = Header { file, at: 0, end: file_bytes.min(HEADER_BYTES_MAX) };
         if header.bytes::<4>()? != *b"GGUF" {
@@ -156,7 +156,7 @@ impl Gguf {
         Ok(Self { metadata, tensors })
     }
 
-    /// A whole number that is not negative; that of all layers where each has its own and they are the same.
+    /// Returns a non-negative integer. Also accepts a list with the same number for each layer.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         match self.metadata.get(name)? {
             Value::Integer(number) => u64::try_from(*number).ok(),
@@ -193,7 +193,7 @@ impl Gguf {
         if let Value::Floats(numbers) = self.metadata.get(name)? { Some(numbers) } else { None }
     }
 
-    /// Tells whether a token is one that no text contains.
+    /// Tells whether a token is a control token.
     pub(super) fn is_control(&self, token: u32) -> bool {
         let types = self.integers("tokenizer.ggml.token_type").unwrap_or_default();
         types.get(token as usize) == Some(&3)
@@ -204,7 +204,7 @@ impl Gguf {
     }
 }
 
-/// The header as far as it has been read.
+/// A reader of the header.
 struct Header<R> {
     file: R,
     at: u64,
@@ -212,7 +212,7 @@ struct Header<R> {
     end: u64,
 }
 
-/// A tensor as it is written.
+/// A tensor in the header.
 struct Written {
     name: String,
     kind: Kind,
@@ -223,7 +223,7 @@ struct Written {
 }
 
 impl<R: Read> Header<R> {
-    /// Notes that so many bytes are read next, if there are as many.
+    /// Reserves the next bytes, if the file has as many.
     fn advance(&mut self, bytes: u64) -> Result<(), GgufError> {
         let at = self.at.checked_add(bytes).filter(|at| *at <= self.end).ok_or(GgufError::Truncated)?;
         self.at = at;
@@ -251,7 +251,7 @@ impl<R: Read> Header<R> {
         Ok(block)
     }
 
-    /// A number of things, each of which takes some bytes of the rest.
+    /// Reads a count of things that each take at least some bytes of the rest.
     fn count(&mut self, what: &'static str, most: u64, bytes_each: u64) -> Result<u64, GgufError> {
         let found = u64::from_le_bytes(self.bytes()?);
         let most = most.min((self.end - self.at) / bytes_each);
@@ -290,7 +290,7 @@ impl<R: Read> Header<R> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            // Arrays of arrays: nobody writes them.
+            // Arrays of arrays do not occur.
             _ => return Err(GgufError::TypeOfValue { name: name.to_owned(), kind }),
         };
         let count = self.count("entries of a list", ENTRIES_MAX, bytes_each)?;
@@ -330,7 +330,7 @@ impl<R: Read> Header<R> {
 }
 
 impl Kind {
-    /// A type by its number in a file.
+    /// Returns a type by its number in a file.
     pub(super) fn from_number(number: u32) -> Option<Self> {
         let (dtype, block, bytes) = match number {
             0 => (GgmlDType::F32, 1, 4),
@@ -351,13 +351,13 @@ impl Kind {
         Some(Self { dtype, block, bytes })
     }
 
-    /// The bytes of a row of so many numbers; `None` where there is no such row.
+    /// Returns the bytes of a row of this many numbers, or `None` if they are not whole blocks.
     pub(super) fn row_bytes(self, columns: usize) -> Option<usize> {
         (columns / self.block).checked_mul(self.bytes).filter(|_| columns.is_multiple_of(self.block))
     }
 }
 
-/// Rows, columns and bytes of a tensor; its first dimension is the length of its rows.
+/// Returns the rows, columns and bytes of a tensor. Its first dimension is the length of its rows.
 fn shape(kind: Kind, dimensions: &[u64]) -> Option<(usize, usize, u64)> {
     let (first, others) = dimensions.split_first()?;
     let columns = usize::try_from(*first).ok().filter(|columns| *columns > 0)?;
@@ -378,7 +378,7 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, GgufError> {
     }
 }
 
-/// Checks that tensors lie in the file, each at its alignment and apart from the others.
+/// Checks that tensors are aligned, lie in the file, and do not overlap.
 fn placed(
     mut found: Vec<Written>,
     data_start: u64,
@@ -407,23 +407,23 @@ fn placed(
     Ok(tensors)
 }
 
-/// The longest header: vocabularies of a million tokens are far below.
+/// The maximum size of a header; vocabularies of a million tokens are far below.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
-/// The most tensors.
+/// The maximum number of tensors.
 const TENSORS_MAX: u64 = 1 << 16;
-/// The most values of the metadata.
+/// The maximum number of metadata values.
 const VALUES_MAX: u64 = 1 << 16;
-/// The most entries of a list.
+/// The maximum length of a list.
 const ENTRIES_MAX: u64 = 1 << 21;
-/// The longest name of a value or a tensor.
+/// The maximum length of a name.
 const NAME_BYTES_MAX: u64 = 1 << 10;
-/// The longest text, templates among them.
+/// The maximum length of a text, such as a template.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
-/// The most dimensions of a tensor.
+/// The maximum number of dimensions of a tensor.
 const DIMENSIONS_MAX: u32 = 4;
-/// Where tensors begin unless the file says otherwise.
+/// The default alignment.
 const ALIGNMENT_DEFAULT: u64 = 32;
-/// The largest alignment.
+/// The maximum alignment.
 const ALIGNMENT_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What can be said of a model without loading it: whether its files ask for something that nothing here does.
+//! Checks without loading weights whether a decoder asks for something that is not supported.
 //!
-//! Said when models are listed, so that none is offered whose first task would fail. Files that are damaged are left to
-//! whoever loads them, which has them fetched again. Files are looked at again when they change.
+//! Models are checked when they are listed, so that no model is offered whose first task would fail. Damaged files are
+//! not reported here: loading reports them, and has them fetched again. Results are cached until a file changes.
 
 use super::architectures::llama::LlamaConfig;
 use super::generator::check_folder;
@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Says why a folder or a GGUF file of this family cannot be run, if its small files or its header tell. Blocks.
+/// Checks the metadata files of a folder, or the header of a GGUF file. Blocks.
 ///
 /// # Errors
-/// Names what is not supported.
+/// Returns what is not supported.
 pub fn inspect(path: &Path) -> Result<(), String> {
     let stats = stats(path);
     if let Some((_, verdict)) = seen().get(path).filter(|(known, _)| *known == stats) {
@@ -51,7 +51,7 @@ const fn is_unsupported(error: &GgufError) -> bool {
     matches!(error, GgufError::BigEndian | GgufError::TypeOfTensor { .. } | GgufError::Version(_))
 }
 
-/// The files that are looked at, as they are; nothing for one that is not there.
+/// Returns the state of the checked files; `None` for a missing file.
 fn stats(path: &Path) -> Vec<Option<Stat>> {
     if path.is_dir() {
         return FILES.iter().map(|name| Stat::at(&path.join(name))).collect();
@@ -59,7 +59,7 @@ fn stats(path: &Path) -> Vec<Option<Stat>> {
     vec![Stat::at(path), Stat::at(&path.with_file_name(TOKENIZER))]
 }
 
-/// What was found, by the place of a model.
+/// Cached verdicts, by the path of a model.
 type Seen = BTreeMap<PathBuf, (Vec<Option<Stat>>, Result<(), String>)>;
 
 fn seen() -> std::sync::MutexGuard<'static, Seen> {
@@ -67,8 +67,8 @@ fn seen() -> std::sync::MutexGuard<'static, Seen> {
     SEEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The files of a folder that are looked at.
+/// The files of a folder that are checked.
 const FILES: [&str; 5] =
     ["config.json", "generation_config.json", "special_tokens_map.json", TOKENIZER, "tokenizer_config.json"];
-/// Models that are remembered.
+/// The maximum number of cached verdicts.
 const SEEN_MAX: usize = 1024;

@@ -1,10 +1,10 @@
 //! Templates for conversations, in Jinja as transformers sets it up: the same text, byte for byte.
 //!
-//! The environment is Jinja2's sandbox for values that do not change, with loop controls, with white space trimmed around
-//! blocks, without HTML in mind, with transformers' own `tojson`, `raise_exception` and `strftime_now`, and with its mark of
-//! what a model wrote, which changes nothing. Differences are in what no conversation needs: whole numbers have 127 bits,
-//! what Jinja2 makes of lists is a list at once, there are no other templates, and filters for HTML and for chance are
-//! missing.
+//! The environment is Jinja2's sandbox for values that do not change, with loop controls, with white space trimmed
+//! around blocks, without HTML in mind, with transformers' own `tojson`, `raise_exception` and `strftime_now`, and with
+//! its mark of what a model wrote, which changes nothing. Differences are in what no conversation needs: whole numbers
+//! have 127 bits, what Jinja2 makes of lists is a list at once, there are no other templates, and filters for HTML and
+//! for chance are missing.
 
 #![allow(
     clippy::wildcard_enum_match_arm,

@@ -1,6 +1,6 @@
-//! The fields of a small JSON file of a model, each taken by its name and of the type that it should have.
+//! Typed access to the fields of a model's JSON files.
 //!
-//! A field that is `null` is as one that is not there: that is how the libraries write what is not set.
+//! `null` is the same as an absent field: the libraries write it for settings that are not set.
 
 use crate::inference::files::json_fields::{self, FieldError, Given, Object};
 use serde_json::Value;
@@ -19,33 +19,33 @@ impl Fields {
         Ok(Self { file, fields })
     }
 
-    /// A file that is not there.
+    /// Returns the fields of a missing file.
     pub(super) fn none(file: &'static str) -> Self {
         Self { file, fields: Object::new() }
     }
 
-    /// The value of a field, unless it is `null`.
+    /// Returns the value of a field, unless it is `null`.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.fields.get(name).filter(|value| !value.is_null())
     }
 
-    /// Tells whether a field is there, be it `null`.
+    /// Tells whether a field exists, even if it is `null`.
     pub(super) fn has(&self, name: &str) -> bool {
         self.fields.contains_key(name)
     }
 
-    /// The fields of an object within.
+    /// Returns the fields of a nested object.
     pub(super) fn object(&self, name: &str) -> Result<Option<Self>, String> {
         let within = self.told(json_fields::object(&self.fields, name))?;
         Ok(within.map(|fields| Self { file: self.file, fields: fields.clone() }))
     }
 
-    /// A whole number that is not negative.
+    /// Returns a non-negative integer.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, String> {
         self.told(json_fields::count(&self.fields, name))
     }
 
-    /// Any number.
+    /// Returns a number.
     pub(super) fn float(&self, name: &str) -> Result<Option<f64>, String> {
         self.told(json_fields::number(&self.fields, name))
     }
@@ -58,7 +58,7 @@ impl Fields {
         self.told(json_fields::text(&self.fields, name))
     }
 
-    /// One token's number, or several.
+    /// Returns one token number, or several.
     pub(super) fn ids(&self, name: &str) -> Result<Vec<u32>, String> {
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
         let ids = json_fields::read(&self.fields, name, "a token's number or a list of them", |value| {
@@ -68,14 +68,14 @@ impl Fields {
         Ok(self.told(ids)?.unwrap_or_default())
     }
 
-    /// A token by its text, which is written bare or described.
+    /// Returns the text of a token, which is a text or an object with its content.
     pub(super) fn token(&self, name: &str) -> Result<Option<String>, String> {
         let text =
             |value: &Value| value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned);
         self.told(json_fields::read(&self.fields, name, "the text of a token", text))
     }
 
-    /// Refuses a field that is there with another value than those that change nothing.
+    /// Rejects a field with any other value than these neutral ones.
     pub(super) fn refuse_unless(&self, name: &str, neutral: &[Value]) -> Result<(), String> {
         match self.get(name) {
             Some(value) if !neutral.iter().any(|neutral| same(value, neutral)) => {
@@ -87,7 +87,7 @@ impl Fields {
         }
     }
 
-    /// Says that a field has a value of the wrong type.
+    /// Returns the error for a value of the wrong type.
     pub(super) fn wrong(&self, name: &str, value: &Value, expected: &str) -> String {
         self.error(&FieldError::new(name, value, &format!("expected {expected}")))
     }
@@ -101,7 +101,7 @@ impl Fields {
     }
 }
 
-/// Tells whether two values are the same; numbers are by what they count.
+/// Tells whether two values are equal; numbers are compared by value.
 fn same(one: &Value, other: &Value) -> bool {
     match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => one == other,

@@ -1,17 +1,17 @@
-//! How vocabularies of merges split a text into words, by the name that a GGUF file gives the rule.
+//! The pre-tokenizers of BPE vocabularies, which split a text into words, by their names in GGUF files.
 //!
-//! The rules are llama.cpp's (November 2026). Each is a list of patterns; a later one splits what the earlier ones left
-//! and what they found, and what matches nothing is a word of its own. Names of rules that need code of their own are not here.
+//! The rules are llama.cpp's (November 2026). Each is a list of patterns. A later pattern splits both the matches and
+//! the rest of the earlier ones; unmatched text is a word. Rules that need more than patterns are not supported.
 
 use serde_json::{Value, json};
 
-/// A rule.
+/// A pre-tokenizer rule.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PreTokenizerRule {
     patterns: &'static [&'static str],
-    /// Whether a word that is a token is not made of merges.
+    /// Whether a word that is a token bypasses the merges.
     pub(super) ignores_merges: bool,
-    /// Whether a text begins with the token for it, unless the file says otherwise.
+    /// Whether a text begins with the begin-of-text token by default.
     pub(super) adds_bos: bool,
 }
 
@@ -20,7 +20,7 @@ impl PreTokenizerRule {
     pub(super) fn by_name(name: &str) -> Option<Self> {
         let plain = |patterns| Self { patterns, ignores_merges: false, adds_bos: false };
         Some(match name {
-            // A file without a name is one of before there were names; the vocabularies of these are GPT-2's kin.
+            // Files without a name are older than the names; their vocabularies are like GPT-2's.
             "default" | "gpt-2" | "phi-2" | "jina-es" | "jina-de" | "jina-v2-es" | "jina-v2-de"
             | "gigachat" | "a.x-4.0" | "mellum" | "modern-bert" | "mpt" | "olmo" | "jais" | "trillion"
             | "granite-docling" | "exaone4" => plain(&[GPT2]),
@@ -53,7 +53,7 @@ impl PreTokenizerRule {
         })
     }
 
-    /// Describes the rule as a `tokenizer.json` does; bytes become visible characters after it.
+    /// Returns the rule in the form of a `tokenizer.json`, followed by the byte-level step.
     pub(super) fn described(self) -> Value {
         let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
         let mut steps: Vec<Value> = self.patterns.iter().map(split).collect();
@@ -62,7 +62,7 @@ impl PreTokenizerRule {
     }
 }
 
-/// The step that makes bytes visible characters, and back.
+/// Returns the byte-level step, which maps bytes to visible characters.
 pub(super) fn bytes() -> Value {
     json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false})
 }

@@ -1,33 +1,33 @@
-//! What `tokenizer_config.json` and `special_tokens_map.json` say: the template for conversations, the special tokens by
-//! their names, and whether a text begins or ends with one.
+//! `tokenizer_config.json` and `special_tokens_map.json`: the chat template, the special tokens, and whether a text
+//! begins or ends with one.
 //!
-//! Of what transformers reads there, these change nothing here: how classes build a tokenizer anew (`tokenizer.json` is
-//! followed as it is), padding and cutting, and the cleaning of spaces, which is for whole texts alone.
+//! Ignored of what transformers reads: settings for rebuilding a tokenizer (`tokenizer.json` is used as it is), padding
+//! and truncation, and the cleaning of spaces, which is for complete texts only.
 
 use super::json_fields::Fields;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Both files together.
+/// The contents of both files.
 #[derive(Debug, Default)]
 pub(super) struct TokenizerConfig {
-    /// Whether there is a `tokenizer_config.json`.
+    /// Whether `tokenizer_config.json` exists.
     pub(super) is_there: bool,
     pub(super) add_bos_token: Option<bool>,
     pub(super) add_eos_token: Option<bool>,
-    /// Whether its class is the one of Llama's own, which begins a text with a token unless it is told not to.
+    /// Whether its class is Llama's, which begins a text with a token by default.
     pub(super) is_of_llama: bool,
-    /// The texts of special tokens by their names, such as `bos_token`.
+    /// The texts of special tokens by name, such as `bos_token`.
     pub(super) special: BTreeMap<String, String>,
-    /// The template for conversations without tools.
+    /// The chat template for conversations without tools.
     pub(super) template: Option<String>,
 }
 
 impl TokenizerConfig {
-    /// Reads the files, as far as they are there.
+    /// Reads the files that exist.
     ///
     /// # Errors
-    /// Names what is damaged, of the wrong type, or not supported.
+    /// Returns what is damaged, of the wrong type, or not supported.
     pub(super) fn parse(config: Option<&[u8]>, special: Option<&[u8]>) -> Result<Self, String> {
         let is_there = config.is_some();
         let fields = |file, json: Option<&[u8]>| match json {
@@ -39,7 +39,7 @@ impl TokenizerConfig {
         config.refuse_unless("split_special_tokens", &[json!(false)])?;
         let mut special = BTreeMap::new();
         for name in SPECIAL {
-            // What the one file says is null, it says.
+            // A null in this file is a setting too.
             let token = if config.has(name) { config.token(name)? } else { map.token(name)? };
             special.extend(token.map(|token| (name.to_owned(), token)));
         }
@@ -54,7 +54,7 @@ impl TokenizerConfig {
     }
 }
 
-/// The template, which may be one of several.
+/// Returns the template, which may be one of several.
 fn template(config: &Fields) -> Result<Option<String>, String> {
     match config.get("chat_template") {
         None => Ok(None),
@@ -68,7 +68,7 @@ fn template(config: &Fields) -> Result<Option<String>, String> {
     }
 }
 
-/// Names of special tokens.
+/// The names of special tokens.
 const SPECIAL: [&str; 7] =
     ["bos_token", "cls_token", "eos_token", "mask_token", "pad_token", "sep_token", "unk_token"];
 /// Classes that begin a text with a token by default.

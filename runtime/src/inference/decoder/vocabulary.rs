@@ -1,8 +1,8 @@
-//! Text to tokens and back, with the model's `tokenizer.json` or the vocabulary inside its GGUF file.
+//! Tokenises and detokenises text, with the model's `tokenizer.json` or the vocabulary in its GGUF file.
 //!
-//! The invariants: a tokenizer that was accepted has a token for each merge, which the library panics without; what
-//! panics nevertheless is an error. A token may have a number that the model has no row for: only a text that has it
-//! is refused.
+//! The invariants: an accepted tokenizer has a token for each merge, without which the library panics. Any other panic
+//! of the library is an error. A token may be outside the model's vocabulary; then only texts with this token are
+//! rejected.
 
 use super::DecoderError;
 use super::detokenizer::Decode;
@@ -21,11 +21,11 @@ use tokenizers::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Vocabulary {
     tokenizer: Tokenizer,
-    /// Tokens that stand for one byte, where bytes that follow each other are decoded together.
+    /// Tokens for single bytes, if consecutive bytes are decoded together.
     bytes: HashSet<u32>,
-    /// Tokens that have no text.
+    /// Tokens without text.
     special: HashSet<u32>,
-    /// Tokens that end a turn, by their texts.
+    /// Tokens that end a turn, recognised by their texts.
     ends: BTreeSet<u32>,
 }
 
@@ -40,38 +40,38 @@ impl Vocabulary {
         };
         let tokenizer = guarded("it cannot be used", load).map_err(DecoderError::Tokenizer)?;
         let it = Self { tokenizer, bytes, special, ends };
-        // What panics on any text should do so now, and not when there is work.
+        // A tokenizer that panics on any text should do so now, and not in a job.
         it.encode("a", true).map_err(DecoderError::Tokenizer)?;
         Ok(it)
     }
 
-    /// Makes one of what a GGUF file holds.
+    /// Makes a vocabulary from the metadata of a GGUF file.
     pub(super) fn from_gguf(gguf: &Gguf) -> Result<Self, DecoderError> {
         let json = described(gguf).map_err(DecoderError::Tokenizer)?;
         let mut it = Self::load(json.to_string().as_bytes())?;
-        // Unknown ones and those that fill the table up have no text either.
+        // Unknown and unused tokens have no text either.
         let types = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();
         it.special.extend((0..).zip(types).filter(|(_, kind)| matches!(kind, 2 | 5)).map(|(id, _)| id));
         Ok(it)
     }
 
-    /// The tokens of a text, with those around it that the tokenizer itself adds where `whole`.
+    /// Tokenises a text. With `whole`, the tokenizer adds its special tokens.
     pub(super) fn encode(&self, text: &str, whole: bool) -> Result<Vec<u32>, String> {
         let encode = || self.tokenizer.encode_fast(text, whole);
         Ok(guarded("the text cannot be tokenised", encode)?.get_ids().to_vec())
     }
 
-    /// The token itself.
+    /// Returns the raw token.
     pub(super) fn token(&self, id: u32) -> Option<String> {
         self.tokenizer.id_to_token(id)
     }
 
-    /// The number of a token.
+    /// Returns the number of a token.
     pub(super) fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
     }
 
-    /// Tokens that end a turn, by their texts.
+    /// Tokens that end a turn, recognised by their texts.
     pub(super) const fn ends(&self) -> &BTreeSet<u32> {
         &self.ends
     }
@@ -92,7 +92,7 @@ impl Decode for Vocabulary {
     }
 }
 
-/// What a check found.
+/// The properties that a check finds.
 #[derive(Debug, Default)]
 struct Checked {
     bytes: HashSet<u32>,
@@ -100,10 +100,10 @@ struct Checked {
     ends: BTreeSet<u32>,
 }
 
-/// Checks of which kind a tokenizer is, without reading its tokens; whether the file is sound is not looked at.
+/// Checks that the type of a tokenizer is supported, without reading its tokens or validating the file.
 pub(super) fn check_kind(json: &[u8]) -> Result<(), String> {
     let Ok(Kinds { model }) = serde_json::from_slice(json) else { return Ok(()) };
-    // Older files do not say; a list of pieces with their probabilities is Unigram's.
+    // Older files have no type; a list of pieces with probabilities is a Unigram model.
     let kind = model.kind.unwrap_or_else(|| if model.vocab.is_list { "Unigram" } else { "BPE" }.to_owned());
     supported(&kind)
 }
@@ -116,11 +116,11 @@ fn supported(kind: &str) -> Result<(), String> {
     Err(format!("a tokenizer of kind {kind:?} is not supported for models that write; BPE is"))
 }
 
-/// Checks what the library does not.
+/// Checks what the library does not check.
 fn check(json: &[u8]) -> Result<Checked, String> {
     let outer: Outer = match serde_json::from_slice(json) {
         Ok(outer) => outer,
-        // The tokens of another kind may have another form.
+        // The tokens of another type may have another form.
         Err(error) => {
             return Err(check_kind(json).err().unwrap_or_else(|| format!("it is damaged: {error}")));
         }
@@ -169,13 +169,13 @@ fn check(json: &[u8]) -> Result<Checked, String> {
     })
 }
 
-/// Tells whether a token stands for one byte, such as `<0x0A>`.
+/// Tells whether a token is a byte token such as `<0x0A>`.
 fn is_byte(token: &str) -> bool {
     let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// The tokens of a GGUF file that end a turn, whatever their type: files with ends of a plain type are frequent.
+/// Returns the tokens of a GGUF file that end a turn. Ignores their type, because many files mark them as normal.
 pub(super) fn ends_of_gguf(gguf: &Gguf) -> BTreeSet<u32> {
     let tokens = gguf.texts("tokenizer.ggml.tokens").unwrap_or_default();
     let seen: HashSet<&str> = tokens.iter().map(String::as_str).filter(|token| token.len() < 64).collect();
@@ -197,7 +197,7 @@ struct Kind {
     vocab: Form,
 }
 
-/// Whether a vocabulary is a list.
+/// Tells whether a vocabulary is a list.
 #[derive(Default)]
 struct Form {
     is_list: bool,
@@ -272,7 +272,7 @@ impl Merge {
     }
 }
 
-/// A GGUF file's vocabulary in the form of a `tokenizer.json`.
+/// Converts the vocabulary of a GGUF file to the form of a `tokenizer.json`.
 fn described(gguf: &Gguf) -> Result<Value, String> {
     let tokens =
         gguf.texts("tokenizer.ggml.tokens").ok_or_else(|| format!("it is not in the file; {BESIDE}"))?;
@@ -316,7 +316,7 @@ fn described(gguf: &Gguf) -> Result<Value, String> {
 /// Normalizer, pre-tokenizer, decoder and model.
 type Parts = (Value, Value, Value, Value);
 
-/// Bytes as visible characters, and a list of merges: GPT-2 and its descendants.
+/// Byte-level BPE: bytes as visible characters, and a list of merges (GPT-2 and its descendants).
 fn by_merges(gguf: &Gguf, vocab: serde_json::Map<String, Value>) -> Result<Parts, String> {
     let merges = gguf.texts("tokenizer.ggml.merges").ok_or_else(|| format!("it has no merges; {BESIDE}"))?;
     let rule = rule(gguf)?;
@@ -325,7 +325,7 @@ fn by_merges(gguf: &Gguf, vocab: serde_json::Map<String, Value>) -> Result<Parts
     Ok((Value::Null, rule.described(), pre_tokenizer::bytes(), model))
 }
 
-/// The rule by which a file's vocabulary of merges splits a text.
+/// Returns the pre-tokenizer of a byte-level BPE vocabulary.
 fn rule(gguf: &Gguf) -> Result<PreTokenizerRule, String> {
     let name = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
     PreTokenizerRule::by_name(name).ok_or_else(|| {
@@ -334,7 +334,7 @@ fn rule(gguf: &Gguf) -> Result<PreTokenizerRule, String> {
     })
 }
 
-/// Checks of which kind a file's own vocabulary is, without making one.
+/// Checks that the type of a GGUF file's vocabulary is supported, without building it.
 pub(super) fn check_kind_of_gguf(gguf: &Gguf) -> Result<(), String> {
     match gguf.text("tokenizer.ggml.model") {
         Some("gpt2") => rule(gguf).map(drop),
@@ -343,8 +343,7 @@ pub(super) fn check_kind_of_gguf(gguf: &Gguf) -> Result<(), String> {
     }
 }
 
-/// Tells whether texts begin with the token for that, where the file says nothing else: always with pieces, with merges
-/// by the rule.
+/// Returns the default for the begin-of-text token: always with SentencePiece, by the pre-tokenizer with BPE.
 pub(super) fn adds_bos_by_default(gguf: &Gguf) -> bool {
     match gguf.text("tokenizer.ggml.model") {
         Some("llama") => true,
@@ -357,7 +356,7 @@ fn unsupported(kind: Option<&str>) -> String {
     format!("tokenizer.ggml.model: its kind {kind:?} is not supported, llama and gpt2 are; {BESIDE}")
 }
 
-/// Pieces with scores, as SentencePiece has them: the pair whose piece has the best score is joined first.
+/// SentencePiece BPE: pieces with scores; the pair with the best score is merged first.
 fn by_scores(gguf: &Gguf, tokens: &[String], vocab: serde_json::Map<String, Value>) -> Result<Parts, String> {
     let scores = gguf.floats("tokenizer.ggml.scores").ok_or_else(|| format!("it has no scores; {BESIDE}"))?;
     if scores.len() != tokens.len() {
@@ -395,14 +394,14 @@ fn by_scores(gguf: &Gguf, tokens: &[String], vocab: serde_json::Map<String, Valu
     Ok((normalizer, Value::Null, json!({"type": "Sequence", "decoders": decoders}), model))
 }
 
-/// What to do where a file's own vocabulary is of no use.
+/// The hint if the vocabulary of a GGUF file cannot be used.
 const BESIDE: &str =
     "hint: put the model's tokenizer.json into the folder of the file, and it is used instead";
-/// Longer pieces are never joined from others.
+/// The maximum length of a piece that is merged from others.
 const PIECE_BYTES_MAX: usize = 256;
-/// The largest number of a token.
+/// The maximum token number.
 const IDS_MAX: u64 = 1 << 24;
-/// As much of a token as is repeated.
+/// The length at which a token is cut in errors.
 const SHOWN_CHARS: usize = 40;
 
 #[cfg(test)]

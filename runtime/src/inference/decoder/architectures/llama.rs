@@ -1,4 +1,4 @@
-//! What a Llama is made of, as its `config.json` or the metadata of its GGUF file says.
+//! The configuration of a Llama, from its `config.json` or the metadata of its GGUF file.
 
 pub(in crate::inference::decoder) mod gguf_schema;
 
@@ -10,22 +10,22 @@ use serde::Deserialize;
 use serde_json::json;
 use std::f32::consts::PI;
 
-/// A Llama as its files describe it.
+/// The configuration of a Llama.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LlamaConfig {
     pub(crate) shape: Shape,
     pub(crate) layers: usize,
-    /// Whether the last matrix is the table of the tokens' vectors.
+    /// Whether the output matrix is the token embedding table.
     pub(crate) tied: bool,
-    /// What texts begin with, where they do; there may be no row for it.
+    /// The begin-of-text token, if there is one; it may be outside the vocabulary.
     pub(crate) bos: Option<u32>,
-    /// Tokens that the files name as ends; some may be none that the model can write.
+    /// The end-of-text tokens in the files; some may be outside the vocabulary.
     pub(crate) eos: Vec<u32>,
 }
 
 impl LlamaConfig {
-    /// Reads `config.json`, and `generation_config.json` where there is one. What transformers' classes for these
-    /// models do not read changes nothing; what they read and nothing here computes is refused by its name.
+    /// Reads `config.json`, and `generation_config.json` if there is one. Fields that transformers ignores for these
+    /// models are ignored. Fields that it reads and that are not supported here are rejected by name.
     pub(crate) fn parse(json: &[u8], generation: Option<&[u8]>) -> Result<Self, DecoderError> {
         Self::parsed(json, generation).map_err(DecoderError::Config)?.checked()
     }
@@ -58,7 +58,7 @@ impl LlamaConfig {
         let theta = scaling.as_ref().map(|rope| rope.float("rope_theta")).transpose()?.flatten();
         let theta = theta.or(fields.float("rope_theta")?).unwrap_or(10_000.0);
         let positions = fields.number("max_position_embeddings")?.unwrap_or(POSITIONS);
-        // Beyond its window an older position would have to be forgotten: the context ends there instead.
+        // The sliding window is not implemented, so the context ends with the window.
         let window = match fields.number("sliding_window")? {
             None if is_mistral && !fields.has("sliding_window") => Some(MISTRAL_WINDOW),
             window => window.filter(|_| is_mistral),
@@ -85,8 +85,8 @@ impl LlamaConfig {
         })
     }
 
-    /// Reads the metadata of a GGUF file that [`gguf_schema::check`] let pass; `factors` are those that its frequencies
-    /// are divided by.
+    /// Reads the metadata of a GGUF file that [`gguf_schema::check`] accepted. Rotary frequencies are divided by
+    /// `factors`.
     pub(crate) fn from_gguf(gguf: &Gguf, factors: Option<&[f32]>) -> Result<Self, DecoderError> {
         Self::described(gguf, factors).map_err(DecoderError::Config)?.checked()
     }
@@ -109,7 +109,7 @@ impl LlamaConfig {
         }
         let float = |name: &str| gguf.float(&format!("llama.{name}"));
         let mut frequencies = frequencies(float("rope.freq_base").unwrap_or(10_000.0), head_len)?;
-        // Files of 2023 have the factor under its old name, and no type.
+        // Files of 2023 have the factor under an older name, and no type.
         let factor = match gguf.text("llama.rope.scaling.type") {
             Some("none") => None,
             _ => float("rope.scaling.factor").or_else(|| float("rope.scale_linear")),
@@ -129,7 +129,7 @@ impl LlamaConfig {
             let id = gguf.number(&format!("tokenizer.ggml.{name}_token_id"));
             id.and_then(|id| u32::try_from(id).ok()).filter(|id| (*id as usize) < vocabulary)
         };
-        // Vocabularies of pieces have always had these numbers where a file does not say them.
+        // SentencePiece vocabularies have these numbers by default.
         let by_pieces = gguf.text("tokenizer.ggml.model") == Some("llama");
         let usual = |id: u32| Some(id).filter(|_| by_pieces && gguf.is_control(id));
         let eos = id("eos").or_else(|| usual(2));
@@ -156,7 +156,7 @@ impl LlamaConfig {
         })
     }
 
-    /// Refuses numbers that no Llama has before memory is taken for them.
+    /// Rejects impossible dimensions before memory is allocated.
     fn checked(self) -> Result<Self, DecoderError> {
         let shape = &self.shape;
         let numbers = [
@@ -184,7 +184,7 @@ impl LlamaConfig {
     }
 }
 
-/// Tells whether a `config.json` is that of a Llama, sound or not.
+/// Tells whether a `config.json` is that of a Llama, valid or not.
 pub(crate) fn is_llama(json: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Kind {
@@ -197,7 +197,7 @@ fn refusal(reason: String) -> DecoderError {
     DecoderError::Config(reason)
 }
 
-/// Refuses what transformers computes for these models and nothing here does.
+/// Rejects settings that transformers supports for these models and this program does not.
 fn refuse_what_is_not_computed(fields: &Fields, generation: &Fields) -> Result<(), String> {
     let (off, on) = (json!(false), json!(true));
     fields.refuse_unless("hidden_act", &[json!("silu"), json!("swish")])?;
@@ -246,7 +246,7 @@ fn checked_head(len: usize) -> Result<usize, String> {
     }
 }
 
-/// How far each pair of a head turns from one position to the next (Su et al., 2021).
+/// Returns the rotary frequencies (Su et al., 2021).
 fn frequencies(theta: f64, head_len: usize) -> Result<Vec<f32>, String> {
     if !(theta.is_finite() && theta > 1.0) {
         return Err(format!("rope_theta is {theta}"));
@@ -255,7 +255,7 @@ fn frequencies(theta: f64, head_len: usize) -> Result<Vec<f32>, String> {
     Ok((0..head_len / 2).map(|pair| theta.powf((2 * pair) as f32 / head_len as f32).recip()).collect())
 }
 
-/// Frequencies for longer texts than those that the model was first trained on.
+/// Scales the rotary frequencies for a longer context than in pre-training.
 fn scaled(frequencies: Vec<f32>, rope: Option<&Fields>) -> Result<Vec<f32>, String> {
     let Some(rope) = rope else { return Ok(frequencies) };
     let positive = |name: &str| positive(name, rope.float(name)?);
@@ -264,7 +264,7 @@ fn scaled(frequencies: Vec<f32>, rope: Option<&Fields>) -> Result<Vec<f32>, Stri
         kind => kind,
     };
     match kind.unwrap_or("default") {
-        // The dynamic one changes what lies beyond the model's positions, where no context goes.
+        // Dynamic scaling only has an effect beyond the model's positions, which are never used.
         "default" | "dynamic" => Ok(frequencies),
         "linear" => {
             let factor = positive("factor")?;
@@ -288,21 +288,21 @@ fn scaled(frequencies: Vec<f32>, rope: Option<&Fields>) -> Result<Vec<f32>, Stri
     }
 }
 
-/// What a `config.json` may call a Llama.
+/// The supported `model_type` values.
 const TYPES: [&str; 2] = ["llama", "mistral"];
-/// Positions of a model whose file does not say.
+/// The default number of positions.
 const POSITIONS: usize = 2048;
-/// Heads of keys of a Mistral whose file does not say; `null` means as many as heads.
+/// The default number of key heads of a Mistral; `null` means as many as query heads.
 const MISTRAL_KV_HEADS: usize = 8;
-/// The window of a Mistral whose file does not say; `null` means none.
+/// The default sliding window of a Mistral; `null` means none.
 const MISTRAL_WINDOW: usize = 4096;
-/// The widest layer.
+/// The maximum width of a layer.
 const WIDTH_MAX: usize = 1 << 17;
-/// The longest head.
+/// The maximum length of a head.
 const HEAD_MAX: usize = 512;
-/// The most layers.
+/// The maximum number of layers.
 const LAYERS_MAX: usize = 512;
-/// The most tokens.
+/// The maximum size of the vocabulary.
 const VOCABULARY_MAX: usize = 1 << 20;
 
 #[cfg(test)]

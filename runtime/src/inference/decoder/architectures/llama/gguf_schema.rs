@@ -1,13 +1,13 @@
-//! What a GGUF file of the Llama family may hold: every key and every tensor is read, changes nothing, or is refused by
-//! its name. Nothing that a file says is passed over in silence.
+//! The keys and tensors that a GGUF file of the Llama family may have. Each is read, has no effect, or is rejected by
+//! name: nothing in a file is ignored silently.
 
 use crate::inference::decoder::gguf::{Gguf, Value};
 use std::f64::consts::SQRT_2;
 
-/// Checks the names of keys and tensors, the types of values, and values that nothing here computes with.
+/// Checks the names of keys and tensors, the types of values, and values that are not supported.
 ///
 /// # Errors
-/// Names what is not supported.
+/// Returns what is not supported.
 pub(crate) fn check(gguf: &Gguf) -> Result<(), String> {
     if let Some(parts) = gguf.number("split.count").filter(|parts| *parts > 1) {
         let part = gguf.number("split.no").map_or(0, |part| part + 1);
@@ -41,7 +41,7 @@ fn check_key(name: &str, value: &Value) -> Result<(), String> {
             return text_of_template(name, value);
         }
         Some(("tokenizer", _)) => ("tokenizer", TOKENIZER),
-        // What describes the file, and what other programs note for themselves.
+        // Descriptions of the file, and keys of other programs.
         _ => return Ok(()),
     };
     let rest = &name[kind.len() + 1..];
@@ -56,7 +56,7 @@ fn check_key(name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// Templates of other names are for tools, which nothing here asks for.
+/// Templates with other names are for tool calls, which are not supported.
 fn text_of_template(name: &str, value: &Value) -> Result<(), String> {
     if matches!(value, Value::Text(_) | Value::Texts(_)) {
         return Ok(());
@@ -64,7 +64,7 @@ fn text_of_template(name: &str, value: &Value) -> Result<(), String> {
     Err(format!("{}: {} is no template", shown(name), told(value)))
 }
 
-/// The factor of dot products is that of the heads' length, which a file may say or not.
+/// Checks that the attention scale, if it is given, is the default for the head length.
 fn check_scale_of_attention(gguf: &Gguf) -> Result<(), String> {
     let name = "llama.attention.scale";
     let Some(scale) = gguf.float(name).filter(|scale| *scale != 0.0) else { return Ok(()) };
@@ -93,30 +93,30 @@ fn check_tensors(gguf: &Gguf) -> Result<(), String> {
     Ok(())
 }
 
-/// What a key's value may be.
+/// The accepted values of a key.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// Anything: it changes nothing.
+    /// Any value: it has no effect.
     Any,
     Float,
-    /// Nothing is computed with it: one of these, or a refusal.
+    /// Not supported: only one of these neutral values.
     FloatOf(&'static [f64]),
     Floats,
     Integers,
     Number,
-    /// Nothing is computed with it: 0, or a refusal.
+    /// Not supported: only 0.
     Zero,
     Text,
     /// One of these texts.
     TextOf(&'static [&'static str]),
     Texts,
     Truth,
-    /// Nothing is computed with the other one.
+    /// Only this one is supported.
     TruthOf(bool),
 }
 
 impl Expected {
-    /// Says what is expected, where a value is something else.
+    /// Returns what is expected, if a value does not match.
     fn mismatch(self, value: &Value) -> Option<String> {
         let is_one = |numbers: &[i32]| {
             numbers.first().is_some_and(|first| *first >= 0 && numbers.iter().all(|number| number == first))
@@ -149,7 +149,7 @@ impl Expected {
     }
 }
 
-/// A value as it is shown.
+/// Formats a value for an error.
 fn told(value: &Value) -> String {
     match value {
         Value::Bool(truth) => truth.to_string(),
@@ -167,7 +167,7 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
 }
 
-/// Keys after `llama.`; what multiplies something may only be there as what changes nothing.
+/// Keys after `llama.`. A factor may only have a neutral value.
 const LLAMA: &[(&str, Expected)] = &[
     ("attention.causal", Expected::TruthOf(true)),
     ("attention.head_count", Expected::Number),
@@ -202,7 +202,7 @@ const LLAMA: &[(&str, Expected)] = &[
     ("use_parallel_residual", Expected::TruthOf(false)),
     ("vocab_size", Expected::Number),
 ];
-/// Keys after `tokenizer.`; numbers of tokens that no text begins or ends with change nothing.
+/// Keys after `tokenizer.`. Numbers of tokens that no text begins or ends with have no effect.
 const TOKENIZER: &[(&str, Expected)] = &[
     ("ggml.add_bos_token", Expected::Truth),
     ("ggml.add_eos_token", Expected::Truth),
@@ -240,9 +240,9 @@ const TOKENIZER: &[(&str, Expected)] = &[
     ("ggml.unknown_token_id", Expected::Number),
     ("huggingface.json", Expected::Any),
 ];
-/// Tensors outside the layers.
+/// The tensors outside the layers.
 const TENSORS: [&str; 4] = ["output.weight", "output_norm.weight", "rope_freqs.weight", "token_embd.weight"];
-/// Tensors of a layer; the last two are tables of angles, which are computed here.
+/// The tensors of a layer. The last two are rotary tables, which are computed here.
 const PARTS: [&str; 11] = [
     "attn_k.weight",
     "attn_norm.weight",
@@ -256,7 +256,7 @@ const PARTS: [&str; 11] = [
     "attn_rot_embd.weight",
     "rope_freqs.weight",
 ];
-/// As much of a name as is repeated.
+/// The length at which a name is cut in errors.
 const SHOWN_CHARS: usize = 80;
 
 #[cfg(test)]
