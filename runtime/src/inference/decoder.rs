@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 pub struct Options {
     /// The number of compute threads.
     pub threads: usize,
-    /// With [`Precision::Int8`] plain numbers are rounded to 8 bits; else weights stay as they are in their file, but
-    /// for formats that nothing computes with.
+    /// With [`Precision::Int8`] floating-point weights are rounded to 8 bits. Otherwise weights keep the format of
+    /// their file, if the kernels support it.
     pub precision: Precision,
     /// The maximum number of positions of a text, if the model supports more.
     pub context_max: usize,

@@ -208,7 +208,7 @@ impl Gguf {
 struct Header<R> {
     file: R,
     at: u64,
-    /// It cannot be longer than this.
+    /// The maximum position of the reader.
     end: u64,
 }
 

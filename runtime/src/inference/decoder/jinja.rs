@@ -1,10 +1,9 @@
-//! Templates for conversations, in Jinja as transformers sets it up: the same text, byte for byte.
+//! An interpreter for chat templates in Jinja, with the same output as transformers, byte for byte.
 //!
-//! The environment is Jinja2's sandbox for values that do not change, with loop controls, with white space trimmed
-//! around blocks, without HTML in mind, with transformers' own `tojson`, `raise_exception` and `strftime_now`, and with
-//! its mark of what a model wrote, which changes nothing. Differences are in what no conversation needs: whole numbers
-//! have 127 bits, what Jinja2 makes of lists is a list at once, there are no other templates, and filters for HTML and
-//! for chance are missing.
+//! The environment is Jinja2's immutable sandbox with loop controls, `trim_blocks` and `lstrip_blocks`, and without
+//! HTML escaping. It has transformers' own `tojson`, `raise_exception`, `strftime_now`, and the `generation` block,
+//! which has no effect. Differences are in what no conversation needs: integers have 127 bits, generators are lists,
+//! other templates cannot be included, and filters for HTML and randomness are missing.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -34,13 +33,13 @@ use std::sync::Arc;
 use std::thread;
 use value::{Dict, Value};
 
-/// A template that was understood.
+/// A parsed template.
 #[derive(Debug)]
 pub(super) struct Template {
     body: Vec<Statement>,
 }
 
-/// A value that a template is given.
+/// An argument of a template.
 #[derive(Clone, Debug)]
 pub(super) enum Argument {
     Bool(bool),
@@ -51,19 +50,19 @@ pub(super) enum Argument {
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// Says what is wrong with it, and in which line.
+    /// Returns the syntax error with its line.
     pub(super) fn parse(source: &str) -> Result<Self, String> {
         let body = with_room(|| parser::parse(lexer::tokens(source)?))?;
         Ok(Self { body })
     }
 
-    /// Writes the template out with these names.
+    /// Renders the template with these arguments.
     ///
     /// # Errors
-    /// Says why it cannot be, or what it refuses itself.
+    /// Returns the error, or the message that the template raises.
     pub(super) fn render(&self, names: Vec<(String, Argument)>) -> Result<String, String> {
         with_room(|| {
             let names = names.into_iter().map(|(name, value)| (Arc::from(name), Value::from(value)));
@@ -72,7 +71,7 @@ impl Template {
     }
 }
 
-/// Does something with a stack that the deepest template fits into; a panic is an error.
+/// Calls a function with a stack that is large enough for the deepest template. A panic is an error.
 fn with_room<T: Send>(act: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let begun = thread::Builder::new()
@@ -100,7 +99,7 @@ impl From<Argument> for Value {
     }
 }
 
-/// What a template takes that is nested as deeply as may be, several times over.
+/// The stack size: several times the need of a template with the maximum depth.
 const STACK_BYTES: usize = 16 << 20;
 
 #[cfg(test)]

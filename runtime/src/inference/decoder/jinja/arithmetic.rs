@@ -1,13 +1,13 @@
-//! Arithmetic as Python has it, with numbers, texts and lists.
+//! Python's arithmetic on numbers, texts and lists.
 
 use super::evaluation::Evaluation;
 use super::formatting::percent;
 use super::value::{Value, missing};
 
-/// Joins two values by an operator.
+/// Applies a binary operator.
 ///
 /// # Errors
-/// Where Python does not join them, or the result is too large.
+/// Returns an error if Python does not support the operands, or if the result is too large.
 pub(super) fn binary(
     it: &mut Evaluation,
     operator: &str,
@@ -79,10 +79,10 @@ pub(super) fn binary(
     }))
 }
 
-/// A number with the other sign.
+/// Negates a number.
 ///
 /// # Errors
-/// Where it is no number.
+/// Returns an error if the value is not a number.
 pub(super) fn negative(of: &Value) -> Result<Value, String> {
     match (of, of.integer(), of.number()) {
         (Value::Undefined(what), ..) => Err(missing(what)),

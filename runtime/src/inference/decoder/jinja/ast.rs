@@ -1,8 +1,8 @@
-//! What a template is made of.
+//! The syntax tree of a template.
 
 use std::sync::Arc;
 
-/// Something that has a value.
+/// An expression.
 #[derive(Debug)]
 pub(super) enum Expression {
     And(Box<Self>, Box<Self>),
@@ -18,7 +18,7 @@ pub(super) enum Expression {
     },
     Constant(Constant),
     Dict(Vec<(Self, Self)>),
-    /// A filter; of the text of a block where it has no value of its own.
+    /// A filter. Without a value it applies to the text of a block.
     Filter(Option<Box<Self>>, String, Arguments),
     Item(Box<Self>, Box<Self>),
     List(Vec<Self>),
@@ -53,18 +53,18 @@ pub(super) enum Comparison {
     NotIn,
 }
 
-/// What something is called with.
+/// The arguments of a call.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
     pub(super) by_place: Vec<Expression>,
     pub(super) by_name: Vec<(String, Expression)>,
-    /// A list of further ones.
+    /// A list of further arguments (`*`).
     pub(super) list: Option<Box<Expression>>,
-    /// A dict of further ones.
+    /// A dict of further arguments (`**`).
     pub(super) dict: Option<Box<Expression>>,
 }
 
-/// What a value is given to.
+/// The target of an assignment.
 #[derive(Debug)]
 pub(super) enum Target {
     /// A field of a namespace.
@@ -73,11 +73,11 @@ pub(super) enum Target {
     Several(Vec<Self>),
 }
 
-/// A part of a template.
+/// A statement.
 #[derive(Debug)]
 pub(super) enum Statement {
     Break,
-    /// A macro that is called with a block of text.
+    /// A `call` block: a macro call with a block of text.
     Call {
         caller: Arc<Macro>,
         function: Expression,
@@ -92,7 +92,7 @@ pub(super) enum Statement {
     },
     Macro(Arc<Macro>),
     Output(Expression),
-    /// A part with names of its own.
+    /// A block with its own scope.
     Scope(Vec<Self>),
     Set(Target, Expression),
     SetBlock {
@@ -101,7 +101,7 @@ pub(super) enum Statement {
         body: Vec<Self>,
     },
     Text(String),
-    /// What needs other templates, of which there are none.
+    /// A statement that needs other templates, which are not supported.
     Unsupported(&'static str),
     With(Vec<(Target, Expression)>, Vec<Self>),
 }
@@ -121,6 +121,6 @@ pub(super) struct Macro {
     pub(super) name: Arc<str>,
     pub(super) parameters: Vec<(Arc<str>, Option<Expression>)>,
     pub(super) body: Vec<Statement>,
-    /// Whether its text asks for further arguments, by place and by name, and for the text of a caller.
+    /// Whether its body uses `varargs`, `kwargs` and `caller`.
     pub(super) takes: [bool; 3],
 }

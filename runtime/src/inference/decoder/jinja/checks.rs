@@ -9,7 +9,7 @@ use std::rc::Rc;
 /// Tells whether a value passes a test.
 ///
 /// # Errors
-/// Where there is no such test, or it cannot be made of this value.
+/// Returns an error if the test does not exist, or does not apply to this value.
 pub(super) fn check(name: &str, value: &Value, given: Given) -> Result<bool, String> {
     let other = |given: Given| {
         let [other] = given.bind(["other"])?;
@@ -71,7 +71,7 @@ pub(super) fn check(name: &str, value: &Value, given: Given) -> Result<bool, Str
     })
 }
 
-/// Tells whether letters are of one case; there has to be one.
+/// Tells whether all cased letters have this case, and there is at least one.
 pub(super) fn has_case(text: &str, yes: fn(char) -> bool, no: fn(char) -> bool) -> bool {
     text.chars().any(yes) && !text.chars().any(no)
 }

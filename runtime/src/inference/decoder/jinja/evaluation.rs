@@ -1,7 +1,7 @@
-//! What a template does: statements write text, expressions have values.
+//! Evaluates a template: statements write text, expressions have values.
 //!
-//! The invariant: a template that is the model's own may do nothing but make text. Steps, bytes and depth are bounded, and
-//! there is nothing in it that reaches files, other programs or the clock.
+//! The invariant: an untrusted template can only produce text. Steps, bytes and depth are bounded, and it has no access
+//! to files, other programs or the clock.
 
 use super::ast::{Arguments, Comparison, Expression, For, Macro, Statement, Target};
 use super::value::{Closure, Cycler, Dict, Loop, Value, missing};
@@ -11,34 +11,34 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Names with their values, and the names around them.
+/// A scope: names with their values, and the enclosing scope.
 #[derive(Debug, Default)]
 pub(super) struct Scope {
     names: RefCell<Vec<(Arc<str>, Value)>>,
     parent: Option<Rc<Self>>,
 }
 
-/// A template that is being written out.
+/// The evaluation of a template.
 #[derive(Debug)]
 pub(super) struct Evaluation {
-    /// Steps that are left.
+    /// The remaining steps.
     fuel: u64,
     out: String,
     depth: usize,
-    /// Values that change, which were made.
+    /// The number of mutable values so far.
     changing: usize,
-    /// Names among which macros are, which see them in turn: emptied in the end.
+    /// The scopes of macros, which refer back to the macros: cleared at the end to break the cycles.
     owners: Vec<Rc<Scope>>,
 }
 
-/// What something is called with.
+/// The evaluated arguments of a call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Given {
     pub(super) places: Vec<Value>,
     pub(super) names: Vec<(String, Value)>,
 }
 
-/// How statements end.
+/// The control flow after statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
     Break,
@@ -48,10 +48,10 @@ enum Flow {
 
 type Evaluated<T> = Result<T, String>;
 
-/// Writes a template out.
+/// Renders a template.
 ///
 /// # Errors
-/// Says why it cannot be.
+/// Returns the error of the evaluation.
 pub(super) fn render(body: &[Statement], names: Vec<(Arc<str>, Value)>) -> Evaluated<String> {
     let mut it = Evaluation { fuel: FUEL, out: String::new(), depth: 0, changing: 0, owners: Vec::new() };
     let given = Rc::new(Scope { names: RefCell::new(names), parent: None });
@@ -90,10 +90,10 @@ impl Scope {
 }
 
 impl Given {
-    /// The arguments in the order of these parameters.
+    /// Returns the arguments in the order of these parameters.
     ///
     /// # Errors
-    /// Where there are others.
+    /// Returns an error if there are other arguments.
     pub(super) fn bind<const N: usize>(self, parameters: [&str; N]) -> Evaluated<[Option<Value>; N]> {
         let mut bound = [const { None }; N];
         if self.places.len() > N {
@@ -113,7 +113,7 @@ impl Given {
 }
 
 impl Evaluation {
-    /// Takes so many steps from those that are left.
+    /// Uses up steps.
     pub(super) fn spend(&mut self, steps: usize) -> Evaluated<()> {
         self.fuel = self
             .fuel
@@ -122,14 +122,14 @@ impl Evaluation {
         Ok(())
     }
 
-    /// Takes note of a text that was made.
+    /// Accounts for a new text.
     pub(super) fn made(&mut self, text: String) -> Evaluated<Value> {
         self.check_bytes(text.len())?;
         self.spend(text.len() / BYTES_PER_STEP)?;
         Ok(text.into())
     }
 
-    /// The text that is shown for a value; that of a list is made for it.
+    /// Returns the text of a value; formats lists.
     pub(super) fn shown(&mut self, value: &Value) -> Evaluated<Arc<str>> {
         let text = value.text();
         self.check_bytes(text.len())?;
@@ -139,13 +139,13 @@ impl Evaluation {
         Ok(text)
     }
 
-    /// Takes note of a list that was made.
+    /// Accounts for a new list.
     pub(super) fn made_list(&mut self, items: Vec<Value>) -> Evaluated<Value> {
         self.spend(items.len() / 4)?;
         Ok(Value::list(items))
     }
 
-    /// Takes note of a value that changes, which may come to hold any other.
+    /// Registers a mutable value, which may come to contain any other.
     pub(super) fn made_changing(&mut self, value: Value) -> Evaluated<Value> {
         self.changing += 1;
         if self.changing > CHANGING_MAX {
@@ -154,7 +154,7 @@ impl Evaluation {
         Ok(value)
     }
 
-    /// Refuses a text of so many bytes.
+    /// Rejects a text that is too long.
     pub(super) fn check_bytes(&self, bytes: usize) -> Evaluated<()> {
         if bytes <= BYTES_MAX {
             Ok(())
@@ -180,7 +180,7 @@ impl Evaluation {
         done
     }
 
-    /// The text that something writes.
+    /// Returns the text that statements write.
     fn captured(&mut self, act: impl FnOnce(&mut Self) -> Evaluated<()>) -> Evaluated<Value> {
         let before = std::mem::take(&mut self.out);
         let done = act(self);
@@ -266,7 +266,7 @@ impl Evaluation {
         Ok(Flow::Next)
     }
 
-    /// Runs a loop over some items.
+    /// Runs a loop over items.
     fn repeat(&mut self, of: &Arc<For>, over: Value, scope: &Rc<Scope>, depth: usize) -> Evaluated<Flow> {
         self.spend(over.len().unwrap_or(0) / 16)?;
         let mut items = over.items()?;
@@ -429,7 +429,7 @@ impl Evaluation {
         })
     }
 
-    /// The value of a filter, which may be one of several, of a text.
+    /// Applies a chain of filters to a text.
     fn filtered(&mut self, filter: &Expression, text: Option<Value>, scope: &Rc<Scope>) -> Evaluated<Value> {
         let Expression::Filter(of, name, arguments) = filter else { return self.value(filter, scope) };
         let value = match of {
@@ -462,7 +462,7 @@ impl Evaluation {
         Ok(given)
     }
 
-    /// Calls something.
+    /// Calls a value.
     pub(super) fn call(&mut self, function: &Value, given: Given) -> Evaluated<Value> {
         self.spend(1)?;
         match function {
@@ -533,7 +533,7 @@ impl Evaluation {
     }
 }
 
-/// Gives a value to a name, to several, or to a field of a namespace.
+/// Assigns a value to a name, to several names, or to a field of a namespace.
 fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Evaluated<()> {
     match target {
         Target::Name(name) => scope.set(name, value),
@@ -556,22 +556,22 @@ fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Evaluated<()> {
     Ok(())
 }
 
-/// The next value of a cycler.
+/// Returns the next value of a cycler.
 pub(super) fn next_of(it: &Cycler) -> Value {
     let at = it.at.get();
     it.at.set((at + 1) % it.values.len().max(1));
     it.values.get(at).cloned().unwrap_or(Value::None)
 }
 
-/// Steps that a template may take: a conversation of a thousand messages takes some 50,000.
+/// The maximum number of steps: a conversation of a thousand messages takes some 50,000.
 const FUEL: u64 = 2_000_000;
-/// The longest text, the prompt among them.
+/// The maximum length of a text, including the prompt.
 pub(super) const BYTES_MAX: usize = 4 << 20;
-/// As many bytes of a text cost a step.
+/// The bytes of text that cost one step.
 const BYTES_PER_STEP: usize = 64;
-/// How deep values may lie in each other.
+/// The maximum nesting depth of values.
 const NESTING_MAX: u16 = 100;
-/// Values that change which a template may make.
+/// The maximum number of mutable values.
 const CHANGING_MAX: usize = 1000;
-/// How deep statements, expressions and macros may lie in each other.
+/// The maximum nesting depth of statements, expressions and macros.
 const DEPTH_MAX: usize = 240;

@@ -1,11 +1,11 @@
-//! Tokens as expressions, by Jinja's grammar.
+//! Parses expressions by Jinja's grammar.
 
 use super::ast::{Arguments, Comparison, Constant, Expression};
 use super::lexer::Token;
 use super::parser::{DEPTH_MAX, Parsed, Parser};
 
 impl Parser {
-    /// One expression, or several with commas between them.
+    /// Parses an expression, or a tuple without parentheses.
     pub(super) fn tuple(&mut self, with_condition: bool, ends: &[&str]) -> Parsed<Expression> {
         let mut items = Vec::new();
         let mut is_tuple = false;
@@ -70,7 +70,7 @@ impl Parser {
         Ok(left)
     }
 
-    /// Each operand of a row makes what is computed one deeper.
+    /// Counts each operand of a chain as one level of depth.
     pub(super) fn check_depth(&self, count: usize) -> Parsed<()> {
         if self.depth + count > DEPTH_MAX {
             return Err(self.wrong("it is nested too deeply"));

@@ -1,4 +1,4 @@
-//! Jinja's filters: what stands after a bar. `tojson` is transformers' own.
+//! Jinja's filters. `tojson` is transformers' own.
 
 use super::checks;
 use super::evaluation::{Evaluation, Given};
@@ -10,15 +10,15 @@ use super::sorting;
 use super::strings::{capitalized, centered, joined, lines, replaced, stripped};
 use super::value::{Dict, Value};
 
-/// Tells whether there is a filter of this name.
+/// Tells whether a filter of this name exists.
 pub(super) fn is_filter(name: &str) -> bool {
     FILTERS.contains(&name)
 }
 
-/// Puts a value through a filter.
+/// Applies a filter to a value.
 ///
 /// # Errors
-/// Where there is no such filter, or it does not take the value or the arguments.
+/// Returns an error if the filter does not exist, or does not accept the value or the arguments.
 pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
     it.spend(1 + value.len().unwrap_or(0) / 16)?;
     if WITHOUT_ARGUMENTS.contains(&name) {
@@ -40,13 +40,13 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
     }
 }
 
-/// Filters of any value.
+/// Filters that accept any value.
 fn of_any(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
     match name {
         "attr" => {
             let [name] = given.bind(["name"])?;
             match (&value, name.ok_or("attr wants a name")?) {
-                // Fields alone, not what is in a dict.
+                // Attributes only, not the items of a dict.
                 (Value::Dict(_), name)
                     if methods::attribute(&Value::dict(Dict::default()), &name.text())?.kind()
                         == "Undefined" =>
@@ -100,7 +100,7 @@ fn first_or(item: Option<&Value>, absent: &'static str) -> Value {
     item.cloned().unwrap_or_else(|| Value::undefined(absent))
 }
 
-/// Filters that make a text of the value first.
+/// Filters that convert the value to a text first.
 fn of_text(it: &mut Evaluation, name: &str, text: &str, given: Given) -> Result<Value, String> {
     match name {
         "capitalize" => it.made(capitalized(text)),
@@ -189,7 +189,7 @@ fn without_tags(text: &str) -> String {
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Each word with its first letter large and the others small; words begin after some marks.
+/// Returns a text in title case. Words begin after white space and some punctuation.
 fn titled(text: &str) -> String {
     let is_mark = |letter: char| matches!(letter, '-' | '(' | '{' | '[' | '<') || letter.is_whitespace();
     let mut out = String::new();
@@ -212,7 +212,7 @@ fn truncated(it: &mut Evaluation, text: &str, given: Given) -> Result<Value, Str
     let [length, kill_words, end, leeway] = given.bind(["length", "killwords", "end", "leeway"])?;
     let end = end.map_or_else(|| "...".into(), |end| end.text());
     let length = length.map_or(Ok(255), |length| length.size())?;
-    // None is as none given.
+    // `none` is the same as no argument.
     let leeway = leeway.filter(|leeway| !matches!(leeway, Value::None));
     if leeway.as_ref().and_then(Value::integer).is_some_and(|leeway| leeway < 0) {
         return Err("truncate wants a leeway that is not negative".to_owned());
@@ -332,7 +332,7 @@ fn picked(it: &mut Evaluation, name: &str, value: &Value, mut given: Given) -> R
     it.made_list(kept)
 }
 
-/// A field of an item, by a path with dots and numbers.
+/// Returns a field of an item, by a dotted path.
 pub(super) fn field(item: &Value, path: &Value) -> Result<Value, String> {
     let Value::String(path) = path else { return methods::item(item, path) };
     let mut found = item.clone();
@@ -343,7 +343,7 @@ pub(super) fn field(item: &Value, path: &Value) -> Result<Value, String> {
     Ok(found)
 }
 
-/// The filters that there are.
+/// The names of all filters.
 const FILTERS: [&str; 49] = [
     "abs",
     "attr",
@@ -395,7 +395,7 @@ const FILTERS: [&str; 49] = [
     "urlencode",
     "wordcount",
 ];
-/// Those that take a value and no more.
+/// Filters without arguments.
 const WITHOUT_ARGUMENTS: [&str; 20] = [
     "abs",
     "capitalize",
@@ -418,7 +418,7 @@ const WITHOUT_ARGUMENTS: [&str; 20] = [
     "urlencode",
     "wordcount",
 ];
-/// Those of texts alone.
+/// Filters of texts.
 const TEXT_FILTERS: [&str; 16] = [
     "capitalize",
     "center",
@@ -437,5 +437,5 @@ const TEXT_FILTERS: [&str; 16] = [
     "urlencode",
     "wordcount",
 ];
-/// Groups that items are put into, or items of a group that is filled up.
+/// The maximum number of groups, and of items in a padded group.
 const GROUPS_MAX: usize = 100_000;

@@ -1,10 +1,10 @@
-//! Texts made of values: the `%` of Python and its `format`, and dates.
+//! Formats values: Python's `%` operator and `str.format`, padding, and dates.
 
 use super::evaluation::BYTES_MAX;
 use super::numbers::truncated;
 use super::value::{Dict, Value, float, missing};
 
-/// Refuses to make a text any longer.
+/// Rejects a text that is too long.
 pub(super) fn check(out: &str) -> Result<(), String> {
     if out.len() <= BYTES_MAX {
         Ok(())
@@ -13,10 +13,10 @@ pub(super) fn check(out: &str) -> Result<(), String> {
     }
 }
 
-/// Fills a text with values, as Python's `%` does.
+/// Formats values like Python's `%` operator.
 ///
 /// # Errors
-/// Where they do not fit.
+/// Returns an error if the values do not match the format.
 pub(super) fn percent(format: &str, values: &Value) -> Result<String, String> {
     let one = [values.clone()];
     let (mut places, has_several) = match values {
@@ -92,7 +92,7 @@ fn digits(letters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<usiz
     number
 }
 
-/// How one value is written.
+/// The format of one value.
 #[derive(Clone, Debug, Default)]
 struct Spec {
     fill: char,
@@ -154,7 +154,7 @@ impl Spec {
         padded(&text, self.fill, self.align.unwrap_or('>'), self.width)
     }
 
-    /// A number with its sign, digits and padding.
+    /// Formats a number with sign, digits and padding.
     fn number(&self, value: &Value, width: usize) -> Result<String, String> {
         let kind = self.kind;
         let (negative, mut digits) = match (value.integer(), kind) {
@@ -259,17 +259,17 @@ fn general(number: f64, precision: usize, with_fraction: bool, alternate: bool) 
     if with_fraction && !text.contains('.') { text + ".0" } else { text }
 }
 
-/// An exponent with its sign and two digits at least.
+/// Formats an exponent with its sign and at least two digits.
 fn exponent(text: &str) -> String {
     let (digits, power) = text.split_once('e').unwrap_or((text, "0"));
     let power: i32 = power.parse().unwrap_or(0);
     format!("{digits}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs())
 }
 
-/// A text in the middle or at a side of others that fill a width.
+/// Pads a text to a width.
 ///
 /// # Errors
-/// Where that takes too many characters.
+/// Returns an error if the result is too long.
 pub(super) fn padded(text: &str, fill: char, align: char, width: usize) -> Result<String, String> {
     let missing = width.saturating_sub(text.chars().count());
     let (before, after) = match align {
@@ -280,7 +280,7 @@ pub(super) fn padded(text: &str, fill: char, align: char, width: usize) -> Resul
     Ok(format!("{}{text}{}", filling(fill, before)?, filling(fill, after)?))
 }
 
-/// A character so many times.
+/// Repeats a character.
 fn filling(fill: char, count: usize) -> Result<String, String> {
     if count > FILLING_MAX {
         return Err(format!(
@@ -290,15 +290,15 @@ fn filling(fill: char, count: usize) -> Result<String, String> {
     Ok(fill.to_string().repeat(count))
 }
 
-/// Fills a text with values, as Python's `str.format` does; `get` takes a field of a value, or its item.
+/// Formats values like Python's `str.format`. `get` returns a field or an item of a value.
 ///
 /// # Errors
-/// Where they do not fit.
+/// Returns an error if the values do not match the format.
 pub(super) fn format(format: &str, places: &[Value], names: &Dict, get: Get<'_>) -> Result<String, String> {
     format_within(format, places, names, get, &mut 0, 1)
 }
 
-/// Fills a text whose fields may name others in their specifications, so many times in each other.
+/// Formats a text whose specifications may contain fields, up to this depth.
 fn format_within(
     format: &str,
     places: &[Value],
@@ -346,10 +346,10 @@ fn format_within(
     Ok(out)
 }
 
-/// Takes a field of a value by its name, or its item.
+/// Returns a field of a value by name, or an item.
 type Get<'g> = &'g dyn Fn(&Value, &str, bool) -> Result<Value, String>;
 
-/// The value of a field, and how to write it.
+/// Formats the value of a field.
 fn field_of<'f>(
     field: &'f str,
     places: &[Value],
@@ -390,7 +390,7 @@ fn field_of<'f>(
     Ok((value, spec))
 }
 
-/// A value by the specification after a colon.
+/// Formats a value by a format specification.
 fn formatted(value: &Value, spec: &str) -> Result<String, String> {
     if spec.is_empty() {
         return Ok(value.text().to_string());
@@ -433,7 +433,7 @@ fn formatted(value: &Value, spec: &str) -> Result<String, String> {
     }
 }
 
-/// Writes the fixed day of all conversations: the same one gives the same prompt at any time.
+/// Formats the fixed date of all conversations, so that a conversation gives the same prompt at any time.
 pub(super) fn date(format: &str) -> String {
     let mut out = String::new();
     let mut letters = format.chars().peekable();
@@ -463,7 +463,7 @@ pub(super) fn date(format: &str) -> String {
     out
 }
 
-/// Midnight of the first of January 2025, a Wednesday, in what each code of `strftime` writes of it.
+/// The `strftime` codes of midnight on 1 January 2025, a Wednesday.
 const DATE: [(char, &str); 33] = [
     ('%', "%"),
     ('A', "Wednesday"),
@@ -499,7 +499,7 @@ const DATE: [(char, &str); 33] = [
     ('x', "01/01/25"),
     ('y', "25"),
 ];
-/// Characters that a text is padded by at a side.
+/// The maximum padding at a side.
 const FILLING_MAX: usize = 1 << 16;
-/// Digits after a point: far more than there are others than zeros.
+/// The maximum number of digits after the point: beyond it all are zeros.
 const PRECISION_MAX: usize = 1 << 12;

@@ -1,11 +1,11 @@
-//! Values as JSON, as Python's `json.dumps` writes it.
+//! Writes values as JSON like Python's `json.dumps`.
 
 use super::formatting::check;
 use super::sorting::sorted;
 use super::value::{Value, float};
 use std::fmt::Write;
 
-/// How JSON is written.
+/// The layout of JSON.
 #[derive(Clone, Debug)]
 pub(super) struct Json {
     pub(super) ascii: bool,
@@ -18,7 +18,7 @@ impl Json {
     /// Writes a value as JSON.
     ///
     /// # Errors
-    /// Where it has no form in JSON.
+    /// Returns an error if the value cannot be JSON.
     pub(super) fn write(&self, value: &Value, depth: usize, out: &mut String) -> Result<(), String> {
         check(out)?;
         match value {
@@ -95,7 +95,7 @@ impl Json {
                         || (self.ascii && !letter.is_ascii())
                         || (self.ascii && letter == '\u{7f}') =>
                 {
-                    // Python leaves this one as it is.
+                    // Python does not escape this one.
                     if letter == '\u{7f}' {
                         out.push(letter);
                         continue;

@@ -1,12 +1,12 @@
-//! A template's source as tokens: text, and what stands between the marks of tags.
+//! Splits a template into tokens: text, and the contents of tags.
 //!
-//! White space is as transformers sets it up: the first new line after a block goes, and so does what stands before a
-//! block on its line; a new line at the very end goes too.
+//! White space is as in transformers (`trim_blocks`, `lstrip_blocks`): the first newline after a block, the white space
+//! before a block on its line, and a newline at the end are removed.
 
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
-    /// What is written as it is.
+    /// Literal text.
     Text(String),
     BlockBegin,
     BlockEnd,
@@ -20,10 +20,10 @@ pub(super) enum Token {
     End,
 }
 
-/// Takes a source apart; each token has its line.
+/// Splits a source into tokens with their lines.
 ///
 /// # Errors
-/// Says what is wrong with it, and where.
+/// Returns the syntax error with its line.
 pub(super) fn tokens(source: &str) -> Result<Vec<(Token, usize)>, String> {
     let mut source = source.replace("\r\n", "\n").replace('\r', "\n");
     if source.ends_with('\n') {
@@ -39,9 +39,9 @@ struct Lexer<'s> {
     source: &'s str,
     at: usize,
     tokens: Vec<(Token, usize)>,
-    /// Whether what was read last ended with a new line.
+    /// Whether the last text ended with a newline.
     begins_line: bool,
-    /// How far lines were counted, and which one that is.
+    /// The position up to which lines are counted, and its line.
     counted: (usize, usize),
 }
 
@@ -85,7 +85,7 @@ impl Lexer<'_> {
         self.tokens.push((token, line));
     }
 
-    /// The line that was reached.
+    /// Returns the current line.
     fn line(&mut self) -> usize {
         let (from, line) = self.counted;
         let at = self.at.max(from);
@@ -107,7 +107,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// The text before a tag, as far as it stays.
+    /// Returns the text before a tag, without white space that is removed.
     fn stripped<'t>(&self, text: &'t str, sign: Option<char>, is_variable: bool) -> &'t str {
         match sign {
             Some('-') => text.trim_end_matches(is_space),
@@ -131,7 +131,7 @@ impl Lexer<'_> {
         Ok(())
     }
 
-    /// Skips what goes after the end of a tag.
+    /// Skips the white space that is removed after a tag.
     fn skip_after(&mut self, sign: Option<char>, is_block: bool) {
         let rest = &self.source[self.at..];
         let skipped = match sign {
@@ -143,7 +143,7 @@ impl Lexer<'_> {
         self.at += skipped;
     }
 
-    /// What is between raw and endraw.
+    /// Reads the text of a `raw` block.
     fn raw(&mut self, start: usize) -> Result<(), String> {
         self.at = start;
         let mut from = start;
@@ -177,7 +177,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// What is between the marks of a tag.
+    /// Reads the contents of a tag.
     fn tag(&mut self, is_block: bool) -> Result<(), String> {
         let end = if is_block { "%}" } else { "}}" };
         let mut open: Vec<char> = Vec::new();
@@ -284,7 +284,7 @@ impl Lexer<'_> {
     }
 }
 
-/// The length of the beginning of raw text, if a block is that.
+/// Returns the length of the start of a `raw` block, if it is one.
 fn raw_begin(tag: &str) -> Option<usize> {
     let inner = &tag[2..];
     let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
@@ -295,7 +295,7 @@ fn raw_begin(tag: &str) -> Option<usize> {
     rest.strip_prefix("%}").map(|after| tag.len() - after.len())
 }
 
-/// A text with its escapes as Python reads them.
+/// Unescapes a string literal like Python.
 fn unescaped(text: &str) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -338,12 +338,12 @@ fn by_code(digits: &str, len: usize, base: u32) -> Result<char, String> {
     code.and_then(char::from_u32).ok_or_else(|| "an escape that is no character".to_owned())
 }
 
-/// Tells whether Python takes a character for white space.
+/// Tells whether a character is white space in Python.
 pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
 }
 
-/// Longer ones first.
+/// The operators, longer ones first.
 const OPERATORS: [&str; 25] = [
     "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
     "=", ".", ":", "|", ",",

@@ -1,6 +1,6 @@
-//! Fields and items of values, the functions that there always are, and the methods of lists and dicts.
+//! Fields and items of values, the global functions, and the methods of lists and dicts.
 //!
-//! What would change a list or a dict is refused, as transformers' environment refuses it.
+//! Methods that would change a list or a dict are rejected, as in transformers' sandbox.
 
 use super::evaluation::{Evaluation, Given, next_of};
 use super::formatting::date;
@@ -9,15 +9,15 @@ use super::value::{Cycler, Dict, Value, missing};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-/// Finds a function that there always is.
+/// Returns a global function by name.
 pub(super) fn function(name: &str) -> Option<Value> {
     FUNCTIONS.iter().find(|known| **known == name).map(|name| Value::Function(name))
 }
 
-/// Calls a function that there always is.
+/// Calls a global function.
 ///
 /// # Errors
-/// Where the arguments do not fit, or it is there to fail.
+/// Returns an error if the arguments do not match, or the message of `raise_exception`.
 pub(super) fn call_function(it: &mut Evaluation, name: &str, given: Given) -> Result<Value, String> {
     match name {
         "range" => {
@@ -94,10 +94,10 @@ pub(super) fn call_function(it: &mut Evaluation, name: &str, given: Given) -> Re
     }
 }
 
-/// The field of a value, or its method.
+/// Returns a field of a value, or a method.
 ///
 /// # Errors
-/// Where the value is not there itself.
+/// Returns an error if the value is undefined.
 pub(super) fn attribute(of: &Value, name: &str) -> Result<Value, String> {
     let method = || Value::Method(Rc::new((of.clone(), name.to_owned())));
     let absent = || Value::undefined(format!("{:?} object has no attribute {name:?}, which", of.kind()));
@@ -162,10 +162,10 @@ pub(super) fn attribute(of: &Value, name: &str) -> Result<Value, String> {
     })
 }
 
-/// An item of a value.
+/// Returns an item of a value.
 ///
 /// # Errors
-/// Where the value is not there itself.
+/// Returns an error if the value is undefined.
 pub(super) fn item(of: &Value, key: &Value) -> Result<Value, String> {
     let found = match of {
         Value::Undefined(what) => return Err(missing(what)),
@@ -192,10 +192,10 @@ pub(super) fn item(of: &Value, key: &Value) -> Result<Value, String> {
     }
 }
 
-/// A part of a list or a text.
+/// Returns a slice of a list or a text.
 ///
 /// # Errors
-/// Where it has no parts.
+/// Returns an error if the value cannot be sliced.
 pub(super) fn slice(of: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Value, String> {
     let items = match of {
         Value::Undefined(what) => return Err(missing(what)),
@@ -225,7 +225,7 @@ pub(super) fn slice(of: &Value, [start, stop, step]: [Option<i128>; 3]) -> Resul
 /// Calls a method.
 ///
 /// # Errors
-/// Where the arguments do not fit.
+/// Returns an error if the arguments do not match.
 pub(super) fn call(it: &mut Evaluation, of: &Value, name: &str, given: Given) -> Result<Value, String> {
     it.spend(of.len().unwrap_or(0) / 16)?;
     match (of, name) {
@@ -280,10 +280,10 @@ pub(super) fn call(it: &mut Evaluation, of: &Value, name: &str, given: Given) ->
 const FUNCTIONS: [&str; 8] =
     ["range", "dict", "namespace", "cycler", "joiner", "lipsum", "raise_exception", "strftime_now"];
 const DICT_METHODS: [&str; 5] = ["copy", "get", "items", "keys", "values"];
-/// Methods that change a dict.
+/// The methods that change a dict.
 const DICT_CHANGES: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
 const LIST_METHODS: [&str; 3] = ["copy", "count", "index"];
-/// Methods that change a list.
+/// The methods that change a list.
 const LIST_CHANGES: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
-/// The longest range, as in Jinja's sandbox.
+/// The maximum length of a range, as in Jinja's sandbox.
 const RANGE_MAX: usize = 100_000;

@@ -1,14 +1,14 @@
-//! Filters that make a number.
+//! Filters that return a number.
 
 use super::arithmetic;
 use super::evaluation::{Evaluation, Given};
 use super::filters::field;
 use super::value::{Value, missing};
 
-/// Puts a value through a filter for numbers.
+/// Applies a numeric filter.
 ///
 /// # Errors
-/// Where it does not take the value or the arguments.
+/// Returns an error if the filter does not accept the value or the arguments.
 pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result<Value, String> {
     if let (Value::Undefined(what), "abs" | "float" | "int" | "round") = (&value, name) {
         return Err(missing(what));
@@ -57,12 +57,12 @@ pub(super) fn filter(it: &mut Evaluation, name: &str, value: Value, given: Given
     }
 }
 
-/// A number with so many digits after the point, or so many zeros before it.
+/// Rounds a number to this many digits; negative digits are before the point.
 fn round(value: &Value, precision: i128, method: &str) -> Result<Value, String> {
     if let (Some(whole), "common") = (value.integer(), method) {
-        // A whole number stays one.
+        // An integer stays an integer.
         let zeros = u32::try_from(precision.min(0).unsigned_abs()).unwrap_or(u32::MAX);
-        // Half of a larger power of ten is more than any number has.
+        // Half of a larger power of ten exceeds any number.
         let Some(scale) = 10_i128.checked_pow(zeros) else { return Ok(Value::Integer(0)) };
         return rounded(whole, scale).map(Value::Integer).ok_or_else(|| too_large(whole));
     }
@@ -85,7 +85,7 @@ fn round(value: &Value, precision: i128, method: &str) -> Result<Value, String> 
     }))
 }
 
-/// A whole number as the nearest multiple of another, an even one where two are as near.
+/// Rounds an integer to a multiple of another, half to even.
 const fn rounded(number: i128, scale: i128) -> Option<i128> {
     let (times, rest) = (number.div_euclid(scale), number.rem_euclid(scale));
     let left = scale - rest;
@@ -93,10 +93,10 @@ const fn rounded(number: i128, scale: i128) -> Option<i128> {
     (times + up as i128).checked_mul(scale)
 }
 
-/// A number without its fraction.
+/// Truncates a number to an integer.
 ///
 /// # Errors
-/// Where it is too large, or none.
+/// Returns an error if it is too large, or NaN.
 pub(super) fn truncated(number: f64) -> Result<i128, String> {
     // All of these are smaller than the smallest power of two that does not fit.
     if number.abs() < -(i128::MIN as f64) { Ok(number.trunc() as i128) } else { Err(too_large(number)) }
@@ -106,7 +106,7 @@ fn too_large(number: impl std::fmt::Display) -> String {
     format!("{number} is too large for a whole number")
 }
 
-/// A whole number in a text, with a fraction cut off.
+/// Parses an integer from a text, and truncates a fraction.
 fn whole(text: &str, base: u32) -> Result<Option<i128>, String> {
     let plain = text.replace('_', "");
     let lower = plain.to_lowercase();
@@ -123,9 +123,9 @@ fn whole(text: &str, base: u32) -> Result<Option<i128>, String> {
     plain.parse::<f64>().ok().filter(|number| number.is_finite()).map(truncated).transpose()
 }
 
-/// No number has digits so far from its point.
+/// The maximum distance of a digit from the point.
 const DIGITS_MAX: i128 = 1000;
-/// Beyond so many digits after the point, Python leaves a number as it is.
+/// Beyond this many digits after the point, Python does not round.
 const FRACTION_DIGITS_MAX: i128 = 323;
-/// Beyond so many zeros before the point, Python makes a number zero.
+/// Beyond this many digits before the point, Python rounds to zero.
 const WHOLE_DIGITS_MAX: i128 = 308;

@@ -1,4 +1,4 @@
-//! Tokens as statements, by Jinja's grammar.
+//! Parses statements by Jinja's grammar.
 
 use super::ast::{Expression, For, Macro, Statement, Target};
 use super::lexer::Token;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 pub(super) type Parsed<T> = Result<T, String>;
 
-/// Parses a whole template.
+/// Parses a template.
 ///
 /// # Errors
-/// Says what is wrong with it, and in which line.
+/// Returns the syntax error with its line.
 pub(super) fn parse(tokens: Vec<(Token, usize)>) -> Parsed<Vec<Statement>> {
     let mut parser = Parser { tokens, at: 0, depth: 0, takes: Vec::new(), loops: 0 };
     let body = parser.statements(&[])?;
@@ -22,11 +22,11 @@ pub(super) fn parse(tokens: Vec<(Token, usize)>) -> Parsed<Vec<Statement>> {
 pub(super) struct Parser {
     tokens: Vec<(Token, usize)>,
     pub(super) at: usize,
-    /// How deep what is parsed lies in others.
+    /// The current nesting depth.
     pub(super) depth: usize,
-    /// What each macro around takes.
+    /// The uses of `varargs`, `kwargs` and `caller` in each enclosing macro.
     pub(super) takes: Vec<[bool; 3]>,
-    /// Loops around, within the innermost macro.
+    /// The enclosing loops within the innermost macro.
     loops: usize,
 }
 
@@ -105,7 +105,7 @@ impl Parser {
         parsed
     }
 
-    /// Statements until a block with one of these names, whose mark and name are not taken.
+    /// Parses statements up to a block with one of these names, which is not consumed.
     fn statements(&mut self, ends: &[&str]) -> Parsed<Vec<Statement>> {
         let mut statements = Vec::new();
         loop {
@@ -144,7 +144,7 @@ impl Parser {
         }
     }
 
-    /// The body of a block with this end, which is taken.
+    /// Parses the body of a block, and consumes its end.
     fn body(&mut self, end: &str) -> Parsed<Vec<Statement>> {
         self.block_end()?;
         let body = self.statements(&[end])?;
@@ -177,7 +177,7 @@ impl Parser {
                 self.body("endfilter").map(|body| Statement::Filter(filter, body))
             }
             "for" => self.for_loop(),
-            // Marks what a model wrote, for those who train it.
+            // Marks the model's output for training; no effect here.
             "generation" => self.body("endgeneration").map(Statement::Scope),
             "if" => self.condition(),
             "extends" | "from" | "import" | "include" => {
@@ -299,7 +299,7 @@ impl Parser {
         Ok(Statement::SetBlock { target, filter, body })
     }
 
-    /// Filters of the text of a block.
+    /// Parses the filters of a block.
     fn filters_of_block(&mut self) -> Parsed<Expression> {
         let mut filter = None;
         let mut count = 0;
@@ -347,7 +347,7 @@ impl Parser {
     }
 }
 
-/// What stands for a value of its own.
+/// The names of literals.
 const CONSTANTS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
-/// How deep parts of a template may lie in each other.
+/// The maximum nesting depth of a template.
 pub(super) const DEPTH_MAX: usize = 120;

@@ -1,11 +1,11 @@
-//! Filters that put items in order, or look for those that are equal.
+//! Filters that sort items, or find equal ones.
 
 use super::evaluation::{Evaluation, Given};
 use super::filters::field;
 use super::value::Value;
 use std::cmp::Ordering;
 
-/// What items are put in order by: a field of theirs, in small letters unless these count.
+/// The sort key: a field of the items, lowercased unless case matters.
 fn key(item: &Value, attribute: Option<&Value>, with_case: bool) -> Result<Value, String> {
     let key = match attribute.filter(|attribute| !matches!(attribute, Value::None)) {
         Some(attribute) => field(item, attribute)?,
@@ -17,12 +17,12 @@ fn key(item: &Value, attribute: Option<&Value>, with_case: bool) -> Result<Value
     })
 }
 
-/// Puts values in the order of their keys, those with equal keys in the order that they have.
+/// Sorts values by key, stably.
 ///
-/// Any comparison will do: Python's has no order for a number that is none, over which the standard library's sort panics.
+/// Accepts any comparison: Python's has no order for NaN, for which the standard library's sort may panic.
 ///
 /// # Errors
-/// Where two keys cannot be compared.
+/// Returns an error if two keys cannot be compared.
 pub(super) fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Vec<(Value, Value)>, String> {
     let comes_first = if reverse { Ordering::Greater } else { Ordering::Less };
     let mut len = 1;
@@ -48,10 +48,10 @@ pub(super) fn sorted(mut items: Vec<(Value, Value)>, reverse: bool) -> Result<Ve
     Ok(items)
 }
 
-/// Puts a value through a filter for items in order.
+/// Applies a sorting filter.
 ///
 /// # Errors
-/// Where it does not take the value or the arguments.
+/// Returns an error if the filter does not accept the value or the arguments.
 pub(super) fn filter(it: &mut Evaluation, name: &str, value: &Value, given: Given) -> Result<Value, String> {
     let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
     let items = value.items()?;

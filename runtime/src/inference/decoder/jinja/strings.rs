@@ -1,4 +1,4 @@
-//! The methods of texts, as Python has them.
+//! Python's string methods.
 
 use super::checks::has_case;
 use super::evaluation::{Evaluation, Given};
@@ -10,7 +10,7 @@ use super::value::{Dict, Value};
 /// Calls a method of a text.
 ///
 /// # Errors
-/// Where there is no such method, or its arguments do not fit.
+/// Returns an error if the method does not exist, or if the arguments do not match.
 pub(super) fn call(it: &mut Evaluation, text: &str, name: &str, given: Given) -> Result<Value, String> {
     if name.starts_with("is")
         || ["capitalize", "casefold", "lower", "swapcase", "title", "upper"].contains(&name)
@@ -141,7 +141,7 @@ pub(super) fn call(it: &mut Evaluation, text: &str, name: &str, given: Given) ->
     }
 }
 
-/// Digits of other scripts than ours.
+/// Digits of other scripts.
 fn is_other_digit(letter: char) -> bool {
     matches!(letter, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '٠'..='٩' | '۰'..='۹' | '०'..='९' | '০'..='৯' | '０'..='９')
 }
@@ -153,7 +153,7 @@ fn wanted(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A text with its first letter large and the others small.
+/// Capitalises a text.
 pub(super) fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     letters
@@ -175,26 +175,26 @@ fn titled(text: &str) -> String {
     out
 }
 
-/// A text without these characters at its ends; without white space where there are none.
+/// Strips these characters from the ends of a text, or white space if there are none.
 pub(super) fn stripped<'t>(text: &'t str, set: Option<&str>, start: bool, end: bool) -> &'t str {
     let goes = |letter: char| set.map_or_else(|| is_space(letter), |set| set.contains(letter));
     let text = if start { text.trim_start_matches(goes) } else { text };
     if end { text.trim_end_matches(goes) } else { text }
 }
 
-/// A text in the middle of a width, as Python puts it.
+/// Centers a text in a width like Python.
 ///
 /// # Errors
-/// Where that takes too many characters.
+/// Returns an error if the result is too long.
 pub(super) fn centered(text: &str, fill: char, width: usize) -> Result<String, String> {
     let missing = width.saturating_sub(text.chars().count());
-    // Where it cannot be even, what is odd decides.
+    // If the padding is odd, the parity of the width decides the side.
     let before = missing / 2 + (missing & width & 1);
     let left = padded(text, fill, '>', width.saturating_sub(missing - before))?;
     padded(&left, fill, '<', width)
 }
 
-/// The place in bytes of a letter by its number, from the end where it is negative.
+/// Returns the byte position of a character by index; a negative index counts from the end.
 fn place(text: &str, at: Option<&Value>, default: usize) -> usize {
     let Some(at) = at.and_then(Value::integer) else { return default };
     let count = text.chars().count() as i128;
@@ -231,7 +231,7 @@ fn found(text: &str, name: &str, given: Given) -> Result<Value, String> {
     }
 }
 
-/// A text with another put for one in it, at most so often.
+/// Replaces a text in another, at most this many times.
 pub(super) fn replaced(
     it: &mut Evaluation,
     text: &str,
@@ -247,7 +247,7 @@ pub(super) fn replaced(
     it.made(text.replacen(old, new, times))
 }
 
-/// The parts of a text between separators, or between white space.
+/// Splits a text at separators, or at white space.
 fn split(
     text: &str,
     separator: Option<&Value>,
@@ -289,7 +289,7 @@ fn split(
             rest = rest[at..].trim_start_matches(is_space);
         }
     }
-    // What is left keeps the white space at the side that was not looked at.
+    // The rest keeps its white space at the other side.
     let kept = if parts.len() < most {
         rest
     } else if from_end {
@@ -308,7 +308,7 @@ fn split(
     Ok(parts)
 }
 
-/// The lines of a text.
+/// Splits a text into lines.
 pub(super) fn lines(text: &str, keep_ends: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -334,7 +334,7 @@ pub(super) fn lines(text: &str, keep_ends: bool) -> Vec<String> {
     lines
 }
 
-/// Values as one text, with another between them; `strict` where each has to be a text.
+/// Joins values with a separator. With `strict`, each must be a text.
 pub(super) fn joined(
     it: &mut Evaluation,
     between: &str,
@@ -376,7 +376,7 @@ fn expanded(text: &str, size: usize) -> String {
     out
 }
 
-/// The methods that a text has.
+/// The names of all methods.
 pub(super) const METHODS: [&str; 45] = [
     "capitalize",
     "casefold",

@@ -1,11 +1,11 @@
-//! What transformers' environment writes, of templates that use every construct that templates of the field do.
+//! Compares with transformers' output, for templates that use every construct of real templates.
 
 use super::*;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// The templates with what Jinja2 writes; `scripts/templates.py` says how they came about.
+/// The templates with Jinja2's output; `scripts/templates.py` made them.
 const ROWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/templates.json");
 
 #[derive(Deserialize)]
@@ -18,9 +18,9 @@ struct Rows {
 #[derive(Deserialize)]
 struct Row {
     template: String,
-    /// Whether its names are those with tools.
+    /// Whether its arguments include tools.
     tools: bool,
-    /// Nothing where Jinja2 refuses.
+    /// `None` if Jinja2 fails.
     text: Option<String>,
 }
 

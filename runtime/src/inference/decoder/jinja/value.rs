@@ -1,5 +1,4 @@
-//! The values of a template, which behave as Python's do: what is true, what is equal, what comes first, and how they
-//! are written.
+//! The values of a template, with Python's semantics of truth, equality, order and formatting.
 
 use super::ast::{Constant, For, Macro};
 use super::evaluation::{BYTES_MAX, Scope};
@@ -15,29 +14,29 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Bool(bool),
-    /// Gives its values in turns.
+    /// A cycler: returns its values in turn.
     Cycler(Rc<Cycler>),
     Dict(Rc<Nested<Dict>>),
     Float(f64),
-    /// A function that there always is, by its name.
+    /// A global function, by name.
     Function(&'static str),
     Integer(i128),
-    /// Gives its text from the second time on.
+    /// A joiner: returns its text from the second call on.
     Joiner(Rc<(Arc<str>, Cell<bool>)>),
     List(Rc<Items>),
     Loop(Rc<Loop>),
     Macro(Rc<Closure>),
-    /// A function of a value.
+    /// A method of a value.
     Method(Rc<(Self, String)>),
     Namespace(Rc<RefCell<Dict>>),
     None,
     String(Arc<str>),
     Tuple(Rc<Items>),
-    /// What is not there, and what was looked for.
+    /// An undefined value, and what was looked up.
     Undefined(Arc<str>),
 }
 
-/// A macro, with the names that it sees.
+/// A macro with its scope.
 #[derive(Debug)]
 pub(super) struct Closure {
     pub(super) of: Arc<Macro>,
@@ -50,29 +49,29 @@ pub(super) struct Cycler {
     pub(super) at: Cell<usize>,
 }
 
-/// Where a loop stands.
+/// The state of a loop.
 #[derive(Debug)]
 pub(super) struct Loop {
     pub(super) items: Rc<Items>,
     pub(super) at: Cell<usize>,
     pub(super) depth: usize,
     pub(super) changed: RefCell<Option<Vec<Value>>>,
-    /// What runs again for other items, and the names around it, where it is recursive.
+    /// The statement and scope of a recursive loop.
     pub(super) again: Option<(Arc<For>, Rc<Scope>)>,
 }
 
-/// Keys and their values, in the order in which they were given.
+/// A dict in insertion order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dict(pub(super) Vec<(Value, Value)>);
 
-/// Something that holds values, and how deep they lie in each other.
+/// A container of values, and its nesting depth.
 #[derive(Debug, Default)]
 pub(super) struct Nested<T> {
     depth: u16,
     of: T,
 }
 
-/// Several values.
+/// A list of values.
 pub(super) type Items = Nested<Vec<Value>>;
 
 impl<T> Deref for Nested<T> {
@@ -150,7 +149,7 @@ impl Value {
         Self::Dict(Rc::new(Nested { depth, of }))
     }
 
-    /// How deep values lie in it.
+    /// Returns the nesting depth.
     pub(super) fn depth(&self) -> u16 {
         match self {
             Self::Dict(dict) => dict.depth,
@@ -170,7 +169,7 @@ impl Value {
         Self::Integer(count as i128)
     }
 
-    /// Python's name for its type.
+    /// Returns Python's name of the type.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
             Self::Bool(_) => "bool",
@@ -210,7 +209,7 @@ impl Value {
         }
     }
 
-    /// A number as one with a fraction.
+    /// Returns a number as a float.
     pub(super) fn number(&self) -> Option<f64> {
         match self {
             Self::Bool(truth) => Some(f64::from(u8::from(*truth))),
@@ -220,7 +219,7 @@ impl Value {
         }
     }
 
-    /// A whole number.
+    /// Returns an integer.
     pub(super) fn integer(&self) -> Option<i128> {
         match self {
             Self::Bool(truth) => Some(i128::from(*truth)),
@@ -229,10 +228,10 @@ impl Value {
         }
     }
 
-    /// A whole number as a count of letters or items: none where it is negative.
+    /// Returns an integer as a count; a negative one is zero.
     ///
     /// # Errors
-    /// Where it is no whole number.
+    /// Returns an error if the value is not an integer.
     pub(super) fn size(&self) -> Result<usize, String> {
         let number = self.integer().ok_or_else(|| format!("expected a whole number, not {}", self.kind()))?;
         Ok(usize::try_from(number.max(0)).unwrap_or(usize::MAX))
@@ -242,7 +241,7 @@ impl Value {
         if let Self::String(text) = self { Some(text) } else { None }
     }
 
-    /// Tells whether two are equal; what takes more looks than any conversation needs is not.
+    /// Tells whether two values are equal. Values that take too many comparisons are not.
     pub(super) fn equals(&self, other: &Self) -> bool {
         self.equals_within(other, &mut { LOOKS_MAX })
     }
@@ -273,10 +272,10 @@ impl Value {
         }
     }
 
-    /// Which of two comes first.
+    /// Compares two values.
     ///
     /// # Errors
-    /// Where Python does not compare them.
+    /// Returns an error if Python does not compare them.
     pub(super) fn compare(&self, other: &Self) -> Result<Ordering, String> {
         match (self, other) {
             (Self::Undefined(what), _) | (_, Self::Undefined(what)) => Err(missing(what)),
@@ -299,10 +298,10 @@ impl Value {
         }
     }
 
-    /// What one gets by going through it.
+    /// Returns the items of iterating over the value.
     ///
     /// # Errors
-    /// Where it is nothing to go through.
+    /// Returns an error if the value is not iterable.
     pub(super) fn items(&self) -> Result<Rc<Items>, String> {
         match self {
             Self::List(items) | Self::Tuple(items) => Ok(Rc::clone(items)),
@@ -318,10 +317,10 @@ impl Value {
         }
     }
 
-    /// How many there are in it.
+    /// Returns the length.
     ///
     /// # Errors
-    /// Where that cannot be said.
+    /// Returns an error if the value has no length.
     pub(super) fn len(&self) -> Result<usize, String> {
         match self {
             Self::List(items) | Self::Tuple(items) => Ok(items.len()),
@@ -333,10 +332,10 @@ impl Value {
         }
     }
 
-    /// Tells whether another value is in it.
+    /// Tells whether the value contains another.
     ///
     /// # Errors
-    /// Where nothing can be.
+    /// Returns an error if the value is not a container.
     pub(super) fn contains(&self, item: &Self) -> Result<bool, String> {
         match self {
             Self::String(text) => match item {
@@ -351,7 +350,7 @@ impl Value {
         }
     }
 
-    /// The text that is shown for it.
+    /// Returns the text of the value, like Python's `str`.
     pub(super) fn text(&self) -> Arc<str> {
         match self {
             Self::String(text) => Arc::clone(text),
@@ -360,14 +359,14 @@ impl Value {
         }
     }
 
-    /// The text that stands for it within others.
+    /// Returns the text of the value inside others, like Python's `repr`.
     pub(super) fn repr(&self) -> String {
         let mut out = String::new();
         self.write_repr(&mut out, 0);
         out
     }
 
-    /// Writes no further than a text may be long, and into nothing that holds itself.
+    /// Writes up to the maximum length of a text, and does not follow cycles.
     fn write_repr(&self, out: &mut String, depth: usize) {
         if out.len() > BYTES_MAX || depth > DEPTH_MAX {
             return;
@@ -428,12 +427,12 @@ fn write_dict(dict: &Dict, out: &mut String, depth: usize) {
     out.push('}');
 }
 
-/// What is said of something that is not there.
+/// Returns the error for an undefined value.
 pub(super) fn missing(what: &str) -> String {
     format!("{what} is undefined")
 }
 
-/// A number with a fraction as Python writes it.
+/// Formats a float like Python.
 pub(super) fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
@@ -452,7 +451,7 @@ pub(super) fn float(number: f64) -> String {
     if plain.contains('.') { plain } else { format!("{plain}.0") }
 }
 
-/// A text as Python quotes it.
+/// Quotes a text like Python's `repr`.
 fn quoted(text: &str, out: &mut String) {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     out.push(quote);
@@ -482,7 +481,8 @@ fn quoted(text: &str, out: &mut String) {
     out.push(quote);
 }
 
-/// Tells whether a character is written as it is; others are controls, marks of direction, and spaces but for the one.
+/// Tells whether Python's `repr` prints a character as it is; control and direction characters and most spaces are
+/// escaped.
 fn is_printable(letter: char) -> bool {
     let invisible = matches!(
         letter,
@@ -493,7 +493,7 @@ fn is_printable(letter: char) -> bool {
     letter == ' ' || !(letter.is_control() || is_space(letter) || invisible)
 }
 
-/// Looks at values that a comparison may take.
+/// The maximum number of steps of a comparison.
 const LOOKS_MAX: u32 = 1 << 20;
-/// How deep values in each other are written: deeper than they may be, but for namespaces.
+/// The maximum depth at which values are formatted; only namespaces can be deeper than the limit of values.
 const DEPTH_MAX: usize = 128;
