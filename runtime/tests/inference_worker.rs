@@ -284,7 +284,10 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     generate(&mut port, 4, 4_000);
     let refused = next_done(&mut port).await.1.unwrap().remove(0);
     let Err(InferenceError::InputRejected(reason)) = refused else { panic!("it was written") };
-    assert!(reason.contains("the memory for a text of 40") && reason.contains("max_memory_mb"), "{reason}");
+    assert!(
+        reason.contains("enough memory for a text of 40") && reason.contains("max_memory_mb"),
+        "{reason}"
+    );
     generate(&mut port, 5, 10);
     let output = next_done(&mut port).await.1.unwrap().remove(0).unwrap();
     assert!(matches!(&output, TaskOutput::Generation { text, .. } if text == "GGGGGGGGGG"), "{output:?}");
@@ -735,11 +738,11 @@ async fn a_program_that_is_no_worker_fails_its_jobs() {
     let other = r"printf '\011\000\000\000p2pworkr\003'; cat > /dev/null";
     for (options, expected) in [
         (missing, "/nonexistent/worker cannot be started"),
-        (shell(garbled), "it cannot be understood"),
+        (shell(garbled), "its message is invalid"),
         (shell(hostile), "a message of 4294967295 bytes"),
-        (shell(other), "it speaks another language"),
-        (shell("echo hello"), "it cannot be understood"),
-        (shell("true"), "it exited before it said anything"),
+        (shell(other), "it uses another protocol"),
+        (shell("echo hello"), "its message is invalid"),
+        (shell("true"), "it exited before its first message"),
     ] {
         let mut port = ProcessInference::start(options);
         begin(&mut port, 1, embed(&["a"]));

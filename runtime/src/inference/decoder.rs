@@ -84,7 +84,7 @@ pub enum DecoderError {
         source: io::Error,
     },
     /// There is not enough memory.
-    #[error("{bytes} bytes for the weights are not to be had: {source}")]
+    #[error("{bytes} bytes for the weights cannot be allocated: {source}")]
     Memory {
         /// The bytes that are needed.
         bytes: usize,

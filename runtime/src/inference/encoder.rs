@@ -107,7 +107,7 @@ pub enum EncodeError {
     #[error("{0}")]
     Failed(String),
     /// The batch was cancelled.
-    #[error("nobody wants the result any more")]
+    #[error("the batch was cancelled")]
     Stopped,
 }
 

@@ -63,12 +63,12 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
     io::stdout().write_all(&protocol::encode(&Hello::OWN)?)?;
     match protocol::read::<Hello>(input)? {
         Some(Hello::OWN) => {}
-        Some(other) => return Err(io::Error::other(format!("the node speaks another language: {other:?}"))),
+        Some(other) => return Err(io::Error::other(format!("the node uses another protocol: {other:?}"))),
         None => return Ok(()),
     }
     let Some(first) = protocol::read(input)? else { return Ok(()) };
     let ToWorker::Load { threads, precision, files } = first else {
-        return Err(io::Error::other("the node began with something else than Load"));
+        return Err(io::Error::other("the first message of the node is not Load"));
     };
     let worker = Arc::new(Worker::new(WatchedFiles::new(files)));
     let loader = Arc::clone(&worker);
@@ -81,7 +81,7 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
                 worker.update(|queue| queue.cancel(job));
                 worker.generations.cancel(job, &|message| worker.send(&message));
             }
-            ToWorker::Load { .. } => return Err(io::Error::other("the node said Load twice")),
+            ToWorker::Load { .. } => return Err(io::Error::other("the node sent Load twice")),
             ToWorker::Start { job, work } => worker.start(job, work),
         }
     }

@@ -60,7 +60,7 @@ pub struct Session {
 pub enum BeginError {
     /// There is not enough memory for the key-value cache.
     #[error(
-        "the memory for a text of {tokens} tokens is not to be had; \
+        "there is not enough memory for a text of {tokens} tokens; \
          hint: ask for fewer with max_tokens, or raise max_memory_mb"
     )]
     Memory {

@@ -70,7 +70,7 @@ pub enum GgufError {
         most: u64,
     },
     /// A name occurs twice.
-    #[error("{0:?} is there twice")]
+    #[error("{0:?} occurs twice")]
     Duplicate(String),
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]

@@ -62,7 +62,7 @@ impl TensorSource {
             let found = opened.safetensors()?;
             for (name, tensor) in found {
                 if source.tensors.insert(name.clone(), (source.files.len(), tensor)).is_some() {
-                    return Err(opened.damaged(&format!("tensor {name} is there twice")));
+                    return Err(opened.damaged(&format!("tensor {name} occurs twice")));
                 }
             }
             source.files.push(opened);

@@ -281,7 +281,7 @@ fn described(gguf: &Gguf) -> Result<Value, String> {
         let mut seen = HashSet::new();
         let twice = tokens.iter().find(|token| !seen.insert(*token)).map(String::as_str).unwrap_or_default();
         let twice: String = twice.chars().take(SHOWN_CHARS).collect();
-        return Err(format!("its token {twice:?} is there twice"));
+        return Err(format!("its token {twice:?} occurs twice"));
     }
     let ends = ends_of_gguf(gguf);
     let types = gguf.integers("tokenizer.ggml.token_type").unwrap_or_default();

@@ -30,7 +30,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// Two tensors have the same name.
-    #[error("tensor {0} is there twice")]
+    #[error("tensor {0} occurs twice")]
     Duplicate(String),
     /// Some bytes belong to no tensor.
     #[error("{bytes} bytes before tensor {name} belong to no tensor")]

@@ -82,7 +82,9 @@ impl Child {
         match protocol::encode(message) {
             // Full only if the worker has stopped reading; then its jobs exceed their deadlines soon.
             Ok(frame) => drop(self.frames.try_send(frame)),
-            Err(error) => tracing::error!(component = "inference", %error, "a message to the worker is lost"),
+            Err(error) => {
+                tracing::error!(component = "inference", %error, "a message to the worker could not be encoded")
+            }
         }
     }
 
@@ -100,7 +102,7 @@ impl Child {
         match self.process.wait().await {
             Ok(status) => Some(status),
             Err(error) => {
-                tracing::warn!(component = "inference", ?killed, %error, "the worker's end is not known");
+                tracing::warn!(component = "inference", ?killed, %error, "the exit status of the worker is not known");
                 None
             }
         }
@@ -126,12 +128,12 @@ async fn read(mut output: ChildStdout, reports: mpsc::Sender<Report>) {
                     }
                 }
                 Ok(None) => break "it exited".to_owned(),
-                Err(error) => break format!("it cannot be understood: {error}"),
+                Err(error) => break format!("its message is invalid: {error}"),
             }
         },
-        Ok(Some(other)) => format!("it speaks another language: {other:?}"),
-        Ok(None) => "it exited before it said anything".to_owned(),
-        Err(error) => format!("it cannot be understood: {error}"),
+        Ok(Some(other)) => format!("it uses another protocol: {other:?}"),
+        Ok(None) => "it exited before its first message".to_owned(),
+        Err(error) => format!("its message is invalid: {error}"),
     };
     // The receiver may be gone; then nobody needs the report.
     let _ = reports.send(Report::Ended(reason)).await;
