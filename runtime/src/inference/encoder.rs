@@ -13,7 +13,7 @@ mod kernel_backend;
 pub(super) mod model;
 pub(super) mod parameters;
 pub(super) mod pooling;
-mod tokenizer;
+pub(super) mod tokenizer;
 pub(super) mod tokens;
 pub(super) mod zero_shot;
 

@@ -9,7 +9,7 @@ use super::detokenizer::Decode;
 use super::end_tokens::{is_end, is_file_mark};
 use super::gguf::Gguf;
 use super::pre_tokenizer::{self, PreTokenizerRule};
-use crate::inference::encoder::tokens::guarded;
+use crate::inference::encoder::tokenizer::guarded;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! Builds a tokenizer of the library `tokenizers` from a model's files, as transformers does.
 
-use super::tokens::guarded;
+use crate::containment::contain;
 use crate::inference::files::json_fields::Given;
 use crate::inference::files::tokenizer_config::{BertTokenizerConfig, TokenizerConfig};
 use crate::inference::files::tokenizer_json::TokenizerFile;
@@ -173,3 +173,11 @@ fn check_ends(tokenizer: &Tokenizer, settings: &TokenizerConfig) -> Result<(), S
 }
 
 pub(super) const UNUSABLE: &str = "the tokenizer cannot be used";
+
+/// Calls the tokenizer library, and turns its panics into errors.
+pub(crate) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match contain(act) {
+        Ok(done) => done.map_err(|error| format!("{what}: {error}")),
+        Err(panicked) => Err(format!("{what}: the tokenizer panics: {panicked}")),
+    }
+}

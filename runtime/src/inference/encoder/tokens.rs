@@ -7,8 +7,7 @@
 //! - The cost of a text is bounded. Up to [`WHOLE_BYTES_MAX`] bytes it is tokenised in one piece; of a longer one at
 //!   most [`LOOKED_BYTES_MAX`] bytes are read. White space is kept as it is.
 
-use super::tokenizer::assemble;
-use crate::containment::contain;
+use super::tokenizer::{assemble, guarded};
 use crate::inference::files::tokenizer_config::TokenizerConfig;
 use crate::inference::files::tokenizer_json::TokenizerFile;
 use kernels::Sequence;
@@ -226,14 +225,6 @@ fn kept(first: usize, second: usize, max: usize) -> (usize, usize) {
     let (of_short, of_long) = if 2 * short > max { (max / 2, max - max / 2) } else { (short, max - short) };
     debug_assert!(of_long <= long);
     if first > second { (of_long, of_short) } else { (of_short, of_long) }
-}
-
-/// Calls the tokenizer library, and turns its panics into errors.
-pub(crate) fn guarded<T>(what: &str, act: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match contain(act) {
-        Ok(done) => done.map_err(|error| format!("{what}: {error}")),
-        Err(panicked) => Err(format!("{what}: the tokenizer panics: {panicked}")),
-    }
 }
 
 /// Returns the first piece of a text. It ends before white space if some follows soon, so that its tokens are the first
