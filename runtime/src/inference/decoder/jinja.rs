@@ -10,8 +10,10 @@
     reason = "what is done with a few kinds of values or tokens is an error with all others"
 )]
 
+mod access;
 mod arithmetic;
 mod ast;
+mod budget;
 mod checks;
 mod evaluation;
 mod expressions;
@@ -20,6 +22,7 @@ mod formatting;
 mod json;
 mod lexer;
 mod methods;
+mod names;
 mod numbers;
 mod parser;
 mod sorting;

@@ -1,6 +1,6 @@
 //! Python's arithmetic on numbers, texts and lists.
 
-use super::evaluation::Evaluation;
+use super::budget::Evaluation;
 use super::formatting::percent;
 use super::value::{Value, missing};
 

@@ -1,7 +1,7 @@
 //! Jinja's tests: what stands after `is`.
 
-use super::evaluation::Given;
-use super::filters;
+use super::budget::Given;
+use super::names;
 use super::value::Value;
 use std::cmp::Ordering;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ pub(super) fn check(name: &str, value: &Value, given: Given) -> Result<bool, Str
         "escaped" => false,
         "even" => whole()?.rem_euclid(2) == 0,
         "false" => matches!(value, Value::Bool(false)),
-        "filter" => value.as_str().is_some_and(filters::is_filter),
+        "filter" => value.as_str().is_some_and(names::is_filter),
         "float" => matches!(value, Value::Float(_)),
         "ge" | ">=" => value.compare(&other(given)?)? != Ordering::Less,
         "greaterthan" | "gt" | ">" => value.compare(&other(given)?)? == Ordering::Greater,

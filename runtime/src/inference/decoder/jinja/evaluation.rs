@@ -4,39 +4,13 @@
 //! to files, other programs or the clock.
 
 use super::ast::{Arguments, Comparison, Expression, For, Macro, Statement, Target};
-use super::value::{Closure, Cycler, Dict, Loop, Value, missing};
-use super::{arithmetic, checks, filters, methods};
+use super::budget::{BYTES_PER_STEP, Evaluated, Evaluation, FUEL, Given};
+use super::value::{Closure, Dict, Loop, Scope, Value, missing};
+use super::{access, arithmetic, checks, filters, methods};
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// A scope: names with their values, and the enclosing scope.
-#[derive(Debug, Default)]
-pub(super) struct Scope {
-    names: RefCell<Vec<(Arc<str>, Value)>>,
-    parent: Option<Rc<Self>>,
-}
-
-/// The evaluation of a template.
-#[derive(Debug)]
-pub(super) struct Evaluation {
-    /// The remaining steps.
-    fuel: u64,
-    out: String,
-    depth: usize,
-    /// The number of mutable values so far.
-    changing: usize,
-    /// The scopes of macros, which refer back to the macros: cleared at the end to break the cycles.
-    owners: Vec<Rc<Scope>>,
-}
-
-/// The evaluated arguments of a call.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Given {
-    pub(super) places: Vec<Value>,
-    pub(super) names: Vec<(String, Value)>,
-}
 
 /// The control flow after statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +19,6 @@ enum Flow {
     Continue,
     Next,
 }
-
-type Evaluated<T> = Result<T, String>;
 
 /// Renders a template.
 ///
@@ -64,105 +36,7 @@ pub(super) fn render(body: &[Statement], names: Vec<(Arc<str>, Value)>) -> Evalu
     ended.map(|_| it.out)
 }
 
-impl Scope {
-    fn within(parent: &Rc<Self>) -> Rc<Self> {
-        Rc::new(Self { names: RefCell::default(), parent: Some(Rc::clone(parent)) })
-    }
-
-    fn get(&self, name: &str) -> Option<Value> {
-        let mut scope = Some(self);
-        while let Some(at) = scope {
-            if let Some((_, value)) = at.names.borrow().iter().find(|(known, _)| **known == *name) {
-                return Some(value.clone());
-            }
-            scope = at.parent.as_deref();
-        }
-        None
-    }
-
-    fn set(&self, name: &Arc<str>, value: Value) {
-        let mut names = self.names.borrow_mut();
-        match names.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = value,
-            None => names.push((Arc::clone(name), value)),
-        }
-    }
-}
-
-impl Given {
-    /// Returns the arguments in the order of these parameters.
-    ///
-    /// # Errors
-    /// Returns an error if there are other arguments.
-    pub(super) fn bind<const N: usize>(self, parameters: [&str; N]) -> Evaluated<[Option<Value>; N]> {
-        let mut bound = [const { None }; N];
-        if self.places.len() > N {
-            return Err(format!("{} arguments where at most {N} are taken", self.places.len()));
-        }
-        for (slot, value) in bound.iter_mut().zip(self.places) {
-            *slot = Some(value);
-        }
-        for (name, value) in self.names {
-            let Some(at) = parameters.iter().position(|parameter| *parameter == name) else {
-                return Err(format!("unexpected argument {name:?}"));
-            };
-            bound[at] = Some(value);
-        }
-        Ok(bound)
-    }
-}
-
 impl Evaluation {
-    /// Uses up steps.
-    pub(super) fn spend(&mut self, steps: usize) -> Evaluated<()> {
-        self.fuel = self
-            .fuel
-            .checked_sub(steps as u64)
-            .ok_or_else(|| format!("the template took more than {FUEL} steps: it ran out of fuel"))?;
-        Ok(())
-    }
-
-    /// Accounts for a new text.
-    pub(super) fn made(&mut self, text: String) -> Evaluated<Value> {
-        self.check_bytes(text.len())?;
-        self.spend(text.len() / BYTES_PER_STEP)?;
-        Ok(text.into())
-    }
-
-    /// Returns the text of a value; formats lists.
-    pub(super) fn shown(&mut self, value: &Value) -> Evaluated<Arc<str>> {
-        let text = value.text();
-        self.check_bytes(text.len())?;
-        if !matches!(value, Value::String(_)) {
-            self.spend(text.len() / BYTES_PER_STEP)?;
-        }
-        Ok(text)
-    }
-
-    /// Accounts for a new list.
-    pub(super) fn made_list(&mut self, items: Vec<Value>) -> Evaluated<Value> {
-        self.spend(items.len() / 4)?;
-        Ok(Value::list(items))
-    }
-
-    /// Registers a mutable value, which may come to contain any other.
-    pub(super) fn made_changing(&mut self, value: Value) -> Evaluated<Value> {
-        self.changing += 1;
-        if self.changing > CHANGING_MAX {
-            return Err(format!("the template makes more than {CHANGING_MAX} namespaces"));
-        }
-        Ok(value)
-    }
-
-    /// Rejects a text that is too long.
-    pub(super) fn check_bytes(&self, bytes: usize) -> Evaluated<()> {
-        if bytes <= BYTES_MAX {
-            Ok(())
-        } else {
-            Err(format!("a text would have more than {BYTES_MAX} bytes"))
-        }
-    }
-
     fn write(&mut self, text: &str) -> Evaluated<()> {
         self.check_bytes(self.out.len() + text.len())?;
         self.spend(1 + text.len() / BYTES_PER_STEP)?;
@@ -340,11 +214,11 @@ impl Evaluation {
             },
             Expression::Attribute(of, name) => {
                 let of = self.value(of, scope)?;
-                methods::attribute(&of, name)?
+                access::attribute(&of, name)?
             }
             Expression::Item(of, key) => {
                 let (of, key) = (self.value(of, scope)?, self.value(key, scope)?);
-                methods::item(&of, &key)?
+                access::item(&of, &key)?
             }
             Expression::Slice(of, parts) => {
                 let of = self.value(of, scope)?;
@@ -357,7 +231,7 @@ impl Evaluation {
                     };
                 }
                 self.spend(of.len().unwrap_or(0) / 4)?;
-                methods::slice(&of, bounds)?
+                access::slice(&of, bounds)?
             }
             Expression::Call(function, arguments) => {
                 let function = self.value(function, scope)?;
@@ -477,7 +351,7 @@ impl Evaluation {
                 let items = items.ok_or("a loop of nothing")?;
                 self.captured(|it| it.deeper(|it| it.repeat(of, items, scope, state.depth + 1)).map(drop))
             }
-            Value::Cycler(it) => Ok(next_of(it)),
+            Value::Cycler(it) => Ok(methods::next_of(it)),
             Value::Joiner(it) => {
                 Ok(if it.1.replace(true) { Value::String(Arc::clone(&it.0)) } else { "".into() })
             }
@@ -556,22 +430,7 @@ fn assign(target: &Target, value: Value, scope: &Rc<Scope>) -> Evaluated<()> {
     Ok(())
 }
 
-/// Returns the next value of a cycler.
-pub(super) fn next_of(it: &Cycler) -> Value {
-    let at = it.at.get();
-    it.at.set((at + 1) % it.values.len().max(1));
-    it.values.get(at).cloned().unwrap_or(Value::None)
-}
-
-/// The maximum number of steps: a conversation of a thousand messages takes some 50,000.
-const FUEL: u64 = 2_000_000;
-/// The maximum length of a text, including the prompt.
-pub(super) const BYTES_MAX: usize = 4 << 20;
-/// The bytes of text that cost one step.
-const BYTES_PER_STEP: usize = 64;
 /// The maximum nesting depth of values.
 const NESTING_MAX: u16 = 100;
-/// The maximum number of mutable values.
-const CHANGING_MAX: usize = 1000;
 /// The maximum nesting depth of statements, expressions and macros.
 const DEPTH_MAX: usize = 240;

@@ -1,7 +1,8 @@
 //! Jinja's filters. `tojson` is transformers' own.
 
+use super::access::{self, field};
+use super::budget::{Evaluation, Given};
 use super::checks;
-use super::evaluation::{Evaluation, Given};
 use super::formatting::{padded, percent};
 use super::json::Json;
 use super::methods;
@@ -9,11 +10,6 @@ use super::numbers;
 use super::sorting;
 use super::strings::{capitalized, centered, joined, lines, replaced, stripped};
 use super::value::{Dict, Value};
-
-/// Tells whether a filter of this name exists.
-pub(super) fn is_filter(name: &str) -> bool {
-    FILTERS.contains(&name)
-}
 
 /// Applies a filter to a value.
 ///
@@ -48,12 +44,12 @@ fn of_any(it: &mut Evaluation, name: &str, value: Value, given: Given) -> Result
             match (&value, name.ok_or("attr wants a name")?) {
                 // Attributes only, not the items of a dict.
                 (Value::Dict(_), name)
-                    if methods::attribute(&Value::dict(Dict::default()), &name.text())?.kind()
+                    if access::attribute(&Value::dict(Dict::default()), &name.text())?.kind()
                         == "Undefined" =>
                 {
                     Ok(Value::undefined(format!("attribute {}", name.repr())))
                 }
-                (value, name) => methods::attribute(value, &name.text()),
+                (value, name) => access::attribute(value, &name.text()),
             }
         }
         "count" | "length" => value.len().map(Value::length),
@@ -332,69 +328,6 @@ fn picked(it: &mut Evaluation, name: &str, value: &Value, mut given: Given) -> R
     it.made_list(kept)
 }
 
-/// Returns a field of an item, by a dotted path.
-pub(super) fn field(item: &Value, path: &Value) -> Result<Value, String> {
-    let Value::String(path) = path else { return methods::item(item, path) };
-    let mut found = item.clone();
-    for part in path.split('.') {
-        let part = part.parse::<i128>().map_or_else(|_| part.into(), Value::Integer);
-        found = methods::item(&found, &part)?;
-    }
-    Ok(found)
-}
-
-/// The names of all filters.
-const FILTERS: [&str; 49] = [
-    "abs",
-    "attr",
-    "batch",
-    "capitalize",
-    "center",
-    "count",
-    "d",
-    "default",
-    "dictsort",
-    "e",
-    "escape",
-    "first",
-    "float",
-    "forceescape",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "string",
-    "striptags",
-    "sum",
-    "title",
-    "tojson",
-    "trim",
-    "truncate",
-    "unique",
-    "upper",
-    "urlencode",
-    "wordcount",
-];
 /// Filters without arguments.
 const WITHOUT_ARGUMENTS: [&str; 20] = [
     "abs",

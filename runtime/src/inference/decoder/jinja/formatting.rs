@@ -1,8 +1,6 @@
 //! Formats values: Python's `%` operator and `str.format`, padding, and dates.
 
-use super::evaluation::BYTES_MAX;
-use super::numbers::truncated;
-use super::value::{Dict, Value, float, missing};
+use super::value::{BYTES_MAX, Dict, Value, float, missing, truncated};
 
 /// Rejects a text that is too long.
 pub(super) fn check(out: &str) -> Result<(), String> {

@@ -1,9 +1,9 @@
 //! Filters that return a number.
 
+use super::access::field;
 use super::arithmetic;
-use super::evaluation::{Evaluation, Given};
-use super::filters::field;
-use super::value::{Value, missing};
+use super::budget::{Evaluation, Given};
+use super::value::{Value, missing, too_large, truncated};
 
 /// Applies a numeric filter.
 ///
@@ -91,19 +91,6 @@ const fn rounded(number: i128, scale: i128) -> Option<i128> {
     let left = scale - rest;
     let up = rest > left || rest == left && times % 2 != 0;
     (times + up as i128).checked_mul(scale)
-}
-
-/// Truncates a number to an integer.
-///
-/// # Errors
-/// Returns an error if it is too large, or NaN.
-pub(super) fn truncated(number: f64) -> Result<i128, String> {
-    // All of these are smaller than the smallest power of two that does not fit.
-    if number.abs() < -(i128::MIN as f64) { Ok(number.trunc() as i128) } else { Err(too_large(number)) }
-}
-
-fn too_large(number: impl std::fmt::Display) -> String {
-    format!("{number} is too large for a whole number")
 }
 
 /// Parses an integer from a text, and truncates a fraction.

@@ -1,7 +1,7 @@
 //! Filters that sort items, or find equal ones.
 
-use super::evaluation::{Evaluation, Given};
-use super::filters::field;
+use super::access::field;
+use super::budget::{Evaluation, Given};
 use super::value::Value;
 use std::cmp::Ordering;
 

@@ -1,10 +1,10 @@
 //! Python's string methods.
 
+use super::access;
+use super::budget::{Evaluation, Given};
 use super::checks::has_case;
-use super::evaluation::{Evaluation, Given};
 use super::formatting::{format, padded};
 use super::lexer::is_space;
-use super::methods;
 use super::value::{Dict, Value};
 
 /// Calls a method of a text.
@@ -130,9 +130,9 @@ pub(super) fn call(it: &mut Evaluation, text: &str, name: &str, given: Given) ->
                 names = Dict::clone(dict);
             }
             let get = |of: &Value, name: &str, is_item: bool| match (is_item, name.parse::<i128>()) {
-                (true, Ok(at)) => methods::item(of, &Value::Integer(at)),
-                (true, Err(_)) => methods::item(of, &name.into()),
-                (false, _) => methods::attribute(of, name),
+                (true, Ok(at)) => access::item(of, &Value::Integer(at)),
+                (true, Err(_)) => access::item(of, &name.into()),
+                (false, _) => access::attribute(of, name),
             };
             let text = format(text, &given.places, &names, &get)?;
             it.made(text)
@@ -375,52 +375,3 @@ fn expanded(text: &str, size: usize) -> String {
     }
     out
 }
-
-/// The names of all methods.
-pub(super) const METHODS: [&str; 45] = [
-    "capitalize",
-    "casefold",
-    "center",
-    "count",
-    "encode",
-    "endswith",
-    "expandtabs",
-    "find",
-    "format",
-    "format_map",
-    "index",
-    "isalnum",
-    "isalpha",
-    "isascii",
-    "isdecimal",
-    "isdigit",
-    "isidentifier",
-    "islower",
-    "isnumeric",
-    "isprintable",
-    "isspace",
-    "istitle",
-    "isupper",
-    "join",
-    "ljust",
-    "lower",
-    "lstrip",
-    "partition",
-    "removeprefix",
-    "removesuffix",
-    "replace",
-    "rfind",
-    "rindex",
-    "rjust",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "split",
-    "splitlines",
-    "startswith",
-    "strip",
-    "swapcase",
-    "title",
-    "upper",
-    "zfill",
-];

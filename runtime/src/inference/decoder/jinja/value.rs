@@ -1,7 +1,6 @@
 //! The values of a template, with Python's semantics of truth, equality, order and formatting.
 
 use super::ast::{Constant, For, Macro};
-use super::evaluation::{BYTES_MAX, Scope};
 use super::lexer::is_space;
 use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
@@ -34,6 +33,13 @@ pub(super) enum Value {
     Tuple(Rc<Items>),
     /// An undefined value, and what was looked up.
     Undefined(Arc<str>),
+}
+
+/// A scope: names with their values, and the enclosing scope.
+#[derive(Debug, Default)]
+pub(super) struct Scope {
+    pub(super) names: RefCell<Vec<(Arc<str>, Value)>>,
+    pub(super) parent: Option<Rc<Self>>,
 }
 
 /// A macro with its scope.
@@ -427,6 +433,31 @@ fn write_dict(dict: &Dict, out: &mut String, depth: usize) {
     out.push('}');
 }
 
+impl Scope {
+    pub(super) fn within(parent: &Rc<Self>) -> Rc<Self> {
+        Rc::new(Self { names: RefCell::default(), parent: Some(Rc::clone(parent)) })
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        let mut scope = Some(self);
+        while let Some(at) = scope {
+            if let Some((_, value)) = at.names.borrow().iter().find(|(known, _)| **known == *name) {
+                return Some(value.clone());
+            }
+            scope = at.parent.as_deref();
+        }
+        None
+    }
+
+    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
+        let mut names = self.names.borrow_mut();
+        match names.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = value,
+            None => names.push((Arc::clone(name), value)),
+        }
+    }
+}
+
 /// Returns the error for an undefined value.
 pub(super) fn missing(what: &str) -> String {
     format!("{what} is undefined")
@@ -493,6 +524,22 @@ fn is_printable(letter: char) -> bool {
     letter == ' ' || !(letter.is_control() || is_space(letter) || invisible)
 }
 
+/// Truncates a number to an integer.
+///
+/// # Errors
+/// Returns an error if it is too large, or NaN.
+pub(super) fn truncated(number: f64) -> Result<i128, String> {
+    // All of these are smaller than the smallest power of two that does not fit.
+    if number.abs() < -(i128::MIN as f64) { Ok(number.trunc() as i128) } else { Err(too_large(number)) }
+}
+
+/// Returns the error for a number that is too large for an integer.
+pub(super) fn too_large(number: impl std::fmt::Display) -> String {
+    format!("{number} is too large for a whole number")
+}
+
+/// The maximum length of a text, including the prompt.
+pub(super) const BYTES_MAX: usize = 4 << 20;
 /// The maximum number of steps of a comparison.
 const LOOKS_MAX: u32 = 1 << 20;
 /// The maximum depth at which values are formatted; only namespaces can be deeper than the limit of values.

@@ -1,0 +1,116 @@
+//! The names of filters and methods, which tests and attributes look up without calling them.
+
+/// Tells whether a filter of this name exists.
+pub(super) fn is_filter(name: &str) -> bool {
+    FILTERS.contains(&name)
+}
+
+/// The names of all filters.
+const FILTERS: [&str; 49] = [
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+];
+/// The methods of a dict.
+pub(super) const DICT_METHODS: [&str; 5] = ["copy", "get", "items", "keys", "values"];
+/// The methods that change a dict.
+pub(super) const DICT_CHANGES: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
+/// The methods of a list.
+pub(super) const LIST_METHODS: [&str; 3] = ["copy", "count", "index"];
+/// The methods that change a list.
+pub(super) const LIST_CHANGES: [&str; 8] =
+    ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
+/// The methods of a text.
+pub(super) const STRING_METHODS: [&str; 45] = [
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "upper",
+    "zfill",
+];
