@@ -85,7 +85,7 @@ pub(crate) fn numbers<T: Plain>(bytes: &[u8]) -> &[T] {
     unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / size_of::<T>()) }
 }
 
-/// As [`numbers`], to write.
+/// Returns mutable numbers, like [`numbers`].
 pub(crate) fn numbers_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
     assert!(bytes.as_ptr().cast::<T>().is_aligned(), "the bytes do not begin where a number may");
     // SAFETY: as for `numbers`; every T is valid bytes as well.

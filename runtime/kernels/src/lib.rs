@@ -18,7 +18,7 @@
 //!   prompt is divided into passes, beyond rounding.
 //! - **Only instructions that exist.** CPU features are detected in one place, `simd/cpu.rs`. A value of a type that
 //!   stands for an instruction set exists only on a processor that has it.
-//! - **Checked at the door.** Weights whose dimensions do not fit each other are an error when a model is made. A token
+//! - **Validated once.** Weights whose dimensions do not fit each other are an error when a model is made. A token
 //!   or position outside the model is an error before anything is computed.
 //! - **`unsafe` stays here.** No other crate of the workspace has any. Each `unsafe` block says why it is sound;
 //!   callers bring numbers, never pointers.

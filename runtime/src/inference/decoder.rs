@@ -72,7 +72,7 @@ pub enum DecoderError {
     Gguf {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: GgufError,
     },
     /// A file cannot be read.
@@ -110,7 +110,7 @@ pub enum DecoderError {
     /// Its tokenizer is invalid or not supported.
     #[error("its tokenizer: {0}")]
     Tokenizer(String),
-    /// Its parts do not fit each other.
+    /// Its weights do not fit each other.
     #[error(transparent)]
     Weights(#[from] kernels::decoder::ShapeError),
 }

@@ -28,7 +28,7 @@ impl Avx2Vnni {
     }
 }
 
-/// What both have in common.
+/// The operations that both variants share.
 macro_rules! common {
     () => {
         type Floats = __m256;

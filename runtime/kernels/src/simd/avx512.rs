@@ -52,7 +52,7 @@ impl Avx512Bf16 {
     }
 }
 
-/// What both have in common.
+/// The operations that both variants share.
 macro_rules! common {
     () => {
         type Floats = __m512;

@@ -73,7 +73,7 @@ pub enum LoadError {
     Tokenizer {
         /// The file.
         file: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The file is not a valid safetensors file.

@@ -31,7 +31,7 @@ pub enum FolderError {
     File {
         /// Its name in the folder.
         file: String,
-        /// What is wrong with it.
+        /// The fault.
         source: WeightsError,
     },
     /// The index of weight files is invalid.

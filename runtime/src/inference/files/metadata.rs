@@ -47,7 +47,7 @@ pub enum MetadataError {
     File {
         /// Its name within the model.
         file: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 }

@@ -55,7 +55,7 @@ pub enum QuantizeError {
     NotAFile {
         /// The output path.
         path: PathBuf,
-        /// What is there.
+        /// The type of the existing entry.
         what: &'static str,
     },
     /// The source's metadata is invalid or not supported.
@@ -74,7 +74,7 @@ pub enum QuantizeError {
     Tokenizer {
         /// The file.
         file: &'static str,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
     /// The source's weights are too large.
@@ -90,7 +90,7 @@ pub enum QuantizeError {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         source: WeightsError,
     },
     /// The output cannot be written.

@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for TokensVisitor {
     }
 }
 
-/// What encoders of this family come with. The library's BPE takes more than the program down with some files.
+/// The supported types of tokenizers. BPE is not one of them: with some files the library aborts the process.
 const KINDS: [&str; 3] = ["Unigram", "WordLevel", "WordPiece"];
 /// The maximum length of a word that is split into tokens: the cost is quadratic.
 const WORD_CHARS_MAX: u64 = 1000;

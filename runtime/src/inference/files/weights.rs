@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(said(weights.floats("brain", &[2])), "tensor brain holds a number that is not finite");
         assert_eq!(said(weights.open_another(&two)), "tensor brain is in two files");
 
-        // Cut short after it was opened: what is gone cannot be read, what is there can.
+        // Truncated after it was opened: the missing part cannot be read, the rest can.
         std::fs::write(&two, &std::fs::read(&two).unwrap()[..20]).unwrap();
         assert!(matches!(weights.floats("brain", &[2]), Err(WeightsError::Read(_))));
         assert!(weights.floats("half", &[2]).is_ok());

@@ -2,7 +2,7 @@
 //!
 //! Texts are served in the order of arrival. A batch takes waiting texts of any jobs until it is large enough for a
 //! forward pass; a job ends with its last text. Cancelling a job drops its waiting texts and discards the results of
-//! texts in computation. A pass of which all jobs are cancelled is stopped.
+//! texts in computation. A pass is stopped once all its jobs are cancelled.
 
 use crate::inference::encoder::config::Scores;
 use crate::inference::encoder::zero_shot;
