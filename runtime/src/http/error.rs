@@ -30,6 +30,11 @@ impl ApiError {
         self
     }
 
+    /// Returns the refusal of a field's value.
+    pub(super) fn invalid_value(field: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_value", message).about(field)
+    }
+
     /// Says that what is stored of a task is not what was written.
     pub(super) fn record_damaged(task: TaskId) -> Self {
         let message = format!("What is stored of task {task} is damaged, so it is not given out");

@@ -6,56 +6,22 @@
 
 mod integer;
 mod known;
+mod rule;
 mod truncate;
 
 pub(super) use integer::Whole;
 pub(super) use known::{CHAT, COMPLETION, EMBEDDINGS, RERANK, TEI_EMBED, TEI_PREDICT, TEI_RERANK};
+pub(super) use rule::Table;
 pub(super) use truncate::Truncate;
 
+use self::rule::{Field, Rule};
 use super::body;
 use super::error::ApiError;
 use crate::text::without_mark;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
-
-/// The fields of a request, in lists that are each in alphabetical order.
-pub(super) type Table = &'static [&'static [Field]];
-
-/// A field's name, and what becomes of it.
-pub(super) type Field = (&'static str, Rule);
-
-/// What becomes of a field.
-#[derive(Debug)]
-pub(super) enum Rule {
-    /// It is a list of objects, whose fields have rules of their own.
-    Each(&'static [Field]),
-    /// It changes no answer, whatever its value.
-    Neutral,
-    /// The route reads it.
-    Read,
-    /// It would change the answer; refused unless it is null or one of these.
-    Unless(&'static [Same]),
-    /// It is an object, whose fields have rules of their own.
-    Within(&'static [Field]),
-}
-
-/// A value that leaves an answer as it is.
-#[derive(Debug)]
-pub(super) enum Same {
-    /// A number from this on.
-    AtLeast(f64),
-    /// An empty text, list or object.
-    Empty,
-    False,
-    /// This value, written as JSON.
-    Json(&'static str),
-    Number(f64),
-    /// This text, in any case.
-    Text(&'static str),
-    True,
-}
 
 /// Reads the body of a request that has these fields; `what` says in an error what it should have been.
 ///
@@ -71,14 +37,9 @@ pub(super) fn read<T: DeserializeOwned>(
     match unsupported(without_mark(bytes), table) {
         None => Ok(asked),
         Some(Unsupported { field, value }) => {
-            Err(refused(&field, format!("{field} = {value} is not supported here")))
+            Err(ApiError::invalid_value(&field, format!("{field} = {value} is not supported here")))
         }
     }
-}
-
-/// Returns the refusal of a field's value.
-pub(super) fn refused(field: &str, message: impl Into<String>) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "invalid_value", message).about(field)
 }
 
 /// A field that would change the answer and is not there, and how its value begins.
@@ -191,27 +152,6 @@ impl<'de> Visitor<'de> for Check<'_> {
 
     fn visit_unit<E>(self) -> Result<(), E> {
         Ok(())
-    }
-}
-
-impl Same {
-    fn holds(&self, value: &Value) -> bool {
-        let number = |matches: &dyn Fn(f64) -> bool| value.as_f64().is_some_and(matches);
-        match self {
-            Self::AtLeast(least) => number(&|found| found >= *least),
-            Self::Empty => match value {
-                Value::Array(list) => list.is_empty(),
-                Value::Object(fields) => fields.is_empty(),
-                Value::String(text) => text.is_empty(),
-                Value::Bool(_) | Value::Null | Value::Number(_) => false,
-            },
-            Self::False => *value == Value::Bool(false),
-            Self::Json(json) => serde_json::from_str::<Value>(json).is_ok_and(|same| same == *value),
-            #[allow(clippy::float_cmp, reason = "a client that means the usual value writes just that")]
-            Self::Number(same) => number(&|found| found == *same),
-            Self::Text(same) => value.as_str().is_some_and(|text| text.eq_ignore_ascii_case(same)),
-            Self::True => *value == Value::Bool(true),
-        }
     }
 }
 

@@ -14,5 +14,7 @@ pub(super) const WAIT_SECS_MAX: u64 = 60;
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(WAIT_SECS_MAX + 10);
 /// The longest that a generation may take, in seconds.
 pub(super) const GENERATION_SECS_MAX: u64 = 600;
+/// Generations of one request that wait or run at the same time: one client leaves room for others.
+pub(super) const GENERATIONS_AT_ONCE: usize = 8;
 /// The same for what waits for whole generations, which may wait for room as well.
 pub(super) const SLOW_REQUEST_TIMEOUT: Duration = Duration::from_secs(GENERATION_SECS_MAX + 30);

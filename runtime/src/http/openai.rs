@@ -11,6 +11,7 @@ mod embeddings;
 mod error;
 mod models;
 mod rerank;
+mod usage;
 
 use self::error::OpenAiError;
 use super::error::ApiError;
@@ -23,7 +24,6 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
-use serde::Serialize;
 
 /// Returns the routes below `/v1`.
 pub(super) fn router(api: &Api) -> Router<Api> {
@@ -50,19 +50,6 @@ fn guarded(api: &Api, path: &'static str, routes: Router<Api>) -> Router<Api> {
             unknown_method(path, &method, &uri)
         })
         .layer(from_fn_with_state(api.clone(), gate))
-}
-
-/// What a request cost that writes nothing.
-#[derive(Serialize)]
-struct ReadTokens {
-    prompt_tokens: u64,
-    total_tokens: u64,
-}
-
-impl ReadTokens {
-    const fn of(tokens: u64) -> Self {
-        Self { prompt_tokens: tokens, total_tokens: tokens }
-    }
 }
 
 fn unknown_route(path: &str, method: &Method, uri: &Uri) -> OpenAiError {

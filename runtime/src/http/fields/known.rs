@@ -6,7 +6,7 @@
 //!
 //! Neutral is what concerns a server's cache, order and accounts, and what only tunes something that is itself refused.
 
-use super::{Field, Rule, Same, Table};
+use super::rule::{Field, Rule, Same, Table};
 
 /// A request for the next message of a conversation.
 pub(in crate::http) const CHAT: Table = &[CHAT_ONLY, GENERATION];

@@ -1,6 +1,5 @@
 //! What clients say about texts that are too long.
 
-use super::refused;
 use crate::http::error::ApiError;
 use serde::Deserialize;
 
@@ -29,7 +28,7 @@ impl Truncate {
             _ => {
                 let message =
                     "truncate must be true, false, \"END\" or \"NONE\" here: texts are cut at their end";
-                Err(refused("truncate", message))
+                Err(ApiError::invalid_value("truncate", message))
             }
         }
     }

@@ -1,14 +1,15 @@
 //! `/v1/chat/completions` and `/v1/completions`: a generation for each answer to each prompt, whole or piece by piece as
 //! they are written.
 
+mod answer;
 mod request;
 mod stream;
 
+use self::answer::{Head, Shape, Written};
 use self::request::{Asked, Settings};
 use super::error::OpenAiError;
-use crate::http::error::ApiError;
 use crate::http::fields;
-use crate::http::limits::GENERATION_SECS_MAX;
+use crate::http::limits::{GENERATION_SECS_MAX, GENERATIONS_AT_ONCE};
 use crate::http::node_client::{internal, unexpected_output};
 use crate::http::state::Api;
 use crate::http::task_runner::{self, Part};
@@ -17,9 +18,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use engine::TaskId;
-use engine::task::{FinishReason, Generation, Prompt, TaskInput, TaskOutput, TaskSpec};
-use serde_json::{Value, json};
+use engine::task::{Generation, Prompt, TaskInput, TaskSpec};
 use std::time::Duration;
 
 pub(super) async fn chat(
@@ -59,7 +58,7 @@ async fn create(
         let stream = stream::begin(api, shape, specs, settings.answers, settings.include_usage).await?;
         return Ok(stream.into_response());
     }
-    let results = task_runner::run_all(&api, specs, TASKS_AT_ONCE).await;
+    let results = task_runner::run_all(&api, specs, GENERATIONS_AT_ONCE).await;
     let results = results.map_err(|error| shape.about_input(error))?;
     let head = results.first().map(|(_, result)| Head {
         shape,
@@ -95,165 +94,5 @@ fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
     prompts.into_iter().flat_map(numbered).map(spec).collect()
 }
 
-/// Which of the two routes' shapes an answer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Chat,
-    Text,
-}
-
-impl Shape {
-    /// Names the field that an error about an input is about.
-    fn about_input(self, error: ApiError) -> ApiError {
-        match self {
-            _ if !error.is_of_input() => error,
-            Self::Chat => error.about("messages"),
-            Self::Text => error.about("prompt"),
-        }
-    }
-}
-
-/// What a generation has written.
-#[derive(Debug)]
-struct Written {
-    text: String,
-    prompt_tokens: u32,
-    tokens: u32,
-    finish: FinishReason,
-}
-
-impl Written {
-    fn of(output: TaskOutput) -> Result<Self, OpenAiError> {
-        match output {
-            TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
-                Ok(Self { text, prompt_tokens, tokens, finish })
-            }
-            TaskOutput::Classification { .. }
-            | TaskOutput::Embedding { .. }
-            | TaskOutput::Ranking { .. }
-            | TaskOutput::Reranking { .. } => Err(internal("internal_error", unexpected_output()).into()),
-        }
-    }
-}
-
-/// What a request cost.
-#[derive(Clone, Copy, Debug, Default)]
-struct Usage {
-    prompt_tokens: u64,
-    tokens: u64,
-}
-
-impl Usage {
-    /// Counts one more answer; a prompt counts once, however many there are to it.
-    fn add(&mut self, written: &Written, first_to_prompt: bool) {
-        self.tokens += u64::from(written.tokens);
-        if first_to_prompt {
-            self.prompt_tokens += u64::from(written.prompt_tokens);
-        }
-    }
-
-    fn body(self) -> Value {
-        json!({
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.tokens,
-            "total_tokens": self.prompt_tokens + self.tokens,
-        })
-    }
-}
-
-/// What every answer to one request begins with.
-#[derive(Clone, Debug)]
-struct Head {
-    shape: Shape,
-    task: TaskId,
-    model: String,
-    /// In seconds.
-    created: u64,
-}
-
-impl Head {
-    /// Returns all answers, of which so many each are to the same prompt.
-    fn whole(&self, written: &[Written], answers: usize) -> Value {
-        let mut usage = Usage::default();
-        let choices = written.iter().enumerate().map(|(index, written)| {
-            usage.add(written, index.is_multiple_of(answers));
-            self.choice(index, written)
-        });
-        let choices = Value::Array(choices.collect());
-        let object = match self.shape {
-            Shape::Chat => "chat.completion",
-            Shape::Text => "text_completion",
-        };
-        let mut answer = self.with_choices(object, choices);
-        answer["usage"] = usage.body();
-        answer
-    }
-
-    fn choice(&self, index: usize, written: &Written) -> Value {
-        let finish = written.finish.as_str();
-        match self.shape {
-            Shape::Chat => json!({
-                "index": index,
-                "message": {"role": "assistant", "content": written.text, "refusal": null},
-                "logprobs": null,
-                "finish_reason": finish,
-            }),
-            Shape::Text => {
-                json!({"index": index, "text": written.text, "logprobs": null, "finish_reason": finish})
-            }
-        }
-    }
-
-    /// Returns a piece of an answer: the first names the role, the last says why there is no more.
-    fn chunk(&self, index: usize, text: Option<&str>, first: bool, finish: Option<FinishReason>) -> Value {
-        let finish = finish.map(FinishReason::as_str);
-        let choice = match self.shape {
-            Shape::Chat => {
-                let delta = match text {
-                    Some(text) if first => json!({"role": "assistant", "content": text}),
-                    Some(text) => json!({"content": text}),
-                    None => json!({}),
-                };
-                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish})
-            }
-            Shape::Text => {
-                let text = text.unwrap_or_default();
-                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
-            }
-        };
-        self.with_choices(self.chunk_object(), json!([choice]))
-    }
-
-    /// Returns the piece after the last, which says what it all cost.
-    fn usage_chunk(&self, usage: Usage) -> Value {
-        let mut chunk = self.with_choices(self.chunk_object(), json!([]));
-        chunk["usage"] = usage.body();
-        chunk
-    }
-
-    const fn chunk_object(&self) -> &'static str {
-        match self.shape {
-            Shape::Chat => "chat.completion.chunk",
-            Shape::Text => "text_completion",
-        }
-    }
-
-    fn with_choices(&self, object: &str, choices: Value) -> Value {
-        let prefix = match self.shape {
-            Shape::Chat => "chatcmpl",
-            Shape::Text => "cmpl",
-        };
-        json!({
-            "id": format!("{prefix}-{}", self.task),
-            "object": object,
-            "created": self.created,
-            "model": self.model,
-            "choices": choices,
-        })
-    }
-}
-
-/// Generations of one request that wait or run at the same time: one client leaves room for others.
-const TASKS_AT_ONCE: usize = 8;
 /// How long a generation may take.
 const TASK_TIMEOUT: Duration = Duration::from_secs(GENERATION_SECS_MAX);

@@ -1,7 +1,7 @@
 //! `/v1/embeddings`: texts or tokens to vectors.
 
-use super::ReadTokens;
 use super::error::OpenAiError;
+use super::usage::ReadTokens;
 use crate::http::error::ApiError;
 use crate::http::fields::{Truncate, Whole};
 use crate::http::input::refuse_empty;

@@ -1,7 +1,6 @@
 //! Errors as OpenAI's clients expect them, who choose their exception by the status and show the message.
 
 use crate::http::error::ApiError;
-use crate::http::fields;
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +13,7 @@ pub(super) struct OpenAiError(ApiError);
 impl OpenAiError {
     /// A request that asks for something wrong, or for something that there is not.
     pub(super) fn bad_request(param: &str, message: impl Into<String>) -> Self {
-        Self(fields::refused(param, message))
+        Self(ApiError::invalid_value(param, message))
     }
 
     /// Returns the error as JSON.

@@ -3,8 +3,8 @@
 //!
 //! Shapes: <https://api.jina.ai/redoc#tag/rerank>, <https://docs.cohere.com/reference/rerank>.
 
-use super::ReadTokens;
 use super::error::OpenAiError;
+use super::usage::ReadTokens;
 use crate::http::error::ApiError;
 use crate::http::fields::{Truncate, Whole};
 use crate::http::state::Api;

@@ -1,7 +1,7 @@
 //! What clients ask for. What would change the answer and is not there was refused before.
 
-use super::super::error::OpenAiError;
 use crate::http::fields::Whole;
+use crate::http::openai::error::OpenAiError;
 use api::{NotATask, OneOrMany, thousandths};
 use engine::task::{ChatMessage, ChatRole, MAX_TOKENS_MAX, Prompt};
 use serde::Deserialize;

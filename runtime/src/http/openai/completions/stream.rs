@@ -3,11 +3,12 @@
 //! What was sent is always the beginning of the outcome. Where an attempt dies and the next one begins, the stream goes
 //! on once that has come to the same place by the same words; where its words differ, the stream ends with an error.
 
-use super::super::error::OpenAiError;
-use super::{Head, Shape, TASKS_AT_ONCE, Usage, Written};
+use super::answer::{Head, Shape, Usage, Written};
 use crate::clock;
 use crate::http::error::ApiError;
+use crate::http::limits::GENERATIONS_AT_ONCE;
 use crate::http::node_client::{internal, unexpected_output};
+use crate::http::openai::error::OpenAiError;
 use crate::http::state::Api;
 use crate::http::task_runner::{self, Errand, Part};
 use axum::http::StatusCode;
@@ -119,7 +120,7 @@ impl Writer {
     }
 
     async fn step(&mut self) -> Result<(), OpenAiError> {
-        while self.submitted.len() + 1 < TASKS_AT_ONCE
+        while self.submitted.len() + 1 < GENERATIONS_AT_ONCE
             && let Some(spec) = self.to_come.pop_front()
         {
             self.submitted.push_back(self.errand.submit(&spec, self.required).await?);

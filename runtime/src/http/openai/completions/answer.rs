@@ -1,0 +1,172 @@
+//! Answers of the completion routes in OpenAI's shapes, whole or as chunks.
+
+use crate::http::error::ApiError;
+use crate::http::node_client::{internal, unexpected_output};
+use crate::http::openai::error::OpenAiError;
+use engine::TaskId;
+use engine::task::{FinishReason, TaskOutput};
+use serde_json::{Value, json};
+
+/// Which of the two routes' shapes an answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Chat,
+    Text,
+}
+
+impl Shape {
+    /// Names the field that an error about an input is about.
+    pub(super) fn about_input(self, error: ApiError) -> ApiError {
+        match self {
+            _ if !error.is_of_input() => error,
+            Self::Chat => error.about("messages"),
+            Self::Text => error.about("prompt"),
+        }
+    }
+}
+
+/// What a generation has written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) prompt_tokens: u32,
+    pub(super) tokens: u32,
+    pub(super) finish: FinishReason,
+}
+
+impl Written {
+    pub(super) fn of(output: TaskOutput) -> Result<Self, OpenAiError> {
+        match output {
+            TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
+                Ok(Self { text, prompt_tokens, tokens, finish })
+            }
+            TaskOutput::Classification { .. }
+            | TaskOutput::Embedding { .. }
+            | TaskOutput::Ranking { .. }
+            | TaskOutput::Reranking { .. } => Err(internal("internal_error", unexpected_output()).into()),
+        }
+    }
+}
+
+/// What a request cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    pub(super) prompt_tokens: u64,
+    pub(super) tokens: u64,
+}
+
+impl Usage {
+    /// Counts one more answer; a prompt counts once, however many there are to it.
+    pub(super) fn add(&mut self, written: &Written, first_to_prompt: bool) {
+        self.tokens += u64::from(written.tokens);
+        if first_to_prompt {
+            self.prompt_tokens += u64::from(written.prompt_tokens);
+        }
+    }
+
+    pub(super) fn body(self) -> Value {
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.tokens,
+            "total_tokens": self.prompt_tokens + self.tokens,
+        })
+    }
+}
+
+/// What every answer to one request begins with.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub(super) shape: Shape,
+    pub(super) task: TaskId,
+    pub(super) model: String,
+    /// In seconds.
+    pub(super) created: u64,
+}
+
+impl Head {
+    /// Returns all answers, of which so many each are to the same prompt.
+    pub(super) fn whole(&self, written: &[Written], answers: usize) -> Value {
+        let mut usage = Usage::default();
+        let choices = written.iter().enumerate().map(|(index, written)| {
+            usage.add(written, index.is_multiple_of(answers));
+            self.choice(index, written)
+        });
+        let choices = Value::Array(choices.collect());
+        let object = match self.shape {
+            Shape::Chat => "chat.completion",
+            Shape::Text => "text_completion",
+        };
+        let mut answer = self.with_choices(object, choices);
+        answer["usage"] = usage.body();
+        answer
+    }
+
+    pub(super) fn choice(&self, index: usize, written: &Written) -> Value {
+        let finish = written.finish.as_str();
+        match self.shape {
+            Shape::Chat => json!({
+                "index": index,
+                "message": {"role": "assistant", "content": written.text, "refusal": null},
+                "logprobs": null,
+                "finish_reason": finish,
+            }),
+            Shape::Text => {
+                json!({"index": index, "text": written.text, "logprobs": null, "finish_reason": finish})
+            }
+        }
+    }
+
+    /// Returns a piece of an answer: the first names the role, the last says why there is no more.
+    pub(super) fn chunk(
+        &self,
+        index: usize,
+        text: Option<&str>,
+        first: bool,
+        finish: Option<FinishReason>,
+    ) -> Value {
+        let finish = finish.map(FinishReason::as_str);
+        let choice = match self.shape {
+            Shape::Chat => {
+                let delta = match text {
+                    Some(text) if first => json!({"role": "assistant", "content": text}),
+                    Some(text) => json!({"content": text}),
+                    None => json!({}),
+                };
+                json!({"index": index, "delta": delta, "logprobs": null, "finish_reason": finish})
+            }
+            Shape::Text => {
+                let text = text.unwrap_or_default();
+                json!({"index": index, "text": text, "logprobs": null, "finish_reason": finish})
+            }
+        };
+        self.with_choices(self.chunk_object(), json!([choice]))
+    }
+
+    /// Returns the piece after the last, which says what it all cost.
+    pub(super) fn usage_chunk(&self, usage: Usage) -> Value {
+        let mut chunk = self.with_choices(self.chunk_object(), json!([]));
+        chunk["usage"] = usage.body();
+        chunk
+    }
+
+    pub(super) const fn chunk_object(&self) -> &'static str {
+        match self.shape {
+            Shape::Chat => "chat.completion.chunk",
+            Shape::Text => "text_completion",
+        }
+    }
+
+    pub(super) fn with_choices(&self, object: &str, choices: Value) -> Value {
+        let prefix = match self.shape {
+            Shape::Chat => "chatcmpl",
+            Shape::Text => "cmpl",
+        };
+        json!({
+            "id": format!("{prefix}-{}", self.task),
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+}

@@ -1,0 +1,16 @@
+//! What a request cost, in tokens.
+
+use serde::Serialize;
+
+/// What a request cost that writes nothing.
+#[derive(Serialize)]
+pub(super) struct ReadTokens {
+    prompt_tokens: u64,
+    total_tokens: u64,
+}
+
+impl ReadTokens {
+    pub(super) const fn of(tokens: u64) -> Self {
+        Self { prompt_tokens: tokens, total_tokens: tokens }
+    }
+}
