@@ -405,7 +405,7 @@ pub fn find(sources: &Sources) -> Found {
 
 impl Found {
     fn refuse(&mut self, name: &str, reason: String) {
-        self.unusable.push(ModelStatus { reason: Some(reason), ..ModelStatus::of_name(name) });
+        self.unusable.push(ModelStatus { reason: Some(reason), ..ModelStatus::from_name(name) });
     }
 }
 

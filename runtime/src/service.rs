@@ -113,7 +113,7 @@ impl Service {
         let models = Catalog::new(sources, settings.run_models.then_some(pool), found);
         let stop_catalog = models.watch();
         let address = info.api_address;
-        door.open(Api { handle: handle.clone(), models, results, shared_files, threads, token, address });
+        door.attach(Api { handle: handle.clone(), models, results, shared_files, threads, token, address });
         Ok(Self {
             home: home.clone(),
             info,

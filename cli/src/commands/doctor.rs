@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use crate::terminal;
-use api::{Availability, Diagnosis, Status, StatusAnswer};
+use api::{Availability, Diagnosis, Status, StatusResponse};
 use engine::lifecycle::State;
 use finding::{Finding, Report};
 use nix::sys::statvfs::statvfs;
@@ -124,8 +124,8 @@ async fn running_node(home: &Home) -> Result<(Status, Diagnosis), Finding> {
         let client = Client::connect(home)?;
         let status = client.get("/api/v1/status").await?;
         let status = match status {
-            StatusAnswer::Whole(status) => *status,
-            StatusAnswer::Early(metadata) => return Ok(Err(Finding::not_active(metadata.state))),
+            StatusResponse::Full(status) => *status,
+            StatusResponse::Starting(metadata) => return Ok(Err(Finding::not_active(metadata.state))),
         };
         let diagnosis = client.get("/api/v1/diagnosis").await?;
         Ok::<_, Failure>(Ok((status, diagnosis)))

@@ -13,7 +13,7 @@ pub struct Diagnosis {
     /// Nodes of the network that it hears by mDNS.
     pub heard: u32,
     /// What went wrong lately.
-    pub troubles: Vec<RecentTrouble>,
+    pub troubles: Vec<RecentIssue>,
     /// How many stored records are damaged.
     #[serde(default)]
     pub records_damaged: u64,
@@ -54,7 +54,7 @@ pub struct ModelVersion {
 
 /// Something that went wrong lately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecentTrouble {
+pub struct RecentIssue {
     /// Time since it was last seen.
     pub age_ms: u64,
     /// What it is.
@@ -64,7 +64,7 @@ pub struct RecentTrouble {
 
 impl From<DiagnosisView> for Diagnosis {
     fn from(view: DiagnosisView) -> Self {
-        let recent = |(age_ms, trouble)| RecentTrouble { age_ms, trouble };
+        let recent = |(age_ms, trouble)| RecentIssue { age_ms, trouble };
         let troubles = view.issues.into_iter().map(recent).collect();
         let model_conflicts = view.conflicts.into_iter().map(Conflict::from).collect();
         Self { heard: view.heard, troubles, records_damaged: 0, damaged: Vec::new(), model_conflicts }

@@ -6,7 +6,7 @@
 //!
 //! | route | request | answer |
 //! |---|---|---|
-//! | `GET /api/v1/status` | | [`StatusAnswer`] |
+//! | `GET /api/v1/status` | | [`StatusResponse`] |
 //! | `GET /api/v1/health` | | [`Health`] |
 //! | `GET /api/v1/diagnosis` | | [`Diagnosis`] |
 //! | `GET /api/v1/peers` | | [`Peers`] |
@@ -39,7 +39,7 @@
 //! use api::{NewTask, Submitted};
 //! use engine::task::TaskKind;
 //!
-//! let task = NewTask::of_text(TaskKind::Embedding, "some text".to_owned());
+//! let task = NewTask::from_text(TaskKind::Embedding, "some text".to_owned());
 //! assert_eq!(serde_json::to_string(&task)?, r#"{"type":"embedding","input":"some text"}"#);
 //!
 //! let answer = r#"{"id":"0123456789abcdef0123456789abcdef","status":"QUEUED"}"#;
@@ -61,13 +61,13 @@ mod new_task;
 mod status;
 mod tasks;
 
-pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentTrouble};
+pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentIssue};
 pub use error::{ErrorBody, ErrorDetail};
 pub use files::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
-pub use models::{Availability, ModelStatus, Models, NewPull, Pull, PullState, Standing};
+pub use models::{Availability, ModelAvailability, ModelStatus, Models, NewPull, Pull, PullState};
 pub use network::{Hop, Member, Members, Peer, Peers, Ping, Route};
-pub use new_task::{InputBody, Message, NewTask, NotATask, OneOrMany, thousandths};
-pub use status::{Health, Liveness, Metadata, Model, Readiness, Status, StatusAnswer};
+pub use new_task::{InputBody, InvalidTask, Message, NewTask, OneOrMany, thousandths};
+pub use status::{Health, Liveness, Model, Readiness, StartingStatus, Status, StatusResponse};
 pub use tasks::{Dropped, OutputBody, ResultBody, Score, Submitted, Summary, Task, Tasks, TruncatedInput};
 
 /// Converts microseconds to milliseconds; exact up to 2^53 microseconds.

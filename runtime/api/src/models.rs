@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Models {
     /// Those that are here, by their names.
-    pub models: Vec<Standing>,
+    pub models: Vec<ModelAvailability>,
     /// Those that are being fetched or were lately.
     pub pulls: BTreeMap<String, Pull>,
     /// Names that nodes of the network give to different models.
@@ -19,7 +19,7 @@ pub struct Models {
 
 /// How a model stands, and what that means for whoever has a task for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct ModelAvailability {
     /// How it stands.
     #[serde(flatten)]
     pub status: ModelStatus,
@@ -53,7 +53,7 @@ impl Availability {
     }
 
     /// Returns the state in words.
-    pub const fn in_words(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "ready",
             Self::Loading => "loading",
@@ -63,7 +63,7 @@ impl Availability {
     }
 }
 
-impl From<ModelStatus> for Standing {
+impl From<ModelStatus> for ModelAvailability {
     /// Tells how a model stands that nothing runs yet.
     fn from(status: ModelStatus) -> Self {
         let state = Availability::of(&status, true);
@@ -109,7 +109,7 @@ pub struct ModelStatus {
 
 impl ModelStatus {
     /// What is known of a model that is nothing but a name.
-    pub fn of_name(name: &str) -> Self {
+    pub fn from_name(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             kinds: Vec::new(),

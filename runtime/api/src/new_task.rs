@@ -90,11 +90,11 @@ pub type Message = ChatMessage;
 
 /// Why a body is no task, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotATask(pub String);
+pub struct InvalidTask(pub String);
 
 impl NewTask {
     /// Makes a task of a text, with nothing else said.
-    pub const fn of_text(kind: TaskKind, text: String) -> Self {
+    pub const fn from_text(kind: TaskKind, text: String) -> Self {
         Self {
             kind,
             input: Some(InputBody::Text(text)),
@@ -117,7 +117,7 @@ impl NewTask {
     ///
     /// # Errors
     /// Where fields are missing, or do not belong together.
-    pub fn spec(self) -> Result<TaskSpec, NotATask> {
+    pub fn spec(self) -> Result<TaskSpec, InvalidTask> {
         let timeout = Duration::from_secs(self.timeout_seconds.unwrap_or(TIMEOUT_DEFAULT_SECS));
         let generation_only = [
             ("messages", self.messages.is_some()),
@@ -130,16 +130,16 @@ impl NewTask {
         ];
         let foreign = generation_only.iter().find(|(_, given)| *given && self.kind != TaskKind::Generation);
         if let Some((field, _)) = foreign {
-            return Err(NotATask(format!("{field} belongs to generation, not to {}", self.kind)));
+            return Err(InvalidTask(format!("{field} belongs to generation, not to {}", self.kind)));
         }
         if self.labels.is_some() && self.kind != TaskKind::Classification {
-            return Err(NotATask(format!("labels belong to classification, not to {}", self.kind)));
+            return Err(InvalidTask(format!("labels belong to classification, not to {}", self.kind)));
         }
         if self.query.is_some() && self.kind != TaskKind::Reranking {
-            return Err(NotATask(format!("a query belongs to reranking, not to {}", self.kind)));
+            return Err(InvalidTask(format!("a query belongs to reranking, not to {}", self.kind)));
         }
         if self.truncate == Some(true) && self.kind == TaskKind::Generation {
-            return Err(NotATask("a prompt that is too long is refused, not cut".to_owned()));
+            return Err(InvalidTask("a prompt that is too long is refused, not cut".to_owned()));
         }
         let truncate = self.truncate.unwrap_or(true);
         let model = self.model.clone();
@@ -156,10 +156,12 @@ impl NewTask {
         Ok(TaskSpec { input, model, timeout })
     }
 
-    fn generation(self) -> Result<Generation, NotATask> {
+    fn generation(self) -> Result<Generation, InvalidTask> {
         let prompt = match (self.input, self.messages) {
             (None, Some(messages)) => Prompt::Chat(messages),
-            (Some(_), Some(_)) => return Err(NotATask("input and messages exclude each other".to_owned())),
+            (Some(_), Some(_)) => {
+                return Err(InvalidTask("input and messages exclude each other".to_owned()));
+            }
             (input, None) => Prompt::Text(text(TaskKind::Generation, input)?),
         };
         let usual = Generation::from_prompt(prompt);
@@ -206,39 +208,43 @@ impl InputBody {
     clippy::cast_sign_loss,
     reason = "the number is in a range that a u32 holds"
 )]
-pub fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result<u32, NotATask> {
+pub fn thousandths(name: &str, number: Option<f64>, least: u32) -> Result<u32, InvalidTask> {
     let number = number.unwrap_or(1.0);
     if !(0.0..=THOUSANDTHS_OF_MAX).contains(&number) {
-        return Err(NotATask(format!("{name} is {number}, which is out of range")));
+        return Err(InvalidTask(format!("{name} is {number}, which is out of range")));
     }
     let rounded = (number * 1000.0).round() as u32;
     Ok(if number > 0.0 { rounded.max(least) } else { rounded })
 }
 
-fn embedding_inputs(input: Option<InputBody>, truncate: bool) -> Result<Vec<EmbeddingInput>, NotATask> {
-    let inputs = input.ok_or_else(|| NotATask("the input is missing".to_owned()))?.into_inputs();
+fn embedding_inputs(input: Option<InputBody>, truncate: bool) -> Result<Vec<EmbeddingInput>, InvalidTask> {
+    let inputs = input.ok_or_else(|| InvalidTask("the input is missing".to_owned()))?.into_inputs();
     if truncate { Ok(inputs) } else { Ok(inputs.into_iter().map(EmbeddingInput::whole).collect()) }
 }
 
-fn reranking(query: Option<String>, input: Option<InputBody>, truncate: bool) -> Result<Reranking, NotATask> {
-    let query = query.ok_or_else(|| NotATask("the query is missing".to_owned()))?;
+fn reranking(
+    query: Option<String>,
+    input: Option<InputBody>,
+    truncate: bool,
+) -> Result<Reranking, InvalidTask> {
+    let query = query.ok_or_else(|| InvalidTask("the query is missing".to_owned()))?;
     match input {
         Some(InputBody::Text(text)) => Ok(Reranking { query, texts: vec![text], truncate }),
         Some(InputBody::Texts(texts)) => Ok(Reranking { query, texts, truncate }),
         Some(InputBody::Tokens(_) | InputBody::TokenLists(_)) => {
-            Err(NotATask("the input of a reranking is a list of texts".to_owned()))
+            Err(InvalidTask("the input of a reranking is a list of texts".to_owned()))
         }
-        None => Err(NotATask("the input is missing".to_owned())),
+        None => Err(InvalidTask("the input is missing".to_owned())),
     }
 }
 
-fn text(kind: TaskKind, input: Option<InputBody>) -> Result<String, NotATask> {
+fn text(kind: TaskKind, input: Option<InputBody>) -> Result<String, InvalidTask> {
     match input {
         Some(InputBody::Text(text)) => Ok(text),
         Some(InputBody::Texts(_) | InputBody::Tokens(_) | InputBody::TokenLists(_)) => {
-            Err(NotATask(format!("the input of a {kind} is one text")))
+            Err(InvalidTask(format!("the input of a {kind} is one text")))
         }
-        None => Err(NotATask("the input is missing".to_owned())),
+        None => Err(InvalidTask("the input is missing".to_owned())),
     }
 }
 
@@ -253,7 +259,7 @@ mod tests {
 
     fn spec(body: Value) -> Result<TaskSpec, String> {
         let task: NewTask = serde_json::from_value(body).map_err(|error| error.to_string())?;
-        task.spec().map_err(|NotATask(why)| why)
+        task.spec().map_err(|InvalidTask(why)| why)
     }
 
     #[test]

@@ -37,16 +37,16 @@ pub struct Liveness {
 /// How a node is, as far as that can be told at this point of its life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum StatusAnswer {
+pub enum StatusResponse {
     /// It is, or was, ACTIVE.
-    Whole(Box<Status>),
+    Full(Box<Status>),
     /// It has not been ACTIVE yet.
-    Early(Metadata),
+    Starting(StartingStatus),
 }
 
 /// What is told of a node that has not been ACTIVE yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
+pub struct StartingStatus {
     /// Its lifecycle state.
     pub state: State,
     /// The product's version.
@@ -132,17 +132,17 @@ pub struct Model {
     pub state: Availability,
 }
 
-impl StatusAnswer {
+impl StatusResponse {
     /// Returns the node's lifecycle state.
     pub const fn state(&self) -> State {
         match self {
-            Self::Whole(status) => status.state,
-            Self::Early(metadata) => metadata.state,
+            Self::Full(status) => status.state,
+            Self::Starting(starting) => starting.state,
         }
     }
 }
 
-impl Metadata {
+impl StartingStatus {
     /// Returns what is told of a node whose storage is being opened.
     pub fn initializing(now: UnixMillis) -> Self {
         Self {
@@ -153,12 +153,12 @@ impl Metadata {
     }
 }
 
-impl From<StatusView> for StatusAnswer {
+impl From<StatusView> for StatusResponse {
     fn from(view: StatusView) -> Self {
         if view.uptime_millis.is_some() {
-            return Self::Whole(Box::new(view.into()));
+            return Self::Full(Box::new(view.into()));
         }
-        Self::Early(Metadata {
+        Self::Starting(StartingStatus {
             state: view.state,
             version: view.version,
             timestamp: view.timestamp.to_string(),

@@ -200,7 +200,7 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl Dropped {
-    fn of(truncated: &[Truncation]) -> Self {
+    fn from_truncations(truncated: &[Truncation]) -> Self {
         let input = |it: &Truncation| TruncatedInput { index: it.input, dropped_tokens: it.dropped };
         Self {
             dropped_tokens: truncated.iter().map(|it| u64::from(it.dropped)).sum(),
@@ -284,21 +284,21 @@ impl From<TaskOutput> for OutputBody {
             TaskOutput::Classification { label, scores, truncated } => Self::Classification {
                 label,
                 scores: scores.into_iter().map(|(label, score)| Score { label, score }).collect(),
-                dropped: Dropped::of(&truncated),
+                dropped: Dropped::from_truncations(&truncated),
             },
             TaskOutput::Embedding { mut vectors, tokens, truncated } if vectors.len() == 1 => {
                 let vector = vectors.pop().unwrap_or_default();
-                Self::Embedding { vector, tokens, dropped: Dropped::of(&truncated) }
+                Self::Embedding { vector, tokens, dropped: Dropped::from_truncations(&truncated) }
             }
             TaskOutput::Embedding { vectors, tokens, truncated } => {
-                Self::Embeddings { vectors, tokens, dropped: Dropped::of(&truncated) }
+                Self::Embeddings { vectors, tokens, dropped: Dropped::from_truncations(&truncated) }
             }
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Self::Generation { text, prompt_tokens, tokens, finish_reason: finish }
             }
             TaskOutput::Ranking { scores, tokens, truncated, .. }
             | TaskOutput::Reranking { scores, tokens, truncated } => {
-                Self::Reranking { scores, tokens, dropped: Dropped::of(&truncated) }
+                Self::Reranking { scores, tokens, dropped: Dropped::from_truncations(&truncated) }
             }
         }
     }

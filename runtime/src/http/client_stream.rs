@@ -41,12 +41,12 @@ impl ClientStream {
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             if self.write_timer.take().is_some() {
-                self.connection.flows();
+                self.connection.mark_progress();
             }
             return written;
         }
         let timer = self.write_timer.get_or_insert_with(|| {
-            self.connection.stalls();
+            self.connection.mark_stalled();
             Box::pin(sleep(self.connection.write_timeout()))
         });
         ready!(timer.as_mut().poll(cx));
@@ -85,10 +85,10 @@ impl Read for ClientStream {
         let room = buffer.remaining().min(READ_BYTES_MAX);
         let mut read = ReadBuf::new(&mut bytes[..room]);
         ready!(Pin::new(&mut self.io).poll_read(cx, read.unfilled()))?;
-        self.connection.receives();
+        self.connection.mark_received();
         self.scanner.scan(read.filled());
         if self.scanner.is_ambiguous() {
-            self.connection.note_ambiguous();
+            self.connection.mark_ambiguous();
         }
         buffer.put_slice(read.filled());
         Poll::Ready(Ok(()))

@@ -10,18 +10,18 @@ use tokio::time::timeout;
 pub(super) async fn refuse(mut stream: TcpStream) {
     let mut some = [0; READ_BYTES];
     // What is left unread would reset the connection, and the answer with it.
-    let _ = timeout(PATIENCE, stream.read(&mut some)).await;
+    let _ = timeout(TIMEOUT, stream.read(&mut some)).await;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{BODY}",
         BODY.len()
     );
-    let _ = timeout(PATIENCE, stream.write_all(answer.as_bytes())).await;
-    let _ = timeout(PATIENCE, stream.shutdown()).await;
+    let _ = timeout(TIMEOUT, stream.write_all(answer.as_bytes())).await;
+    let _ = timeout(TIMEOUT, stream.shutdown()).await;
 }
 
 const BODY: &str = r#"{"error":{"code":"clock_unset","message":"this machine's clock stands before 1970 or after 9999","hint":"set the clock; a running node then continues by itself"}}"#;
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// More than a head without a body.
 const READ_BYTES: usize = 16 << 10;
 

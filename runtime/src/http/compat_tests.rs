@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 /// What a stand-in was asked for.
 #[derive(Default)]
-struct Node {
+struct FakeNodeState {
     tasks: BTreeMap<TaskId, TaskSpec>,
     cancelled: Vec<TaskId>,
     /// Submissions to refuse because the queue is full.
@@ -35,9 +35,9 @@ struct Node {
 }
 
 #[derive(Clone, Default)]
-struct Stage(Arc<Mutex<Node>>);
+struct FakeNode(Arc<Mutex<FakeNodeState>>);
 
-/// Which model every task is for.
+/// TaskFilter model every task is for.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// Another one, that some node has under the same name.
 const OTHER: Fingerprint = Fingerprint([9; 16]);
@@ -49,13 +49,13 @@ const WHOLE_BYTES_MAX: usize = 10;
 /// How texts begin of which not more than that is read.
 const LONG: &str = "long";
 
-impl Stage {
+impl FakeNode {
     async fn open(&self) -> Server {
-        let stage = self.clone();
-        Server::before(Box::new(move |request| stage.answer(request)), Arc::new(self.clone())).await
+        let fake = self.clone();
+        Server::before(Box::new(move |request| fake.answer(request)), Arc::new(self.clone())).await
     }
 
-    fn node(&self) -> MutexGuard<'_, Node> {
+    fn node(&self) -> MutexGuard<'_, FakeNodeState> {
         self.0.lock().unwrap()
     }
 
@@ -146,7 +146,7 @@ fn news(task: TaskId, seen: Cursor, prompt: &str) -> Option<Answer> {
     Some(Ok(Response::TaskUpdate(Box::new(view(task, status)), news)))
 }
 
-impl ResultSource for Stage {
+impl ResultSource for FakeNode {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
         // Not in the condition: it would hold the lock for as long as the block lasts.
         let left = self.node().replaced.checked_sub(1);
@@ -307,8 +307,8 @@ fn data(text: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn embeddings_are_split_into_tasks_and_come_back_in_order() {
-    let stage = Stage::default();
-    let server = stage.open().await;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
     let input: Vec<String> = (1..=40).map(|length| "x".repeat(length)).collect();
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": input, "model": "tiny"})).await;
     assert_eq!((status, &body["object"], &body["model"]), (200, &json!("list"), &json!("tiny")));
@@ -317,12 +317,12 @@ async fn embeddings_are_split_into_tasks_and_come_back_in_order() {
     assert_eq!(lengths, (1..=40).map(f64::from).collect::<Vec<_>>());
     assert_eq!(body["data"][39]["index"], 39);
     assert_eq!(body["usage"], json!({"prompt_tokens": 40, "total_tokens": 40}));
-    assert_eq!(stage.node().tasks.values().map(|spec| spec.input.parts()).collect::<Vec<_>>(), [16, 16, 8]);
+    assert_eq!(fake.node().tasks.values().map(|spec| spec.input.parts()).collect::<Vec<_>>(), [16, 16, 8]);
 }
 
 #[tokio::test]
 async fn embeddings_have_the_form_that_was_asked_for() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let ask =
         async |fields: Value| server.post("/v1/embeddings", &fields).await.2["data"][0]["embedding"].clone();
     assert_eq!(ask(json!({"input": "xyz"})).await, json!([3.0, 1.0]));
@@ -339,8 +339,8 @@ async fn embeddings_have_the_form_that_was_asked_for() {
 
 #[tokio::test]
 async fn errors_have_openais_shape_and_the_right_status() {
-    let stage = Stage::default();
-    let server = stage.open().await;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
     let long = "x".repeat(10 << 20);
     for (path, body, status, code) in [
         ("/v1/embeddings", json!({"input": "a", "model": "nobody"}), 404, "model_not_found"),
@@ -398,11 +398,11 @@ async fn errors_have_openais_shape_and_the_right_status() {
 
 #[tokio::test]
 async fn a_full_queue_is_waited_for_and_then_reported_with_a_time() {
-    let stage = Stage::default();
-    let server = stage.open().await;
-    stage.node().full_for = 5;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
+    fake.node().full_for = 5;
     assert_eq!(server.post("/v1/embeddings", &json!({"input": "a"})).await.0, 200);
-    stage.node().full_for = u32::MAX;
+    fake.node().full_for = u32::MAX;
     let (status, head, answer) = server.post("/v1/embeddings", &json!({"input": "a"})).await;
     assert_eq!((status, &answer["error"]["type"]), (429, &json!("rate_limit_error")));
     assert!(head.contains("retry-after: 1"), "{head}");
@@ -410,21 +410,21 @@ async fn a_full_queue_is_waited_for_and_then_reported_with_a_time() {
 
 #[tokio::test]
 async fn a_request_whose_model_is_replaced_begins_again_with_the_new_one() {
-    let stage = Stage::default();
-    let server = stage.open().await;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
     let texts: Vec<String> = (0..40).map(|number| format!("text {number}")).collect();
-    stage.node().replaced = 1;
+    fake.node().replaced = 1;
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
     assert_eq!((status, body["data"].as_array().map(Vec::len)), (200, Some(40)), "{body}");
     // One that changes for ever is given up, with an error that says to try again.
-    stage.node().replaced = u32::MAX;
+    fake.node().replaced = u32::MAX;
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
     assert_eq!((status, &body["error"]["code"]), (503, &json!("model_changed")), "{body}");
 }
 
 #[tokio::test]
 async fn models_are_those_of_the_whole_mesh() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let (status, body) = server.get("/v1/models").await;
     let model = |id: &str| json!({"id": id, "object": "model", "created": 0, "owned_by": "mesh"});
     let mut large = model("org/large");
@@ -444,7 +444,7 @@ async fn models_are_those_of_the_whole_mesh() {
 
 #[tokio::test]
 async fn a_completion_is_whole_or_in_pieces_that_make_the_same_text() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let messages = json!([{"role": "user", "content": "tell"}]);
     let (status, _, body) = server.post("/v1/chat/completions", &json!({"messages": messages})).await;
     let message = json!({"role": "assistant", "content": STORY, "refusal": null});
@@ -482,8 +482,8 @@ async fn a_completion_is_whole_or_in_pieces_that_make_the_same_text() {
 
 #[tokio::test]
 async fn each_prompt_gets_its_answers_in_order() {
-    let stage = Stage::default();
-    let server = stage.open().await;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
     let prompts: Vec<String> = (0..20).map(|number| format!("{ECHO}{number}")).collect();
     let expected: Vec<(u64, String)> = (0..40).map(|index| (index, (index / 2).to_string())).collect();
     let choices = |choices: &[&Value]| -> Vec<(u64, String)> {
@@ -498,7 +498,7 @@ async fn each_prompt_gets_its_answers_in_order() {
     assert_eq!((status, choices(&found)), (200, expected.clone()));
     let usage = json!({"prompt_tokens": 60, "completion_tokens": 160, "total_tokens": 220});
     assert_eq!(body["usage"], usage, "a prompt counts once");
-    let seeds: Vec<Option<u64>> = stage.node().tasks.values().map(seed).collect();
+    let seeds: Vec<Option<u64>> = fake.node().tasks.values().map(seed).collect();
     assert_eq!((seeds.len(), &seeds[..3]), (40, &[Some(7), Some(8), Some(7)][..]));
 
     asked["stream"] = json!(true);
@@ -527,7 +527,7 @@ fn seed(spec: &TaskSpec) -> Option<u64> {
 
 #[tokio::test]
 async fn attempts_that_say_different_things_end_the_stream_with_an_error() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let events = server.events("/v1/completions", &json!({"prompt": "two minds", "stream": true})).await;
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(events[0]["choices"][0]["text"], "once there");
@@ -537,8 +537,8 @@ async fn attempts_that_say_different_things_end_the_stream_with_an_error() {
 #[tokio::test]
 async fn what_a_client_that_left_had_asked_for_is_cancelled() {
     for stream in [false, true] {
-        let stage = Stage::default();
-        let server = stage.open().await;
+        let fake = FakeNode::default();
+        let server = fake.open().await;
         let body = json!({"prompt": "for ever", "stream": stream}).to_string();
         let mut client = TcpStream::connect(server.address).await.unwrap();
         let head = format!(
@@ -549,7 +549,7 @@ async fn what_a_client_that_left_had_asked_for_is_cancelled() {
         );
         client.write_all(head.as_bytes()).await.unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while stage.node().tasks.is_empty() {
+        while fake.node().tasks.is_empty() {
             assert!(Instant::now() < deadline, "not submitted");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -558,7 +558,7 @@ async fn what_a_client_that_left_had_asked_for_is_cancelled() {
             assert!(client.read(&mut some).await.unwrap() > 0);
         }
         drop(client);
-        while stage.node().cancelled.is_empty() {
+        while fake.node().cancelled.is_empty() {
             assert!(Instant::now() < deadline, "not cancelled (stream: {stream})");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -567,10 +567,10 @@ async fn what_a_client_that_left_had_asked_for_is_cancelled() {
 
 #[tokio::test]
 async fn a_tasks_events_tell_its_status_its_text_and_its_end() {
-    let stage = Stage::default();
-    let server = stage.open().await;
+    let fake = FakeNode::default();
+    let server = fake.open().await;
     server.post("/v1/completions", &json!({"prompt": "tell"})).await;
-    let id = *stage.node().tasks.keys().next().unwrap();
+    let id = *fake.node().tasks.keys().next().unwrap();
     let (status, _, text) =
         server.request("GET", &format!("/api/v1/tasks/{id}/events"), AUTHORIZED, b"").await;
     let text = text.as_str().unwrap();
@@ -584,7 +584,7 @@ async fn a_tasks_events_tell_its_status_its_text_and_its_end() {
 
 #[tokio::test]
 async fn a_body_of_megabytes_is_taken_and_a_larger_one_refused_in_the_routes_shape() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let texts = |count: usize| vec!["x".repeat(3_000); count];
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts(1_000)})).await;
     assert_eq!((status, body["data"].as_array().map(Vec::len)), (200, Some(1_000)), "{}", body["error"]);
@@ -598,7 +598,7 @@ async fn a_body_of_megabytes_is_taken_and_a_larger_one_refused_in_the_routes_sha
 
 #[tokio::test]
 async fn text_embeddings_inferences_routes_have_their_shapes() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let (_, _, body) = server.post("/embed", &json!({"inputs": ["a", "bcd"]})).await;
     let near = |found: &Value, exact: f64| (found.as_f64().unwrap() - exact).abs() < 1e-6;
     assert!(near(&body[0][0], 0.5_f64.sqrt()) && near(&body[1][0], 0.9_f64.sqrt()), "of unit length: {body}");
@@ -656,7 +656,7 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
 
 #[tokio::test]
 async fn information_has_all_fields_of_text_embeddings_inference() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let (status, mut body) = server.get("/info").await;
     // As this processor is best at.
     let number_type = body["model_dtype"].take();

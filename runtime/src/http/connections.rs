@@ -84,7 +84,7 @@ pub(super) struct Connection {
 
 /// A place in the table, given up when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     table: Arc<ConnectionTable>,
     pub(super) connection: Arc<Connection>,
 }
@@ -103,7 +103,7 @@ impl ConnectionTable {
 
     /// Takes in a new connection, at the price of another one where places are short. Returns `None` where no
     /// connection can be closed for it.
-    pub(super) fn admit(self: &Arc<Self>, owner: Owner) -> Option<Place> {
+    pub(super) fn admit(self: &Arc<Self>, owner: Owner) -> Option<ConnectionSlot> {
         let mut entries = self.entries();
         if let Some(shortage) = self.shortage(&entries, owner) {
             let victim = entries.victim(shortage, owner)?;
@@ -116,7 +116,7 @@ impl ConnectionTable {
         let connection = Arc::new(Connection::new(id, owner, self.epoch));
         entries.connections.insert(id, Arc::clone(&connection));
         drop(entries);
-        Some(Place { table: Arc::clone(self), connection })
+        Some(ConnectionSlot { table: Arc::clone(self), connection })
     }
 
     /// Lets one more request with the token be computed; `None` where too many are.
@@ -193,14 +193,14 @@ impl Entries {
     }
 }
 
-impl Place {
+impl ConnectionSlot {
     /// Returns the table that the place is in.
     pub(super) fn table(&self) -> &ConnectionTable {
         &self.table
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.table.entries().connections.remove(&self.connection.id);
     }
@@ -220,7 +220,7 @@ impl Connection {
             received: AtomicBool::new(false),
             evicted: Notify::new(),
         };
-        connection.waits();
+        connection.mark_waiting();
         connection
     }
 
@@ -234,22 +234,22 @@ impl Connection {
     }
 
     /// Takes note that the client has to send something now: a request, or the rest of one.
-    pub(super) fn waits(&self) {
+    pub(super) fn mark_waiting(&self) {
         self.waiting_since.store(self.now(), Ordering::Relaxed);
     }
 
     /// Takes note that a request is here and the server works on it.
-    pub(super) fn works(&self) {
+    pub(super) fn mark_working(&self) {
         self.waiting_since.store(NEVER, Ordering::Relaxed);
     }
 
     /// Takes note that the client takes nothing of what is written to it.
-    pub(super) fn stalls(&self) {
+    pub(super) fn mark_stalled(&self) {
         self.stalled_since.store(self.now(), Ordering::Relaxed);
     }
 
     /// Takes note that the client has taken some of it.
-    pub(super) fn flows(&self) {
+    pub(super) fn mark_progress(&self) {
         self.stalled_since.store(NEVER, Ordering::Relaxed);
     }
 
@@ -259,7 +259,7 @@ impl Connection {
     }
 
     /// Takes note that the client has sent something.
-    pub(super) fn receives(&self) {
+    pub(super) fn mark_received(&self) {
         self.received.store(true, Ordering::Relaxed);
     }
 
@@ -269,7 +269,7 @@ impl Connection {
     }
 
     /// Takes note that a chunked request gave a length as well.
-    pub(super) fn note_ambiguous(&self) {
+    pub(super) fn mark_ambiguous(&self) {
         self.ambiguous.store(true, Ordering::Relaxed);
     }
 
@@ -323,7 +323,7 @@ mod tests {
         table.entries().connections.keys().copied().collect()
     }
 
-    fn admit(table: &Arc<ConnectionTable>, uid: u32) -> Place {
+    fn admit(table: &Arc<ConnectionTable>, uid: u32) -> ConnectionSlot {
         // Times are in microseconds; these shall differ.
         std::thread::sleep(Duration::from_micros(20));
         table.admit(Owner::User(uid)).unwrap()
@@ -348,7 +348,7 @@ mod tests {
         let mine = [(); 3].map(|()| admit(&table, 2));
         // The first of them did something since.
         std::thread::sleep(Duration::from_micros(20));
-        mine[0].connection.waits();
+        mine[0].connection.mark_waiting();
         let newest = admit(&table, 2);
         assert_eq!(ids(&table), [0, 1, 3, 4], "the second of its owner went");
         drop((other, mine, newest));
@@ -358,39 +358,39 @@ mod tests {
     #[test]
     fn where_all_owners_have_too_many_the_largest_gives_way() {
         let table = ConnectionTable::new(LIMITS);
-        let places = [1, 2, 2, 3].map(|uid| admit(&table, uid));
+        let slots = [1, 2, 2, 3].map(|uid| admit(&table, uid));
         let newest = admit(&table, 4);
         assert_eq!(ids(&table), [0, 2, 3, 4]);
-        drop((places, newest));
+        drop((slots, newest));
     }
 
     #[test]
     fn whoever_has_shown_the_token_goes_last_and_only_while_idle() {
         let table = ConnectionTable::new(LIMITS);
-        let places: Vec<Place> = (0..7)
+        let slots: Vec<ConnectionSlot> = (0..7)
             .map(|_| {
-                let place = admit(&table, 1);
-                place.connection.authenticate();
-                place
+                let slot = admit(&table, 1);
+                slot.connection.authenticate();
+                slot
             })
             .collect();
         let stranger = admit(&table, 1);
         let first = admit(&table, 2);
         assert_eq!(ids(&table), [0, 1, 2, 3, 4, 5, 6, 8], "the only one without the token went");
         first.connection.authenticate();
-        for place in &places {
-            place.connection.works();
+        for slot in &slots {
+            slot.connection.mark_working();
         }
-        places[5].connection.stalls();
+        slots[5].connection.mark_stalled();
         std::thread::sleep(Duration::from_micros(20));
-        first.connection.waits();
+        first.connection.mark_waiting();
         let second = admit(&table, 2);
         second.connection.authenticate();
         assert_eq!(ids(&table), [0, 1, 2, 3, 4, 6, 8, 9], "one whose client reads nothing went");
         let third = admit(&table, 2);
         third.connection.authenticate();
-        third.connection.works();
-        second.connection.works();
+        third.connection.mark_working();
+        second.connection.mark_working();
         assert_eq!(ids(&table), [0, 1, 2, 3, 4, 6, 9, 10]);
         assert!(table.admit(Owner::User(2)).is_none(), "all are at work");
         drop(stranger);
@@ -399,9 +399,9 @@ mod tests {
     #[tokio::test]
     async fn an_evicted_connection_is_told() {
         let table = ConnectionTable::new(LIMITS);
-        let places: Vec<Place> = (0..3).map(|_| admit(&table, 1)).collect();
+        let slots: Vec<ConnectionSlot> = (0..3).map(|_| admit(&table, 1)).collect();
         let newest = admit(&table, 1);
-        tokio::time::timeout(Duration::from_secs(5), places[0].connection.evicted()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), slots[0].connection.evicted()).await.unwrap();
         drop(newest);
     }
 

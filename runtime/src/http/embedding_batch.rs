@@ -3,20 +3,20 @@
 use super::error::ApiError;
 use super::state::Api;
 use super::task_runner;
-use super::truncated::Truncated;
+use super::truncated::TruncationReport;
 use engine::TaskId;
 use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
 use std::time::Duration;
 
 /// The vectors of some inputs.
 #[derive(Debug, Default)]
-pub(super) struct Vectors {
+pub(super) struct EmbeddingBatch {
     /// A vector for each input, in their order.
     pub(super) vectors: Vec<Vec<f32>>,
     /// Tokens of all inputs together.
     pub(super) tokens: u64,
     /// The inputs that the model did not read to their end.
-    pub(super) truncated: Truncated,
+    pub(super) truncated: TruncationReport,
     /// The model that made them.
     pub(super) model: String,
     /// The first of the tasks that they come from.
@@ -31,7 +31,7 @@ pub(super) struct DimensionsError {
     most: usize,
 }
 
-impl Vectors {
+impl EmbeddingBatch {
     /// Gives each vector unit length.
     pub(super) fn normalize(&mut self) {
         self.vectors.iter_mut().for_each(|vector| normalize(vector));
@@ -52,11 +52,11 @@ impl Vectors {
 ///
 /// # Errors
 /// Where one input cannot be taken, or one task fails; the other tasks are cancelled then.
-pub(super) async fn make(
+pub(super) async fn embed(
     api: &Api,
     model: Option<String>,
     inputs: Vec<EmbeddingInput>,
-) -> Result<Vectors, ApiError> {
+) -> Result<EmbeddingBatch, ApiError> {
     let specs: Vec<TaskSpec> = split(inputs, EmbeddingInput::bytes)
         .into_iter()
         .map(|inputs| TaskSpec {
@@ -65,17 +65,17 @@ pub(super) async fn make(
             timeout: TASK_TIMEOUT,
         })
         .collect();
-    let mut made = Vectors::default();
+    let mut batch = EmbeddingBatch::default();
     for (part, result) in task_runner::run_all(api, specs, TASKS_AT_ONCE).await? {
-        made.model.clone_from(&result.summary.model);
-        made.task.get_or_insert(result.summary.id);
+        batch.model.clone_from(&result.summary.model);
+        batch.task.get_or_insert(result.summary.id);
         if let TaskOutput::Embedding { vectors, tokens, truncated } = task_runner::output(part, result)? {
-            made.vectors.extend(vectors);
-            made.tokens += u64::from(tokens);
-            made.truncated.add(part.first, &truncated);
+            batch.vectors.extend(vectors);
+            batch.tokens += u64::from(tokens);
+            batch.truncated.add(part.first, &truncated);
         }
     }
-    Ok(made)
+    Ok(batch)
 }
 
 /// Cuts inputs of so many bytes each into lists that are worth a task of their own, and no larger.

@@ -85,12 +85,12 @@ impl ApiError {
     }
 
     /// Tells whether the error is about an input.
-    pub(super) fn is_of_input(&self) -> bool {
+    pub(super) fn is_about_input(&self) -> bool {
         self.detail.code.starts_with("input_")
     }
 
     /// Says which of several inputs the error is about, counted from 0.
-    pub(super) fn of_input(mut self, number: usize) -> Self {
+    pub(super) fn for_input(mut self, number: usize) -> Self {
         self.detail.message = format!("input {number} (the first is 0): {}", self.detail.message);
         self
     }
@@ -128,7 +128,7 @@ impl From<Rejection> for ApiError {
             Rejection::NodeNotReady => {
                 error.retry_after(Duration::from_secs(1)).hint("try again in a moment".to_owned())
             }
-            Rejection::TaskNotFound(_) => error.hint(LIST_TASKS.to_owned()),
+            Rejection::TaskNotFound(_) => error.hint(LIST_TASKS_HINT.to_owned()),
             Rejection::TooManyWaiting => error.retry_after(Duration::from_secs(1)),
             Rejection::Fetch(FetchError::Storage(_)) | Rejection::StorageFailed => {
                 error.hint("check the space left on the node's disk".to_owned())
@@ -183,7 +183,7 @@ const fn status(rejection: &Rejection) -> StatusCode {
 /// The longest message or hint, about.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// What to do about a task that is not there.
-pub(super) const LIST_TASKS: &str = "p2p-ai-agents task list shows the tasks";
+pub(super) const LIST_TASKS_HINT: &str = "p2p-ai-agents task list shows the tasks";
 
 #[cfg(test)]
 mod tests {

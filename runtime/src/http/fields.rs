@@ -9,7 +9,7 @@ mod known;
 mod rule;
 mod truncate;
 
-pub(super) use integer::Whole;
+pub(super) use integer::Integer;
 pub(super) use known::{CHAT, COMPLETION, EMBEDDINGS, RERANK, TEI_EMBED, TEI_PREDICT, TEI_RERANK};
 pub(super) use rule::Table;
 pub(super) use truncate::Truncate;
@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for Check<'_> {
             let rule = if self.found.is_some() { None } else { self.rule(&name) };
             let field = || format!("{}{name}", self.path);
             match rule {
-                None | Some(Rule::Neutral | Rule::Read) => {
+                None | Some(Rule::Ignored | Rule::Read) => {
                     let IgnoredAny = map.next_value()?;
                 }
                 Some(Rule::Each(fields)) => {
@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for Check<'_> {
                     let path = format!("{}.", field());
                     map.next_value_seed(Check { table: &[*fields], path, found: &mut *self.found })?;
                 }
-                Some(Rule::Unless(same)) => {
+                Some(Rule::RejectUnless(same)) => {
                     let value: Value = map.next_value()?;
                     if !value.is_null() && !same.iter().any(|same| same.holds(&value)) {
                         let shown = value.to_string().chars().take(VALUE_CHARS_SHOWN).collect();
@@ -182,7 +182,7 @@ mod tests {
             assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "in one list only: {all:?}");
             let nested = table.iter().copied().flatten().filter_map(|(_, rule)| match rule {
                 Rule::Each(fields) | Rule::Within(fields) => Some(fields),
-                Rule::Neutral | Rule::Read | Rule::Unless(_) => None,
+                Rule::Ignored | Rule::Read | Rule::RejectUnless(_) => None,
             });
             for fields in nested {
                 assert!(

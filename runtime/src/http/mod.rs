@@ -40,5 +40,5 @@ mod truncated;
 pub use auth::Token;
 pub use error::ApiError;
 pub use server::{listen, serve};
-pub use startup::Door;
+pub use startup::StartupRouter;
 pub use state::{Api, ResultReadError, ResultSource};

@@ -9,12 +9,12 @@ use axum::http::StatusCode;
 use std::time::Duration;
 
 /// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
-pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -> ApiError {
+pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiError) -> ApiError {
     if error.code() == "task_type_unsupported" {
-        return error.hint(NO_MODEL_FOR_IT.to_owned());
+        return error.hint(PULL_MODEL_HINT.to_owned());
     }
-    let Some(asked) = asked.filter(|_| error.code() == "model_unknown") else { return error };
-    let name = api.models.listed(&asked).await.unwrap_or(asked);
+    let Some(requested) = requested.filter(|_| error.code() == "model_unknown") else { return error };
+    let name = api.models.listed(&requested).await.unwrap_or(requested);
     let here = api.models.models().into_iter().find(|model| model.name == name);
     match here.map(|model| (model.reason, model.kinds, model.hint)) {
         Some((Some(reason), _, hint)) => {
@@ -31,7 +31,7 @@ pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -
             let message = format!("the model {name} is being fetched");
             return ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_pulling", message)
                 .hint("p2p-ai-agents model list shows when it is here; submit the task again then".to_owned())
-                .retry_after(PULL_RETRY);
+                .retry_after(PULL_RETRY_AFTER);
         }
         OnDemand::Failed(Pull { reason, hint, .. }) => {
             let message = format!("the model {name} cannot be fetched: {}", reason.unwrap_or_default());
@@ -49,7 +49,7 @@ pub(super) async fn explain(api: &Api, asked: Option<String>, error: ApiError) -
 }
 
 /// What to do where no node has a model for some kind of work.
-const NO_MODEL_FOR_IT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
+const PULL_MODEL_HINT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
                                HuggingFaceTB/SmolLM2-135M-Instruct";
 /// When to submit a task again whose model is being fetched.
-const PULL_RETRY: Duration = Duration::from_secs(5);
+const PULL_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -13,18 +13,18 @@ use crate::inference::EMBEDDED_MODEL;
 use api::Conflict;
 use axum::http::StatusCode;
 use engine::record::RecordKind;
-use engine::request::{Cursor, Request as Ask, Response as Reply, TaskUpdate, TaskView};
+use engine::request::{Cursor, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView};
 use engine::task::{TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
 
-pub(super) async fn ask(api: &Api, request: Ask) -> Result<Reply, ApiError> {
+pub(super) async fn ask(api: &Api, request: NodeRequest) -> Result<NodeResponse, ApiError> {
     match api.handle.ask(request).await? {
         // What was damaged on the disk is not known to the node, and was not forgotten in good order.
         Err(Rejection::TaskNotFound(task)) if api.results.damage().damaged_record(task).is_some() => {
             Err(ApiError::record_damaged(task))
         }
         Err(rejection @ Rejection::TaskNotFound(_)) if api.results.damage().lost() > 0 => {
-            Err(ApiError::from(rejection).hint(RECORDS_LOST.to_owned()))
+            Err(ApiError::from(rejection).hint(RECORDS_LOST_HINT.to_owned()))
         }
         answer => Ok(answer?),
     }
@@ -38,34 +38,34 @@ pub(super) async fn submit(
     required: Option<Fingerprint>,
 ) -> Result<Result<TaskId, Rejection>, ApiError> {
     let ask = |spec| match required {
-        Some(fingerprint) => Ask::SubmitFor(spec, fingerprint),
-        None => Ask::Submit(spec),
+        Some(fingerprint) => NodeRequest::SubmitFor(spec, fingerprint),
+        None => NodeRequest::Submit(spec),
     };
     let mut answer = api.handle.ask(ask(spec.clone())).await?;
-    if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &spec.model)
-        && let Some(known) = other_name(api, asked).await
+    if let (Err(Rejection::ModelUnknown(_)), Some(requested)) = (&answer, &spec.model)
+        && let Some(known) = other_name(api, requested).await
     {
         answer = api.handle.ask(ask(TaskSpec { model: Some(known), ..spec.clone() })).await?;
     }
     match answer {
-        Ok(Reply::Submitted(task)) => Ok(Ok(task)),
+        Ok(NodeResponse::Submitted(task)) => Ok(Ok(task)),
         Ok(other) => Err(unexpected(&other)),
         Err(rejection) => Ok(Err(rejection)),
     }
 }
 
 /// Returns the name under which a model is known here that nobody knows by the name that is asked for.
-pub(super) async fn other_name(api: &Api, asked: &str) -> Option<String> {
-    match api.models.listed(asked).await {
-        None if asked.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
+pub(super) async fn other_name(api: &Api, requested: &str) -> Option<String> {
+    match api.models.listed(requested).await {
+        None if requested.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
         listed => listed,
     }
 }
 
 /// Waits until there is more of a task than was seen.
 pub(super) async fn watch(api: &Api, task: TaskId, seen: Cursor) -> Result<(TaskView, TaskUpdate), ApiError> {
-    match api.handle.ask(Ask::Watch { task, seen }).await?? {
-        Reply::TaskUpdate(view, news) => Ok((*view, news)),
+    match api.handle.ask(NodeRequest::Watch { task, seen }).await?? {
+        NodeResponse::TaskUpdate(view, news) => Ok((*view, news)),
         other => Err(unexpected(&other)),
     }
 }
@@ -76,8 +76,8 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
     match tokio::task::spawn_blocking(move || results.result(task)).await {
         Ok(Ok(Some(result))) => Ok(Some(result)),
         // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
-        Ok(Ok(None)) => match api.handle.ask(Ask::Task(task)).await? {
-            Ok(Reply::Task(view)) if view.result.is_some() => {
+        Ok(Ok(None)) => match api.handle.ask(NodeRequest::Task(task)).await? {
+            Ok(NodeResponse::Task(view)) if view.result.is_some() => {
                 api.results.damage().note(RecordKind::Result, task);
                 Err(ApiError::record_damaged(task))
             }
@@ -98,13 +98,13 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
 
 /// Returns the names that nodes of the network give to different models.
 pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
-    match ask(api, Ask::Diagnosis).await {
-        Ok(Reply::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
+    match ask(api, NodeRequest::Diagnosis).await {
+        Ok(NodeResponse::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
         Ok(_) | Err(_) => Vec::new(),
     }
 }
 
-pub(super) fn unexpected(reply: &Reply) -> ApiError {
+pub(super) fn unexpected(reply: &NodeResponse) -> ApiError {
     tracing::error!(?reply, "the node answered another question");
     internal("internal_error", "the node gave an answer of the wrong kind".to_owned())
 }
@@ -120,4 +120,4 @@ pub(super) fn unexpected_output() -> String {
 /// What the model that every node has is called where it is published.
 pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// What to think of a task that is not there after records were lost.
-const RECORDS_LOST: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";
+const RECORDS_LOST_HINT: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";

@@ -8,13 +8,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::health::Verdict;
 use engine::lifecycle;
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{Request as NodeRequest, Response as NodeResponse};
 
 /// Tells that the process answers, and how the node is. A node that is not well is alive all the same: to start it
 /// anew makes no disk larger.
 pub(super) async fn healthz(State(api): State<Api>) -> Json<Liveness> {
-    let health = match api.handle.ask(Ask::Status).await {
-        Ok(Ok(Reply::Status(view))) => view.health,
+    let health = match api.handle.ask(NodeRequest::Status).await {
+        Ok(Ok(NodeResponse::Status(view))) => view.health,
         Ok(_) | Err(_) => None,
     };
     let unwell = health.iter().flat_map(|health| health.findings.iter().copied());
@@ -27,8 +27,8 @@ pub(super) async fn healthz(State(api): State<Api>) -> Json<Liveness> {
 }
 
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
-    let state = match api.handle.ask(Ask::Status).await {
-        Ok(Ok(Reply::Status(view))) => Some(view.state),
+    let state = match api.handle.ask(NodeRequest::Status).await {
+        Ok(Ok(NodeResponse::Status(view))) => Some(view.state),
         Ok(_) | Err(_) => None,
     };
     let (code, status) = match state {

@@ -2,10 +2,10 @@
 
 use super::client_stream::ClientStream;
 use super::clock_unset;
-use super::connections::{Connection, ConnectionTable, Limits, Place};
+use super::connections::{Connection, ConnectionSlot, ConnectionTable, Limits};
 use super::limits::SLOW_REQUEST_TIMEOUT;
 use super::peer_owner::OwnerLookup;
-use super::startup::Door;
+use super::startup::StartupRouter;
 use super::tracked_body::{self, RequestBody};
 use crate::clock;
 use axum::Router;
@@ -45,12 +45,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves the API until `stop` completes; then lets requests under way finish, for a moment.
-pub async fn serve(listener: TcpListener, door: Door, stop: impl Future<Output = ()> + Send) {
+pub async fn serve(listener: TcpListener, startup: StartupRouter, stop: impl Future<Output = ()> + Send) {
     let server = Server {
         table: ConnectionTable::new(Limits::for_open_files(open_files_max())),
         owners: OwnerLookup::open(),
         local: listener.local_addr().ok(),
-        door,
+        startup,
     };
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -63,9 +63,9 @@ pub async fn serve(listener: TcpListener, door: Door, stop: impl Future<Output =
         };
         match accepted {
             Ok((stream, remote)) => {
-                if let Some(place) = server.admit(remote) {
-                    let (door, stopped) = (server.door.clone(), stopped.clone());
-                    connections.spawn(serve_connection(stream, place, door, stopped));
+                if let Some(slot) = server.admit(remote) {
+                    let (startup, stopped) = (server.startup.clone(), stopped.clone());
+                    connections.spawn(serve_connection(stream, slot, startup, stopped));
                 }
             }
             // Out of file descriptors, most likely: asking again at once would spin.
@@ -88,37 +88,47 @@ struct Server {
     table: Arc<ConnectionTable>,
     owners: OwnerLookup,
     local: Option<SocketAddr>,
-    door: Door,
+    startup: StartupRouter,
 }
 
 impl Server {
-    fn admit(&self, remote: SocketAddr) -> Option<Place> {
+    fn admit(&self, remote: SocketAddr) -> Option<ConnectionSlot> {
         let owner = self.owners.owner(remote, self.local.unwrap_or(remote));
         self.table.admit(owner)
     }
 }
 
 /// Serves one connection until it ends, or until its place is needed for another one.
-async fn serve_connection(stream: TcpStream, place: Place, door: Door, stopped: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    slot: ConnectionSlot,
+    startup: StartupRouter,
+    stopped: watch::Receiver<bool>,
+) {
     // Answers are small and wanted at once.
     let _ = stream.set_nodelay(true);
     if !clock::has_date() {
         return clock_unset::refuse(stream).await;
     }
-    let connection = Arc::clone(&place.connection);
+    let connection = Arc::clone(&slot.connection);
     tokio::select! {
         biased;
         () = connection.evicted() => tracing::debug!("a connection to the API gave way to another one"),
-        () = converse(stream, &place, door, stopped) => {}
+        () = converse(stream, &slot, startup, stopped) => {}
     }
 }
 
-async fn converse(stream: TcpStream, place: &Place, door: Door, mut stopped: watch::Receiver<bool>) {
-    let stream = ClientStream::new(stream, Arc::clone(&place.connection));
-    let router = door.router();
+async fn converse(
+    stream: TcpStream,
+    slot: &ConnectionSlot,
+    startup: StartupRouter,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let stream = ClientStream::new(stream, Arc::clone(&slot.connection));
+    let router = startup.router();
     let service = service_fn(|request| {
-        let (router, door, place) = (router.clone(), &door, place);
-        async move { Ok::<_, Infallible>(answer(request, router, door, place).await) }
+        let (router, startup, slot) = (router.clone(), &startup, slot);
+        async move { Ok::<_, Infallible>(answer(request, router, startup, slot).await) }
     });
     let mut connection = pin!(
         http1::Builder::new()
@@ -149,27 +159,27 @@ async fn converse(stream: TcpStream, place: &Place, door: Door, mut stopped: wat
 async fn answer(
     request: hyper::Request<Incoming>,
     router: Router,
-    door: &Door,
-    place: &Place,
+    startup: &StartupRouter,
+    slot: &ConnectionSlot,
 ) -> hyper::Response<Body> {
-    let connection: &Arc<Connection> = &place.connection;
-    let _turn = if connection.is_pipelined() { place.table().await_turn().await } else { None };
-    let authenticated = door.recognizes(request.headers());
+    let connection: &Arc<Connection> = &slot.connection;
+    let _turn = if connection.is_pipelined() { slot.table().await_turn().await } else { None };
+    let authenticated = startup.is_authorized(request.headers());
     if authenticated {
         connection.authenticate();
     }
     let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     if chunked && connection.is_ambiguous() {
-        return tracked_body::finish(tracked_body::ambiguous_length(), place, false, Vec::new());
+        return tracked_body::finish(tracked_body::ambiguous_length(), slot, false, Vec::new());
     }
     let request = request.map(|body| Body::new(RequestBody::new(body, Arc::clone(connection))));
     let permit = if authenticated {
-        match place.table().begin_request() {
+        match slot.table().begin_request() {
             Some(permit) => Some(permit),
             None => {
                 return tracked_body::finish(
                     tracked_body::too_many_requests(),
-                    place,
+                    slot,
                     authenticated,
                     Vec::new(),
                 );
@@ -187,7 +197,7 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         connection.discard_rest();
     }
-    tracked_body::finish(response, place, authenticated, permit.into_iter().collect())
+    tracked_body::finish(response, slot, authenticated, permit.into_iter().collect())
 }
 
 /// Returns how many files this process may have open.

@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::state::Api;
 use super::{routes, tei};
 use crate::clock;
-use api::{Liveness, Metadata, Readiness, StatusAnswer};
+use api::{Liveness, Readiness, StartingStatus, StatusResponse};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -21,16 +21,16 @@ use std::sync::{Arc, OnceLock};
 
 /// The API of one node from before it is there. Clones share it.
 #[derive(Clone)]
-pub struct Door {
-    early: Router,
-    whole: Arc<OnceLock<Router>>,
+pub struct StartupRouter {
+    starting: Router,
+    node: Arc<OnceLock<Router>>,
     token: Arc<Token>,
 }
 
-impl Door {
+impl StartupRouter {
     /// Makes the door of a node that is still being put together.
     pub fn new(address: SocketAddr, token: Arc<Token>) -> Self {
-        let early = Router::new()
+        let starting = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/health", get(async || tei::unhealthy()))
@@ -38,22 +38,22 @@ impl Door {
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
             .with_state(Arc::clone(&token));
-        Self { early, whole: Arc::default(), token }
+        Self { starting, node: Arc::default(), token }
     }
 
     /// Lets everybody in.
-    pub fn open(&self, api: Api) {
-        self.whole.get_or_init(|| routes::router(api));
+    pub fn attach(&self, api: Api) {
+        self.node.get_or_init(|| routes::router(api));
     }
 
     /// Tells whether a request shows the token.
-    pub(super) fn recognizes(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_authorized(&self, headers: &HeaderMap) -> bool {
         auth::check_token(headers, &self.token).is_ok()
     }
 
     /// Returns what answers the next connection.
     pub(super) fn router(&self) -> Router {
-        self.whole.get().unwrap_or(&self.early).clone()
+        self.node.get().unwrap_or(&self.starting).clone()
     }
 }
 
@@ -81,7 +81,10 @@ async fn readyz() -> (StatusCode, Json<Readiness>) {
     (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "node_not_ready".to_owned(), timestamp }))
 }
 
-async fn status(State(token): State<Arc<Token>>, headers: HeaderMap) -> Result<Json<StatusAnswer>, ApiError> {
+async fn status(
+    State(token): State<Arc<Token>>,
+    headers: HeaderMap,
+) -> Result<Json<StatusResponse>, ApiError> {
     auth::check_token(&headers, &token)?;
-    Ok(Json(StatusAnswer::Early(Metadata::initializing(clock::wall()))))
+    Ok(Json(StatusResponse::Starting(StartingStatus::initializing(clock::wall()))))
 }

@@ -1,6 +1,6 @@
 //! The tasks of one request: submitted as there is room for them, awaited, and cancelled once nobody waits any more.
 //!
-//! A client that goes away drops its request, and with it the errand; the node hears of it as of any cancellation.
+//! A client that goes away drops its request, and with it the guard; the node hears of it as of any cancellation.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -12,7 +12,9 @@ use super::model_rejection;
 use super::node_client::{other_name, result, submit, unexpected, watch};
 use super::state::Api;
 use axum::http::StatusCode;
-use engine::request::{Cursor, ModelWish, Request as Ask, Response as Reply, TaskUpdate, TaskView};
+use engine::request::{
+    Cursor, ModelWish, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView,
+};
 use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
 use futures::{StreamExt, TryStreamExt};
@@ -21,7 +23,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The open tasks of one request.
-pub(super) struct Errand {
+pub(super) struct TaskGuard {
     api: Api,
     open: BTreeSet<TaskId>,
 }
@@ -32,9 +34,9 @@ pub(super) async fn run(
     spec: &TaskSpec,
     required: Option<Fingerprint>,
 ) -> Result<TaskResult, ApiError> {
-    let mut errand = Errand::new(api);
-    let task = errand.submit(spec, required).await?;
-    errand.outcome(task).await
+    let mut guard = TaskGuard::new(api);
+    let task = guard.submit(spec, required).await?;
+    guard.outcome(task).await
 }
 
 /// Runs the tasks of one request, so many at a time, and returns their results in order, each with its part of the
@@ -132,26 +134,28 @@ pub(super) fn wish(spec: &TaskSpec) -> ModelWish {
 
 /// Chooses the model for the tasks of a request; waits for a while where its files are still being hashed.
 pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fingerprint), ApiError> {
-    let asked = wish.model.clone();
-    let give_up_at = Instant::now() + ROOM_PATIENCE;
+    let requested = wish.model.clone();
+    let give_up_at = Instant::now() + QUEUE_TIMEOUT;
     loop {
-        let mut answer = api.handle.ask(Ask::Choose(wish.clone())).await?;
-        if let (Err(Rejection::ModelUnknown(_)), Some(asked)) = (&answer, &wish.model)
-            && let Some(listed) = other_name(api, asked).await
+        let mut answer = api.handle.ask(NodeRequest::Choose(wish.clone())).await?;
+        if let (Err(Rejection::ModelUnknown(_)), Some(requested)) = (&answer, &wish.model)
+            && let Some(listed) = other_name(api, requested).await
         {
             wish.model = Some(listed);
-            answer = api.handle.ask(Ask::Choose(wish.clone())).await?;
+            answer = api.handle.ask(NodeRequest::Choose(wish.clone())).await?;
         }
         match answer {
-            Ok(Reply::Chosen(name, Some(fingerprint))) => return Ok((name, fingerprint)),
-            Ok(Reply::Chosen(..)) if Instant::now() < give_up_at => tokio::time::sleep(HASH_PAUSE).await,
-            Ok(Reply::Chosen(name, None)) => {
+            Ok(NodeResponse::Chosen(name, Some(fingerprint))) => return Ok((name, fingerprint)),
+            Ok(NodeResponse::Chosen(..)) if Instant::now() < give_up_at => {
+                tokio::time::sleep(HASH_POLL_INTERVAL).await
+            }
+            Ok(NodeResponse::Chosen(name, None)) => {
                 let message = format!("the files of the model {name} are still being read");
                 return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "model_not_ready", message)
-                    .retry_after(HASH_RETRY));
+                    .retry_after(HASH_RETRY_AFTER));
             }
             Ok(other) => return Err(unexpected(&other)),
-            Err(rejection) => return Err(model_rejection::explain(api, asked, rejection.into()).await),
+            Err(rejection) => return Err(model_rejection::explain(api, requested, rejection.into()).await),
         }
     }
 }
@@ -163,15 +167,15 @@ pub(super) struct Part {
     pub(super) first: usize,
     count: usize,
     /// How many the request has.
-    of: usize,
+    total: usize,
 }
 
 /// Returns the part of each of the tasks of one request.
 pub(super) fn parts(specs: &[TaskSpec]) -> Vec<Part> {
-    let of = specs.iter().map(|spec| spec.input.parts()).sum();
+    let total = specs.iter().map(|spec| spec.input.parts()).sum();
     let part = |first: &mut usize, spec: &TaskSpec| {
         let count = spec.input.parts();
-        let part = Part { first: *first, count, of };
+        let part = Part { first: *first, count, total };
         *first += count;
         Some(part)
     };
@@ -180,12 +184,12 @@ pub(super) fn parts(specs: &[TaskSpec]) -> Vec<Part> {
 
 impl Part {
     /// All of a request of one task.
-    pub(super) const WHOLE: Self = Self { first: 0, count: 1, of: 1 };
+    pub(super) const WHOLE: Self = Self { first: 0, count: 1, total: 1 };
 
     /// Checks a task's input; an input that is not acceptable is named by its number in the request.
     pub(super) fn check(self, input: &TaskInput) -> Result<(), ApiError> {
         let named = |fault: InputFault| {
-            let fault = if self.count == 1 { fault.in_part(0, self.of) } else { fault };
+            let fault = if self.count == 1 { fault.in_part(0, self.total) } else { fault };
             ApiError::from(Rejection::Input(fault.after(self.first)))
         };
         input.check().map_err(named)
@@ -193,11 +197,15 @@ impl Part {
 
     /// Says which input of several an error is about, where its task has only that.
     fn name(self, error: ApiError) -> ApiError {
-        if error.is_of_input() && self.count == 1 && self.of > 1 { error.of_input(self.first) } else { error }
+        if error.is_about_input() && self.count == 1 && self.total > 1 {
+            error.for_input(self.first)
+        } else {
+            error
+        }
     }
 }
 
-impl Errand {
+impl TaskGuard {
     pub(super) const fn new(api: Api) -> Self {
         Self { api, open: BTreeSet::new() }
     }
@@ -208,7 +216,7 @@ impl Errand {
         spec: &TaskSpec,
         required: Option<Fingerprint>,
     ) -> Result<TaskId, ApiError> {
-        let give_up_at = Instant::now() + ROOM_PATIENCE;
+        let give_up_at = Instant::now() + QUEUE_TIMEOUT;
         loop {
             match submit(&self.api, spec, required).await? {
                 Ok(task) => {
@@ -216,7 +224,7 @@ impl Errand {
                     return Ok(task);
                 }
                 Err(Rejection::QueueFull { .. }) if Instant::now() < give_up_at => {
-                    tokio::time::sleep(ROOM_PAUSE).await;
+                    tokio::time::sleep(QUEUE_POLL_INTERVAL).await;
                 }
                 Err(rejection) => {
                     return Err(
@@ -229,8 +237,8 @@ impl Errand {
 
     /// Waits for a task's end, and returns its whole result.
     pub(super) async fn outcome(&mut self, task: TaskId) -> Result<TaskResult, ApiError> {
-        match self.api.handle.ask(Ask::AwaitTask(task)).await?? {
-            Reply::Task(_) => self.result(task).await,
+        match self.api.handle.ask(NodeRequest::AwaitTask(task)).await?? {
+            NodeResponse::Task(_) => self.result(task).await,
             other => Err(unexpected(&other)),
         }
     }
@@ -247,14 +255,14 @@ impl Errand {
     }
 }
 
-impl Drop for Errand {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         // There is none any more while the whole node goes down, and its tasks with it.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         for task in std::mem::take(&mut self.open) {
             let handle = self.api.handle.clone();
             // Whether it had ended by then is all the same.
-            runtime.spawn(async move { drop(handle.ask(Ask::Cancel(task)).await) });
+            runtime.spawn(async move { drop(handle.ask(NodeRequest::Cancel(task)).await) });
         }
     }
 }
@@ -282,7 +290,7 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
     let code = failure.code();
     let message = match failure {
         TaskFailure::PartRejected { part: number, reason } => {
-            return Err(ApiError::new(status, code, refusal(&reason)).of_input(part.first + number as usize));
+            return Err(ApiError::new(status, code, refusal(&reason)).for_input(part.first + number as usize));
         }
         TaskFailure::InputRejected(reason) => refusal(&reason),
         failure @ (TaskFailure::ModelChanged | TaskFailure::ModelFailed(_) | TaskFailure::Poison) => {
@@ -297,12 +305,12 @@ fn refusal(reason: &str) -> String {
 }
 
 /// How long a request waits for room in the queue before it is told that there is none.
-const ROOM_PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
+const QUEUE_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
 /// How many models a request tries, one after the other.
 const MODELS_TRIED_MAX: usize = 4;
 /// The pause before it is looked again whether a model's files are hashed.
-const HASH_PAUSE: Duration = Duration::from_millis(10);
+const HASH_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// When to try again where hashing takes long.
-const HASH_RETRY: Duration = Duration::from_secs(5);
+const HASH_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The pause before the queue is asked again.
-const ROOM_PAUSE: Duration = Duration::from_millis(50);
+const QUEUE_POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -8,12 +8,12 @@
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
 
 use super::error::ApiError;
-use super::fields::{Truncate, Whole};
+use super::fields::{Integer, Truncate};
 use super::input::refuse_empty;
 use super::limits::{CONNECTIONS_MAX, LARGE_BODY_BYTES_MAX};
 use super::node_client::{ask, internal, unexpected, unexpected_output};
 use super::state::Api;
-use super::truncated::Truncated;
+use super::truncated::TruncationReport;
 use super::{auth, body, embedding_batch, fields, rerank, task_runner};
 use crate::inference::{EncoderInfo, EncoderOutput};
 use api::InputBody;
@@ -26,7 +26,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use engine::Rejection;
 use engine::lifecycle::State as NodeState;
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{Request as NodeRequest, Response as NodeResponse};
 use engine::task::{Classification, EmbeddingInput, TaskInput, TaskKind, TaskOutput, TaskSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,34 +56,35 @@ async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Re
 }
 
 #[derive(Deserialize)]
-struct EmbedAsked {
+struct EmbedRequest {
     inputs: InputBody,
     normalize: Option<bool>,
-    dimensions: Option<Whole>,
+    dimensions: Option<Integer>,
     truncate: Option<Truncate>,
     /// Not in their shape: the model, where the node is not to choose.
     model: Option<String>,
 }
 
 async fn embed(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
-    let asked: EmbedAsked = fields::read(&headers, &bytes, "a request to embed", fields::TEI_EMBED)?;
+    let request: EmbedRequest = fields::read(&headers, &bytes, "a request to embed", fields::TEI_EMBED)?;
     drop(bytes);
-    let truncate = truncates(asked.truncate.as_ref())?;
-    let inputs = asked.inputs.into_inputs();
+    let truncate = truncates(request.truncate.as_ref())?;
+    let inputs = request.inputs.into_inputs();
     check_count(inputs.len())?;
     refuse_empty(&inputs).map_err(|fault| TeiError::invalid(&fault.to_string()))?;
     let inputs = if truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
-    let mut made =
-        embedding_batch::make(&api, asked.model, inputs).await.map_err(|error| too_long(error, truncate))?;
-    match asked.dimensions {
+    let mut batch = embedding_batch::embed(&api, request.model, inputs)
+        .await
+        .map_err(|error| too_long(error, truncate))?;
+    match request.dimensions {
         // A number below 0 is no more in range than 0 is.
-        Some(dimensions) => made
+        Some(dimensions) => batch
             .shorten(dimensions.count().unwrap_or_default())
             .map_err(|error| TeiError::invalid(&error.to_string()))?,
-        None if asked.normalize == Some(false) => {}
-        None => made.normalize(),
+        None if request.normalize == Some(false) => {}
+        None => batch.normalize(),
     }
-    Ok(made.truncated.tell(Json(made.vectors)))
+    Ok(batch.truncated.attach_to(Json(batch.vectors)))
 }
 
 fn truncates(truncate: Option<&Truncate>) -> Result<bool, TeiError> {
@@ -99,7 +100,7 @@ fn too_long(error: ApiError, truncate: bool) -> ApiError {
 }
 
 #[derive(Deserialize)]
-struct PredictAsked {
+struct PredictRequest {
     inputs: Texts,
     raw_scores: Option<bool>,
     truncate: Option<Truncate>,
@@ -123,15 +124,16 @@ struct Prediction {
 }
 
 async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
-    let asked: PredictAsked = fields::read(&headers, &bytes, "a request to predict", fields::TEI_PREDICT)?;
+    let request: PredictRequest =
+        fields::read(&headers, &bytes, "a request to predict", fields::TEI_PREDICT)?;
     drop(bytes);
-    if asked.raw_scores == Some(true) {
+    if request.raw_scores == Some(true) {
         return Err(TeiError::invalid("raw_scores = true is not supported here"));
     }
-    let truncate = truncates(asked.truncate.as_ref())?;
+    let truncate = truncates(request.truncate.as_ref())?;
     let no_pairs = || TeiError::invalid("pairs of texts are not supported here");
     let one = |mut texts: Vec<String>| if texts.len() == 1 { texts.pop() } else { None };
-    let (texts, is_batch) = match asked.inputs {
+    let (texts, is_batch) = match request.inputs {
         Texts::One(text) => (vec![text], false),
         Texts::Batch(lists) => {
             let texts: Option<Vec<String>> = lists.into_iter().map(one).collect();
@@ -140,13 +142,13 @@ async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Re
         Texts::Pair(serde::de::IgnoredAny) => return Err(no_pairs()),
     };
     check_count(texts.len())?;
-    let made = predictions(&api, asked.model, texts, truncate).await;
-    let (mut predictions, truncated) = made.map_err(|error| too_long(error, truncate))?;
+    let batch = predictions(&api, request.model, texts, truncate).await;
+    let (mut predictions, truncated) = batch.map_err(|error| too_long(error, truncate))?;
     if is_batch {
-        return Ok(truncated.tell(Json(predictions)));
+        return Ok(truncated.attach_to(Json(predictions)));
     }
     let only = predictions.pop().ok_or_else(|| internal("internal_error", unexpected_output()))?;
-    Ok(truncated.tell(Json(only)))
+    Ok(truncated.attach_to(Json(only)))
 }
 
 /// Classifies each text, with the labels that the model was trained on.
@@ -155,19 +157,19 @@ async fn predictions(
     model: Option<String>,
     texts: Vec<String>,
     truncate: bool,
-) -> Result<(Vec<Vec<Prediction>>, Truncated), ApiError> {
+) -> Result<(Vec<Vec<Prediction>>, TruncationReport), ApiError> {
     let spec = |text| TaskSpec {
         input: TaskInput::Classification(Classification { text, labels: Vec::new(), truncate }),
         model: model.clone(),
         timeout: TASK_TIMEOUT,
     };
     let specs = texts.into_iter().map(spec).collect();
-    let (mut made, mut all_truncated) = (Vec::new(), Truncated::default());
+    let (mut batch, mut all_truncated) = (Vec::new(), TruncationReport::default());
     for (part, result) in task_runner::run_all(api, specs, TASKS_AT_ONCE).await? {
         match task_runner::output(part, result)? {
             TaskOutput::Classification { scores, truncated, .. } => {
                 all_truncated.add(part.first, &truncated);
-                made.push(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect());
+                batch.push(scores.into_iter().map(|(label, score)| Prediction { label, score }).collect());
             }
             TaskOutput::Embedding { .. }
             | TaskOutput::Generation { .. }
@@ -177,11 +179,11 @@ async fn predictions(
             }
         }
     }
-    Ok((made, all_truncated))
+    Ok((batch, all_truncated))
 }
 
 #[derive(Deserialize)]
-struct RerankAsked {
+struct RerankRequest {
     query: String,
     texts: Vec<String>,
     return_text: Option<bool>,
@@ -200,25 +202,25 @@ struct Rank {
 }
 
 async fn rerank(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
-    let asked: RerankAsked = fields::read(&headers, &bytes, "a request to rerank", fields::TEI_RERANK)?;
+    let request: RerankRequest = fields::read(&headers, &bytes, "a request to rerank", fields::TEI_RERANK)?;
     drop(bytes);
-    check_count(asked.texts.len())?;
-    if asked.query.is_empty() {
+    check_count(request.texts.len())?;
+    if request.query.is_empty() {
         return Err(TeiError::invalid("the query is empty"));
     }
-    let truncate = truncates(asked.truncate.as_ref())?;
-    let mut texts = if asked.return_text == Some(true) { asked.texts.clone() } else { Vec::new() };
-    let ranks = rerank::make(&api, asked.model, asked.query, asked.texts, truncate).await;
-    let mut ranks = ranks.map_err(|error| too_long(error, truncate))?;
-    ranks.set_raw(asked.raw_scores == Some(true));
+    let truncate = truncates(request.truncate.as_ref())?;
+    let mut texts = if request.return_text == Some(true) { request.texts.clone() } else { Vec::new() };
+    let scores = rerank::score(&api, request.model, request.query, request.texts, truncate).await;
+    let mut scores = scores.map_err(|error| too_long(error, truncate))?;
+    scores.set_raw(request.raw_scores == Some(true));
     let rank = |(index, score)| Rank { index, score, text: texts.get_mut(index).map(std::mem::take) };
-    let best: Vec<Rank> = ranks.best_first().into_iter().map(rank).collect();
-    Ok(ranks.truncated.tell(Json(best)))
+    let best: Vec<Rank> = scores.best_first().into_iter().map(rank).collect();
+    Ok(scores.truncated.attach_to(Json(best)))
 }
 
 async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
-    let reply = ask(&api, Ask::Status).await?;
-    let Reply::Status(status) = reply else { return Err(unexpected(&reply).into()) };
+    let reply = ask(&api, NodeRequest::Status).await?;
+    let NodeResponse::Status(status) = reply else { return Err(unexpected(&reply).into()) };
     let (model, outline) = described(&api).await?.unzip();
     let outline = outline.flatten();
     let outline = outline.as_ref();
@@ -246,8 +248,8 @@ async fn described(api: &Api) -> Result<Option<(String, Option<EncoderInfo>)>, T
     if let Some(own) = api.models.first(TaskKind::Embedding).await {
         return Ok(Some(own));
     }
-    let reply = ask(api, Ask::Members).await?;
-    let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
+    let reply = ask(api, NodeRequest::Members).await?;
+    let NodeResponse::Members(members) = reply else { return Err(unexpected(&reply).into()) };
     let mut others = members.into_iter().flat_map(|member| member.models);
     if let Some(model) = others.find(|model| model.kind == TaskKind::Embedding) {
         return Ok(Some((model.name, None)));
@@ -275,8 +277,8 @@ fn model_type(output: Option<&EncoderOutput>) -> Value {
 
 /// Tells whether the node takes tasks, in the words of llama.cpp's server and the shape of theirs.
 async fn health(State(api): State<Api>) -> Response {
-    match api.handle.ask(Ask::Status).await {
-        Ok(Ok(Reply::Status(view))) if view.state == NodeState::Active => {
+    match api.handle.ask(NodeRequest::Status).await {
+        Ok(Ok(NodeResponse::Status(view))) if view.state == NodeState::Active => {
             Json(json!({"status": "ok"})).into_response()
         }
         _ => unhealthy(),

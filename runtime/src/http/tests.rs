@@ -204,15 +204,15 @@ impl Server {
             token: Arc::new(Token::from_text(TOKEN)),
             address,
         };
-        let door = Door::new(address, Arc::clone(&api.token));
-        door.open(api);
-        Self::behind(listener, door)
+        let startup = StartupRouter::new(address, Arc::clone(&api.token));
+        startup.attach(api);
+        Self::behind(listener, startup)
     }
 
-    fn behind(listener: TcpListener, door: Door) -> Self {
+    fn behind(listener: TcpListener, startup: StartupRouter) -> Self {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let serving = tokio::spawn(serve(listener, door, async { drop(stopped.await) }));
+        let serving = tokio::spawn(serve(listener, startup, async { drop(stopped.await) }));
         Self { address, stop: Some(stop), serving }
     }
 
@@ -351,8 +351,8 @@ async fn foreign_hosts_and_origins_are_refused() {
 #[tokio::test]
 async fn a_node_on_its_way_says_so() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let door = Door::new(listener.local_addr().unwrap(), Arc::new(Token::from_text(TOKEN)));
-    let server = Server::behind(listener, door.clone());
+    let startup = StartupRouter::new(listener.local_addr().unwrap(), Arc::new(Token::from_text(TOKEN)));
+    let server = Server::behind(listener, startup.clone());
     let (status, mut body) = server.get("/api/v1/status").await;
     assert!(body["timestamp"].take().as_str().unwrap().ends_with('Z'));
     let version = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 //! Answers get here what all of them have: headers that keep browsers from guessing and caches from keeping, and the
 //! end of the connection after a refusal to somebody without the token.
 
-use super::connections::{Connection, Place};
+use super::connections::{Connection, ConnectionSlot};
 use super::error::ApiError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderValue, Response, StatusCode, header};
@@ -24,9 +24,9 @@ pub(super) struct RequestBody {
 impl RequestBody {
     pub(super) fn new(body: Incoming, connection: Arc<Connection>) -> Self {
         if body.is_end_stream() {
-            connection.works();
+            connection.mark_working();
         } else {
-            connection.waits();
+            connection.mark_waiting();
         }
         Self { body, connection }
     }
@@ -42,7 +42,7 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_none() || self.body.is_end_stream() {
-            self.connection.works();
+            self.connection.mark_working();
         }
         Poll::Ready(frame)
     }
@@ -86,14 +86,14 @@ impl HttpBody for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        self.connection.waits();
+        self.connection.mark_waiting();
     }
 }
 
 /// Completes an answer: the headers that all have, and the body that says when it is over.
 pub(super) fn finish(
     response: Response<Body>,
-    place: &Place,
+    slot: &ConnectionSlot,
     authenticated: bool,
     mut permits: Vec<OwnedSemaphorePermit>,
 ) -> Response<Body> {
@@ -101,7 +101,7 @@ pub(super) fn finish(
     let response = if response.body().size_hint().exact().is_some() {
         response
     } else {
-        match place.table().begin_stream() {
+        match slot.table().begin_stream() {
             Some(permit) => {
                 permits.push(permit);
                 response
@@ -116,9 +116,9 @@ pub(super) fn finish(
         if !authenticated {
             parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        place.connection.discard_rest();
+        slot.connection.discard_rest();
     }
-    let connection = Arc::clone(&place.connection);
+    let connection = Arc::clone(&slot.connection);
     Response::from_parts(parts, Body::new(ResponseBody { body, connection, _permits: permits }))
 }
 

@@ -1,4 +1,4 @@
-//! Which inputs of a request its model did not read to their end, and how that is told: in headers of every answer, and in
+//! TaskFilter inputs of a request its model did not read to their end, and how that is told: in headers of every answer, and in
 //! a field where the answer's shape has room for one.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,20 +11,20 @@ use std::fmt::Write as _;
 /// The inputs of a request that were cut, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub(super) struct Truncated(Vec<Cut>);
+pub(super) struct TruncationReport(Vec<TruncatedInput>);
 
 /// An input that was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Cut {
+struct TruncatedInput {
     /// Its number, counted from 0; none of a query.
     index: Option<usize>,
     dropped_tokens: u32,
 }
 
-impl Truncated {
+impl TruncationReport {
     /// Adds the inputs of a task, where so many stand before them.
     pub(super) fn add(&mut self, before: usize, truncated: &[Truncation]) {
-        let cut = |truncation: &Truncation| Cut {
+        let cut = |truncation: &Truncation| TruncatedInput {
             index: Some(before + truncation.input as usize),
             dropped_tokens: truncation.dropped,
         };
@@ -49,7 +49,7 @@ impl Truncated {
             return headers;
         }
         let mut list = String::new();
-        for Cut { index, dropped_tokens } in self.0.iter().take(INPUTS_LISTED) {
+        for TruncatedInput { index, dropped_tokens } in self.0.iter().take(INPUTS_LISTED) {
             let comma = if list.is_empty() { "" } else { ", " };
             let input = index.map_or_else(|| "query".to_owned(), |index| index.to_string());
             let _ = write!(list, "{comma}{input};dropped={dropped_tokens}");
@@ -66,12 +66,12 @@ impl Truncated {
     }
 
     /// Returns an answer with the headers.
-    pub(super) fn tell(&self, answer: impl IntoResponse) -> Response {
+    pub(super) fn attach_to(&self, answer: impl IntoResponse) -> Response {
         (self, answer).into_response()
     }
 }
 
-impl IntoResponseParts for &Truncated {
+impl IntoResponseParts for &TruncationReport {
     type Error = Infallible;
 
     fn into_response_parts(self, parts: ResponseParts) -> Result<ResponseParts, Infallible> {
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn inputs_are_told_by_their_numbers_in_the_request() {
-        let mut truncated = Truncated::default();
+        let mut truncated = TruncationReport::default();
         assert!(truncated.headers().is_empty());
         truncated.add(0, &[Truncation { input: 3, dropped: 17 }]);
         truncated.add(16, &[Truncation { input: 0, dropped: 1 }, Truncation { input: 2, dropped: 5 }]);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_header_is_bounded() {
-        let mut truncated = Truncated::default();
+        let mut truncated = TruncationReport::default();
         let all = (0..2_048).map(|input| Truncation { input, dropped: 100_000 });
         truncated.add(0, &all.collect::<Vec<_>>());
         let headers = truncated.headers();

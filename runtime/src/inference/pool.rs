@@ -132,7 +132,7 @@ impl ModelSpec {
             fingerprint: self.fingerprint,
             bytes: self.bytes,
             place: self.place.clone(),
-            ..ModelStatus::of_name(&self.name)
+            ..ModelStatus::from_name(&self.name)
         }
     }
 }

@@ -8,7 +8,7 @@ use super::storage::unusable;
 use crate::clock;
 use crate::config::Effective;
 use crate::home::{self, Home, RunInfo};
-use crate::http::{self, Door, Token};
+use crate::http::{self, StartupRouter, Token};
 use crate::node_thread::NodeThread;
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 /// The open sockets, and what serves them.
 pub(super) struct Listeners {
     pub(super) info: RunInfo,
-    pub(super) door: Door,
+    pub(super) door: StartupRouter,
     pub(super) token: Arc<Token>,
     pub(super) api: JoinHandle<()>,
     pub(super) stop_api: oneshot::Sender<()>,
@@ -60,7 +60,7 @@ impl Listeners {
         };
         let token = Token::create(&home.token_file()).map_err(unusable(&home.token_file()))?;
         let token = Arc::new(token);
-        let door = Door::new(api_address, Arc::clone(&token));
+        let door = StartupRouter::new(api_address, Arc::clone(&token));
         let (stop_api, stopped) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
         write_info(&home.info_file(), &info)?;

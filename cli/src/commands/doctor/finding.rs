@@ -1,7 +1,7 @@
 //! The findings of the doctor: what is wrong, why it matters and what to do.
 
 use crate::output;
-use api::{Conflict, ModelVersion, RecentTrouble, Status};
+use api::{Conflict, ModelVersion, RecentIssue, Status};
 use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
@@ -260,7 +260,7 @@ impl Finding {
     }
 
     /// Describes a recent problem between the node and another one.
-    pub(super) fn from_recent(recent: &RecentTrouble) -> Self {
+    pub(super) fn from_recent(recent: &RecentIssue) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {
             Issue::ClockDiffers { peer, ahead_millis } => {
@@ -450,8 +450,7 @@ mod tests {
             Issue::PeerFault { peer, fault: PeerFault::NotReading },
             Issue::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
         ];
-        let findings =
-            troubles.map(|trouble| Finding::from_recent(&RecentTrouble { age_ms: 12_000, trouble }));
+        let findings = troubles.map(|trouble| Finding::from_recent(&RecentIssue { age_ms: 12_000, trouble }));
         insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());
     }
 

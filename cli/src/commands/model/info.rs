@@ -3,7 +3,7 @@
 use super::{cache, list};
 use crate::error::Failure;
 use crate::output::{self, Format};
-use api::Standing;
+use api::ModelAvailability;
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Present};
 use serde_json::{Map, Value, json};
@@ -23,19 +23,19 @@ pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> R
 }
 
 /// Returns whether a listed model has the requested name or path.
-fn is(model: &Standing, asked: &str) -> bool {
+fn is(model: &ModelAvailability, asked: &str) -> bool {
     let place = Path::new(&model.status.place);
     model.status.name == asked || fs::canonicalize(asked).is_ok_and(|asked| asked == place)
 }
 
 /// Finds the files of a listed model; `None` if it is built in or missing.
-fn find_listed(hub: &Hub, asked: &str, listed: &Standing) -> Option<Present> {
+fn find_listed(hub: &Hub, asked: &str, listed: &ModelAvailability) -> Option<Present> {
     let named = asked.parse::<ModelId>().ok().and_then(|id| hub.find(&id).ok());
     let place = Path::new(&listed.status.place);
     named.or_else(|| place.is_absolute().then(|| hub.find(&ModelId::Local(place.to_owned())).ok()).flatten())
 }
 
-fn fields(listed: Option<&Standing>, present: Option<&Present>) -> Value {
+fn fields(listed: Option<&ModelAvailability>, present: Option<&Present>) -> Value {
     let mut fields = Map::new();
     let mut add = |more: Value| {
         let Value::Object(more) = more else { return };
@@ -61,15 +61,15 @@ fn fields(listed: Option<&Standing>, present: Option<&Present>) -> Value {
     Value::Object(fields)
 }
 
-fn show(listed: Option<Standing>, present: Option<Present>) -> Result<(), Failure> {
+fn show(listed: Option<ModelAvailability>, present: Option<Present>) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let name = listed.as_ref().map(|listed| listed.status.name.clone());
     let name = name.or_else(|| present.as_ref().map(|present| present.id.to_string()));
     rows.extend(name.map(|name| ("Name", name)));
-    if let Some(Standing { status, state }) = &listed {
+    if let Some(ModelAvailability { status, state }) = &listed {
         let kinds = (!status.kinds.is_empty()).then(|| status.kinds.join(", "));
         rows.extend(kinds.map(|kinds| ("Type", kinds)));
-        rows.push(("State", state.in_words().to_owned()));
+        rows.push(("State", state.as_str().to_owned()));
         rows.extend(status.reason.clone().map(|reason| ("Reason", reason)));
         rows.extend(status.hint.clone().map(|hint| ("Hint", hint)));
         rows.extend(status.loaded_at.clone().map(|at| ("Loaded at", at)));
@@ -86,7 +86,7 @@ fn show(listed: Option<Standing>, present: Option<Present>) -> Result<(), Failur
             rows.push(("Path", present.path.display().to_string()));
             rows.push(("Files", files.collect::<Vec<_>>().join(", ")));
         }
-        None => rows.extend(listed.into_iter().flat_map(|Standing { status, .. }| {
+        None => rows.extend(listed.into_iter().flat_map(|ModelAvailability { status, .. }| {
             [("Size", output::bytes(status.bytes)), ("Path", status.place)]
         })),
     }

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::terminal;
-use api::{Availability, Conflict, ModelStatus, Models, Standing};
+use api::{Availability, Conflict, ModelAvailability, ModelStatus, Models};
 use runtime::catalog::{self, Sources};
 use runtime::config::{self, ModelEntry, Overrides};
 use runtime::home::{Holder, Home};
@@ -21,12 +21,12 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
     let rows: Vec<[String; 7]> = models
         .into_iter()
         .map(|model| {
-            let Standing { status: model, state } = model;
+            let ModelAvailability { status: model, state } = model;
             let state = match (state, &model.reason, &model.hint) {
                 (Availability::Loaded, _, _) => "yes".to_owned(),
                 (Availability::Unusable, Some(reason), None) => format!("no: {reason}"),
                 (Availability::Unusable, Some(reason), Some(hint)) => format!("no: {reason}; {hint}"),
-                (state, _, _) => state.in_words().to_owned(),
+                (state, _, _) => state.as_str().to_owned(),
             };
             let kinds = if model.kinds.is_empty() { dash() } else { model.kinds.join(", ") };
             [
@@ -60,7 +60,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
 }
 
 /// Returns the models of the running node, or else those that the next one could run.
-pub(super) async fn model_states(home: &Home, hub: Hub) -> Result<Vec<Standing>, Failure> {
+pub(super) async fn model_states(home: &Home, hub: Hub) -> Result<Vec<ModelAvailability>, Failure> {
     Ok(listing(home, hub).await?.models)
 }
 
@@ -72,7 +72,7 @@ async fn listing(home: &Home, hub: Hub) -> Result<Models, Failure> {
     // Invalid settings are reported where they are used.
     let listed = config::preview(home, &overrides).map(|next| next.settings.models);
     let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);
-    let models = on_disk(hub, entries).into_iter().map(Standing::from).collect();
+    let models = on_disk(hub, entries).into_iter().map(ModelAvailability::from).collect();
     Ok(Models { models, pulls: BTreeMap::new(), conflicts: Vec::new() })
 }
 

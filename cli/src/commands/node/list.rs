@@ -3,7 +3,7 @@
 use crate::commands::all_nodes;
 use crate::error::Failure;
 use crate::output::{self, Format};
-use api::StatusAnswer;
+use api::StatusResponse;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
 use serde::Serialize;
@@ -28,7 +28,7 @@ struct Running {
 }
 
 pub(super) async fn run(format: Format) -> Result<(), Failure> {
-    let answers = all_nodes::request::<StatusAnswer>("/api/v1/status").await?;
+    let answers = all_nodes::request::<StatusResponse>("/api/v1/status").await?;
     let nodes: Vec<Running> = answers
         .into_iter()
         .map(|(home, said)| running(&home, said.ok().map(|(_, status)| status.state())))

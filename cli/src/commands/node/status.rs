@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
-use api::{Availability, Health, Metadata, Model, Status, StatusAnswer};
+use api::{Availability, Health, Model, StartingStatus, Status, StatusResponse};
 use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
@@ -20,20 +20,20 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
 /// Shows all nodes of this user.
 pub(super) fn run_all(format: Format) -> Outcome {
     let print = |home: &Home, client: &Client, status| print(client, status, Some(home));
-    all_nodes::show::<StatusAnswer>("/api/v1/status", format, |_| true, print)
+    all_nodes::show::<StatusResponse>("/api/v1/status", format, |_| true, print)
 }
 
-fn print(client: &Client, status: StatusAnswer, home: Option<&Home>) -> Result<(), Failure> {
+fn print(client: &Client, status: StatusResponse, home: Option<&Home>) -> Result<(), Failure> {
     let home = home.map(|home| ("Home", home.root().display().to_string()));
     let rows = match status {
-        StatusAnswer::Early(metadata) => early_rows(client, metadata),
-        StatusAnswer::Whole(status) => full_rows(client, *status),
+        StatusResponse::Starting(metadata) => early_rows(client, metadata),
+        StatusResponse::Full(status) => full_rows(client, *status),
     };
     let rows: Vec<_> = home.into_iter().chain(rows).collect();
     output::properties(&rows)
 }
 
-fn early_rows(client: &Client, metadata: Metadata) -> Vec<(&'static str, String)> {
+fn early_rows(client: &Client, metadata: StartingStatus) -> Vec<(&'static str, String)> {
     vec![
         ("State", metadata.state.to_string()),
         ("Version", metadata.version),
@@ -85,5 +85,5 @@ fn models(status: &Status) -> String {
 }
 
 fn describe(model: &Model) -> String {
-    format!("{} ({}, {})", model.name, model.kind, model.state.in_words())
+    format!("{} ({}, {})", model.name, model.kind, model.state.as_str())
 }

@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::{progress, terminal};
-use api::{InputBody, Models, NewTask, NotATask, OneOrMany, Submitted};
+use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, Submitted};
 use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
@@ -112,14 +112,14 @@ fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
     };
     let kind =
         arguments.kind.ok_or_else(|| Failure::new("the task needs a --type").id("task_type_missing"))?;
-    let mut task = NewTask::of_text(kind.into(), input);
+    let mut task = NewTask::from_text(kind.into(), input);
     if let (TaskKind::Reranking, Some(InputBody::Text(lines))) = (task.kind, &task.input) {
         let texts = lines.lines().filter(|line| !line.trim().is_empty());
         task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
     }
     let task = with_options(task, arguments);
     // The node would report the same in the terms of its API.
-    task.clone().spec().map_err(|NotATask(why)| {
+    task.clone().spec().map_err(|InvalidTask(why)| {
         Failure::new(why)
             .id("task_malformed")
             .hint("p2p-ai-agents task submit --help shows the options of each type")

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn errors_name_the_field_and_the_input_that_they_are_about() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let mut many = vec!["a"; 100];
     many[70] = "";
     let long = format!("{LONG} a text");
@@ -77,7 +77,7 @@ async fn errors_name_the_field_and_the_input_that_they_are_about() {
 
 #[tokio::test]
 async fn inputs_that_were_cut_are_told_by_every_route() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let mut texts = vec!["a".to_owned(); 40];
     (texts[3], texts[20]) = (format!("{LONG} a text"), format!("{LONG} and longer"));
     let listed = json!([{"index": 3, "dropped_tokens": 1}, {"index": 20, "dropped_tokens": 5}]);
@@ -104,7 +104,7 @@ async fn inputs_that_were_cut_are_told_by_every_route() {
 
 #[tokio::test]
 async fn reranking_has_the_shapes_of_cohere_and_voyage() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let asked = json!({"model": "tiny", "query": "q", "documents": ["a", "bb", ""], "top_n": 2.0});
     let (status, _, body) = server.post("/v2/rerank", &asked).await;
     let found: Vec<&Value> = body["results"].as_array().unwrap().iter().map(|it| &it["index"]).collect();
@@ -123,7 +123,7 @@ async fn reranking_has_the_shapes_of_cohere_and_voyage() {
 
 #[tokio::test]
 async fn the_embedded_model_has_its_name_on_the_hub_as_well() {
-    let server = Stage::default().open().await;
+    let server = FakeNode::default().open().await;
     let asked = json!({"model": "sentence-transformers/all-MiniLM-L6-v2", "input": "a"});
     assert_eq!(server.post("/v1/embeddings", &asked).await.0, 200);
 }

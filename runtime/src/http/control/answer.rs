@@ -6,7 +6,7 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 
-pub(super) type Answered<T> = Result<Json<T>, ApiError>;
+pub(super) type JsonResult<T> = Result<Json<T>, ApiError>;
 
 pub(super) type QueryOf<T> = Result<Query<T>, QueryRejection>;
 

@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 /// Returns the events of a task, from how it stands now to its end.
-pub(super) fn of_task(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) fn task_events(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut watcher = Watcher {
         api,
         task: now.id,
         seen: Cursor { status: now.status, attempt: 0, bytes: 0 },
-        with: None,
-        waiting: VecDeque::new(),
+        attempt: None,
+        ready: VecDeque::new(),
         ended: false,
     };
     watcher.status(now);
@@ -37,9 +37,9 @@ struct Watcher {
     task: TaskId,
     seen: Cursor,
     /// The attempt that was told of, and its worker.
-    with: Option<(u32, Option<NodeId>)>,
+    attempt: Option<(u32, Option<NodeId>)>,
     /// Events that the client has not got yet.
-    waiting: VecDeque<Event>,
+    ready: VecDeque<Event>,
     ended: bool,
 }
 
@@ -58,25 +58,25 @@ struct Progress<'a> {
 impl Watcher {
     async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
             if self.ended {
                 return None;
             }
             match node_client::watch(&self.api, self.task, self.seen).await {
-                Ok((view, news)) => self.take(view, &news),
+                Ok((view, news)) => self.handle_update(view, &news),
                 Err(error) => {
-                    self.waiting.push_back(event("error", &error.body()));
+                    self.ready.push_back(event("error", &error.body()));
                     self.ended = true;
                 }
             }
         }
     }
 
-    fn take(&mut self, view: TaskView, news: &TaskUpdate) {
+    fn handle_update(&mut self, view: TaskView, news: &TaskUpdate) {
         // A status that came and went between two looks shows by this.
-        let changed = view.status != self.seen.status || Some((view.attempts, view.worker)) != self.with;
+        let changed = view.status != self.seen.status || Some((view.attempts, view.worker)) != self.attempt;
         let ended = view.status.is_terminal();
         if changed && !ended {
             self.status(view.clone());
@@ -91,7 +91,7 @@ impl Watcher {
                 tokens: view.tokens.map(|tokens| tokens.produced),
                 max_tokens: view.tokens.map(|tokens| tokens.most),
             };
-            self.waiting.push_back(event("progress", &progress));
+            self.ready.push_back(event("progress", &progress));
         }
         if ended {
             self.status(view);
@@ -99,10 +99,10 @@ impl Watcher {
     }
 
     fn status(&mut self, view: TaskView) {
-        (self.seen.status, self.with) = (view.status, Some((view.attempts, view.worker)));
+        (self.seen.status, self.attempt) = (view.status, Some((view.attempts, view.worker)));
         self.ended = view.status.is_terminal();
         let name = if self.ended { "end" } else { "status" };
-        self.waiting.push_back(event(name, &Task::from(view)));
+        self.ready.push_back(event(name, &Task::from(view)));
     }
 }
 

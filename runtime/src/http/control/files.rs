@@ -19,7 +19,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::blobs::{Hash, Pin};
-use engine::request::{FetchSpec, FetchView, Request as Ask, Response as Reply};
+use engine::request::{FetchSpec, FetchView, Request as NodeRequest, Response as NodeResponse};
 use futures::stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -106,9 +106,9 @@ async fn follow(
     path: &Path,
     lines: &mpsc::Sender<FetchLine>,
 ) -> Option<FetchLine> {
-    let answer = api.handle.ask(Ask::Fetch(spec));
+    let answer = api.handle.ask(NodeRequest::Fetch(spec));
     tokio::pin!(answer);
-    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut look = tokio::time::interval(PROGRESS_INTERVAL);
     let answer = loop {
         tokio::select! {
             biased;
@@ -124,7 +124,7 @@ async fn follow(
         }
     };
     let fetched = match answer {
-        Ok(Ok(Reply::Fetched(fetched))) => fetched,
+        Ok(Ok(NodeResponse::Fetched(fetched))) => fetched,
         Ok(Ok(other)) => return Some(FetchLine::Error(internal(&format!("{other:?}")).detail())),
         Ok(Err(rejection)) => return Some(FetchLine::Error(ApiError::from(rejection).detail())),
         Err(stopped) => return Some(FetchLine::Error(ApiError::from(stopped).detail())),
@@ -171,8 +171,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 async fn views(api: &Api) -> Result<Vec<FetchView>, ApiError> {
-    match api.handle.ask(Ask::Fetches).await?? {
-        Reply::Fetches(views) => Ok(views),
+    match api.handle.ask(NodeRequest::Fetches).await?? {
+        NodeResponse::Fetches(views) => Ok(views),
         other => Err(internal(&format!("{other:?}"))),
     }
 }
@@ -225,6 +225,6 @@ fn internal(error: &dyn std::fmt::Display) -> ApiError {
 }
 
 /// How often it is told how far a fetch is.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Lines that may wait for whoever reads them.
 const LINES_MAX: usize = 4;

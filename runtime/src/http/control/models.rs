@@ -4,21 +4,21 @@ use crate::http::error::ApiError;
 use crate::http::node_client::{ask, conflicts};
 use crate::http::state::Api;
 use crate::hub::ModelId;
-use api::{Availability, ModelStatus, Models, NewPull, Standing};
+use api::{Availability, ModelAvailability, ModelStatus, Models, NewPull};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{Request as NodeRequest, Response as NodeResponse};
 use futures::stream::{self, Stream};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 /// Returns how the models stand. Asks the node as well: it knows what it offers.
 async fn models(api: &Api) -> Models {
-    let offered = match ask(api, Ask::Status).await {
-        Ok(Reply::Status(status)) => {
+    let offered = match ask(api, NodeRequest::Status).await {
+        Ok(NodeResponse::Status(status)) => {
             let offered = status.models.into_iter().filter(|model| model.ready);
             Some(offered.map(|model| model.name).collect::<BTreeSet<_>>())
         }
@@ -26,7 +26,7 @@ async fn models(api: &Api) -> Models {
     };
     let standing = |status: ModelStatus| {
         let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
-        Standing { state: Availability::of(&status, offered), status }
+        ModelAvailability { state: Availability::of(&status, offered), status }
     };
     let conflicts = conflicts(api).await;
     Models {

@@ -5,7 +5,7 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::answer::{Answered, QueryOf, query_malformed};
+use super::answer::{JsonResult, QueryOf, query_malformed};
 use crate::http::error::ApiError;
 use crate::http::node_client::{ask, unexpected};
 use crate::http::state::Api;
@@ -14,28 +14,28 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use engine::NodeId;
-use engine::request::{PingSpec, Request as Ask, Response as Reply};
+use engine::request::{PingSpec, Request as NodeRequest, Response as NodeResponse};
 use serde::Deserialize;
 
-pub(super) async fn peers(State(api): State<Api>) -> Answered<Peers> {
-    match ask(&api, Ask::Peers).await? {
-        Reply::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
+pub(super) async fn peers(State(api): State<Api>) -> JsonResult<Peers> {
+    match ask(&api, NodeRequest::Peers).await? {
+        NodeResponse::Peers(peers) => Ok(Json(Peers { peers: peers.into_iter().map(Into::into).collect() })),
         other => Err(unexpected(&other)),
     }
 }
 
-pub(super) async fn members(State(api): State<Api>) -> Answered<Members> {
-    match ask(&api, Ask::Members).await? {
-        Reply::Members(members) => {
+pub(super) async fn members(State(api): State<Api>) -> JsonResult<Members> {
+    match ask(&api, NodeRequest::Members).await? {
+        NodeResponse::Members(members) => {
             Ok(Json(Members { members: members.into_iter().map(Into::into).collect() }))
         }
         other => Err(unexpected(&other)),
     }
 }
 
-pub(super) async fn route(State(api): State<Api>, Path(id): Path<String>) -> Answered<Route> {
-    match ask(&api, Ask::Route(node_id(&id)?)).await? {
-        Reply::Route(route) => Ok(Json((*route).into())),
+pub(super) async fn route(State(api): State<Api>, Path(id): Path<String>) -> JsonResult<Route> {
+    match ask(&api, NodeRequest::Route(node_id(&id)?)).await? {
+        NodeResponse::Route(route) => Ok(Json((*route).into())),
         other => Err(unexpected(&other)),
     }
 }
@@ -51,11 +51,11 @@ pub(super) async fn ping(
     State(api): State<Api>,
     Path(id): Path<String>,
     options: QueryOf<PingOptions>,
-) -> Answered<Ping> {
+) -> JsonResult<Ping> {
     let Query(PingOptions { count, bytes, at_once }) = options.map_err(query_malformed)?;
     let spec = PingSpec { destination: node_id(&id)?, count, bytes, at_once };
-    match ask(&api, Ask::Ping(spec)).await? {
-        Reply::Ping(ping) => Ok(Json((*ping).into())),
+    match ask(&api, NodeRequest::Ping(spec)).await? {
+        NodeResponse::Ping(ping) => Ok(Json((*ping).into())),
         other => Err(unexpected(&other)),
     }
 }

@@ -5,21 +5,21 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::answer::Answered;
+use super::answer::JsonResult;
 use crate::http::error::ApiError;
 use crate::http::node_client::{ask, unexpected};
 use crate::http::state::Api;
-use api::{DamagedRecord, Diagnosis, Health, StatusAnswer};
+use api::{DamagedRecord, Diagnosis, Health, StatusResponse};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{Request as NodeRequest, Response as NodeResponse};
 
-pub(super) async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
-    match ask(&api, Ask::Status).await? {
-        Reply::Status(view) => {
-            let mut answer = StatusAnswer::from(*view);
-            if let StatusAnswer::Whole(status) = &mut answer {
+pub(super) async fn status(State(api): State<Api>) -> JsonResult<StatusResponse> {
+    match ask(&api, NodeRequest::Status).await? {
+        NodeResponse::Status(view) => {
+            let mut answer = StatusResponse::from(*view);
+            if let StatusResponse::Full(status) = &mut answer {
                 status.models_unusable = api.models.unusable();
                 let known = api.models.models();
                 for model in &mut status.models {
@@ -34,16 +34,16 @@ pub(super) async fn status(State(api): State<Api>) -> Answered<StatusAnswer> {
     }
 }
 
-pub(super) async fn health(State(api): State<Api>) -> Answered<Health> {
-    match ask(&api, Ask::Health).await? {
-        Reply::Health(report) => Ok(Json(Health::from(*report))),
+pub(super) async fn health(State(api): State<Api>) -> JsonResult<Health> {
+    match ask(&api, NodeRequest::Health).await? {
+        NodeResponse::Health(report) => Ok(Json(Health::from(*report))),
         other => Err(unexpected(&other)),
     }
 }
 
-pub(super) async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
-    match ask(&api, Ask::Diagnosis).await? {
-        Reply::Diagnosis(view) => {
+pub(super) async fn diagnosis(State(api): State<Api>) -> JsonResult<Diagnosis> {
+    match ask(&api, NodeRequest::Diagnosis).await? {
+        NodeResponse::Diagnosis(view) => {
             let damage = api.results.damage();
             let records_damaged = damage.count();
             let record = |(kind, task)| DamagedRecord { kind, task };
@@ -55,8 +55,8 @@ pub(super) async fn diagnosis(State(api): State<Api>) -> Answered<Diagnosis> {
 }
 
 pub(super) async fn shutdown(State(api): State<Api>) -> Result<StatusCode, ApiError> {
-    match ask(&api, Ask::Shutdown).await? {
-        Reply::ShuttingDown => Ok(StatusCode::ACCEPTED),
+    match ask(&api, NodeRequest::Shutdown).await? {
+        NodeResponse::ShuttingDown => Ok(StatusCode::ACCEPTED),
         other => Err(unexpected(&other)),
     }
 }

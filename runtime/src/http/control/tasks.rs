@@ -5,22 +5,22 @@
     reason = "each question has one answer; whatever else comes is the same mistake"
 )]
 
-use super::answer::{Answered, QueryOf, query_malformed};
-use super::events::of_task;
-use crate::http::error::{ApiError, LIST_TASKS};
+use super::answer::{JsonResult, QueryOf, query_malformed};
+use super::events::task_events;
+use crate::http::error::{ApiError, LIST_TASKS_HINT};
 use crate::http::input::refuse_empty_input;
 use crate::http::limits::WAIT_SECS_MAX;
 use crate::http::node_client::{self, ask, unexpected};
 use crate::http::state::Api;
 use crate::http::{body, model_rejection};
-use api::{NewTask, NotATask, ResultBody, Submitted, Task, Tasks};
+use api::{InvalidTask, NewTask, ResultBody, Submitted, Task, Tasks};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use engine::request::{Request as Ask, Response as Reply, TaskFilter};
+use engine::request::{Request as NodeRequest, Response as NodeResponse, TaskFilter};
 use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
 use serde::Deserialize;
@@ -31,10 +31,10 @@ pub(super) async fn submit(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<Submitted>), ApiError> {
-    let task: NewTask = body::json(&headers, &bytes, "a task").map_err(not_a_task)?;
-    let spec = task.spec().map_err(|NotATask(why)| {
+    let task: NewTask = body::json(&headers, &bytes, "a task").map_err(invalid_task)?;
+    let spec = task.spec().map_err(|InvalidTask(why)| {
         let message = format!("the body is not a task: {why}");
-        not_a_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
+        invalid_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
     refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
     match node_client::submit(&api, &spec, None).await? {
@@ -43,7 +43,7 @@ pub(super) async fn submit(
     }
 }
 
-fn not_a_task(error: ApiError) -> ApiError {
+fn invalid_task(error: ApiError) -> ApiError {
     error.hint(r#"send {"type": "embedding", "input": "some text"}"#.to_owned())
 }
 
@@ -79,7 +79,7 @@ impl Page {
     }
 }
 
-pub(super) async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answered<Tasks> {
+pub(super) async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> JsonResult<Tasks> {
     let Query(page) = page.map_err(query_malformed)?;
     let limit = page.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=engine::request::LIST_MAX).contains(&limit) {
@@ -87,8 +87,8 @@ pub(super) async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> Answer
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "limit_out_of_range", message));
     }
     let which = page.which()?;
-    match ask(&api, Ask::Tasks { filter: which, limit, offset: page.offset.unwrap_or(0) }).await? {
-        Reply::Tasks { total, tasks } => {
+    match ask(&api, NodeRequest::Tasks { filter: which, limit, offset: page.offset.unwrap_or(0) }).await? {
+        NodeResponse::Tasks { total, tasks } => {
             Ok(Json(Tasks { total, tasks: tasks.into_iter().map(Task::from).collect() }))
         }
         other => Err(unexpected(&other)),
@@ -101,7 +101,7 @@ pub(super) struct Wait {
     wait_seconds: Option<u64>,
 }
 
-pub(super) async fn task(State(api): State<Api>, id: TaskPath, wait: QueryOf<Wait>) -> Answered<Task> {
+pub(super) async fn task(State(api): State<Api>, id: TaskPath, wait: QueryOf<Wait>) -> JsonResult<Task> {
     let id = task_id(id)?;
     let Query(wait) = wait.map_err(query_malformed)?;
     let wait = wait.wait_seconds.unwrap_or(0);
@@ -110,21 +110,22 @@ pub(super) async fn task(State(api): State<Api>, id: TaskPath, wait: QueryOf<Wai
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "wait_out_of_range", message));
     }
     if wait > 0 {
-        let ended = tokio::time::timeout(Duration::from_secs(wait), ask(&api, Ask::AwaitTask(id))).await;
+        let ended =
+            tokio::time::timeout(Duration::from_secs(wait), ask(&api, NodeRequest::AwaitTask(id))).await;
         if let Ok(ended) = ended {
             return view(ended?);
         }
     }
-    view(ask(&api, Ask::Task(id)).await?)
+    view(ask(&api, NodeRequest::Task(id)).await?)
 }
 
-pub(super) async fn cancel(State(api): State<Api>, id: TaskPath) -> Answered<Task> {
-    view(ask(&api, Ask::Cancel(task_id(id)?)).await?)
+pub(super) async fn cancel(State(api): State<Api>, id: TaskPath) -> JsonResult<Task> {
+    view(ask(&api, NodeRequest::Cancel(task_id(id)?)).await?)
 }
 
-pub(super) async fn result(State(api): State<Api>, id: TaskPath) -> Answered<ResultBody> {
+pub(super) async fn result(State(api): State<Api>, id: TaskPath) -> JsonResult<ResultBody> {
     let id = task_id(id)?;
-    let Json(task) = view(ask(&api, Ask::Task(id)).await?)?;
+    let Json(task) = view(ask(&api, NodeRequest::Task(id)).await?)?;
     if task.result.is_none() {
         let message = format!("Task has no result yet (id: {id}, status: {})", task.status);
         return Err(ApiError::new(StatusCode::CONFLICT, "task_not_finished", message)
@@ -136,15 +137,15 @@ pub(super) async fn result(State(api): State<Api>, id: TaskPath) -> Answered<Res
 }
 
 pub(super) async fn events(State(api): State<Api>, id: TaskPath) -> Result<Response, ApiError> {
-    match ask(&api, Ask::Task(task_id(id)?)).await? {
-        Reply::Task(view) => Ok(of_task(api, *view).into_response()),
+    match ask(&api, NodeRequest::Task(task_id(id)?)).await? {
+        NodeResponse::Task(view) => Ok(task_events(api, *view).into_response()),
         other => Err(unexpected(&other)),
     }
 }
 
-fn view(reply: Reply) -> Answered<Task> {
+fn view(reply: NodeResponse) -> JsonResult<Task> {
     match reply {
-        Reply::Task(view) => Ok(Json(Task::from(*view))),
+        NodeResponse::Task(view) => Ok(Json(Task::from(*view))),
         other => Err(unexpected(&other)),
     }
 }
@@ -157,7 +158,7 @@ fn task_id(path: TaskPath) -> Result<TaskId, ApiError> {
     text.to_ascii_lowercase().parse().map_err(|_| {
         let shown: String = text.chars().take(ID_CHARS_SHOWN).collect();
         ApiError::new(StatusCode::NOT_FOUND, "task_not_found", format!("Task not found (id: {shown})"))
-            .hint(LIST_TASKS.to_owned())
+            .hint(LIST_TASKS_HINT.to_owned())
     })
 }
 

@@ -1,34 +1,34 @@
-//! Whole numbers as clients write them.
+//! Integer numbers as clients write them.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
 /// A whole number, also where it is written as `3.0` or has more digits than any limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::http) struct Whole(pub(in crate::http) i64);
+pub(in crate::http) struct Integer(pub(in crate::http) i64);
 
-impl<'de> Deserialize<'de> for Whole {
+impl<'de> Deserialize<'de> for Integer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reader;
         impl Visitor<'_> for Reader {
-            type Value = Whole;
+            type Value = Integer;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a whole number")
             }
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
-                Ok(Whole(i64::try_from(number).unwrap_or(i64::MAX)))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<Integer, E> {
+                Ok(Integer(i64::try_from(number).unwrap_or(i64::MAX)))
             }
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Whole, E> {
-                Ok(Whole(number))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<Integer, E> {
+                Ok(Integer(number))
             }
 
             #[allow(clippy::cast_possible_truncation, reason = "what is beyond the range becomes its end")]
-            fn visit_f64<E: Error>(self, number: f64) -> Result<Whole, E> {
+            fn visit_f64<E: Error>(self, number: f64) -> Result<Integer, E> {
                 if number.trunc().to_bits() == number.to_bits() {
-                    return Ok(Whole(number as i64));
+                    return Ok(Integer(number as i64));
                 }
                 Err(E::invalid_value(serde::de::Unexpected::Float(number), &self))
             }
@@ -37,25 +37,25 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-impl Whole {
+impl Integer {
     /// Returns the number as one from 0 on; nothing where it is less, and the greatest where it is more than that.
-    pub(in crate::http) fn count<N: TryFrom<i64> + Bounded>(self) -> Option<N> {
-        (self.0 >= 0).then(|| N::try_from(self.0).unwrap_or(N::MOST))
+    pub(in crate::http) fn count<N: TryFrom<i64> + Saturating>(self) -> Option<N> {
+        (self.0 >= 0).then(|| N::try_from(self.0).unwrap_or(N::MAX))
     }
 }
 
 /// A type with a greatest number.
-pub(in crate::http) trait Bounded {
+pub(in crate::http) trait Saturating {
     /// The greatest.
-    const MOST: Self;
+    const MAX: Self;
 }
 
-impl Bounded for u32 {
-    const MOST: Self = Self::MAX;
+impl Saturating for u32 {
+    const MAX: Self = Self::MAX;
 }
 
-impl Bounded for usize {
-    const MOST: Self = Self::MAX;
+impl Saturating for usize {
+    const MAX: Self = Self::MAX;
 }
 
 #[cfg(test)]
@@ -73,13 +73,13 @@ mod tests {
             ("18446744073709551615", i64::MAX),
             ("1e300", i64::MAX),
         ] {
-            assert_eq!(serde_json::from_str::<Whole>(json).unwrap(), Whole(number), "{json}");
+            assert_eq!(serde_json::from_str::<Integer>(json).unwrap(), Integer(number), "{json}");
         }
         for json in ["3.5", "\"3\"", "true", "[]"] {
-            assert!(serde_json::from_str::<Whole>(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<Integer>(json).is_err(), "{json}");
         }
-        assert_eq!(Whole(-1).count::<u32>(), None);
-        assert_eq!(Whole(1 << 40).count::<u32>(), Some(u32::MAX));
-        assert_eq!(Whole(7).count::<usize>(), Some(7));
+        assert_eq!(Integer(-1).count::<u32>(), None);
+        assert_eq!(Integer(1 << 40).count::<u32>(), Some(u32::MAX));
+        assert_eq!(Integer(7).count::<usize>(), Some(7));
     }
 }

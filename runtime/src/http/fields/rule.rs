@@ -14,18 +14,18 @@ pub(in crate::http) enum Rule {
     /// It is a list of objects, whose fields have rules of their own.
     Each(&'static [Field]),
     /// It changes no answer, whatever its value.
-    Neutral,
+    Ignored,
     /// The route reads it.
     Read,
     /// It would change the answer; refused unless it is null or one of these.
-    Unless(&'static [Same]),
+    RejectUnless(&'static [Allowed]),
     /// It is an object, whose fields have rules of their own.
     Within(&'static [Field]),
 }
 
 /// A value that leaves an answer as it is.
 #[derive(Debug)]
-pub(in crate::http) enum Same {
+pub(in crate::http) enum Allowed {
     /// A number from this on.
     AtLeast(f64),
     /// An empty text, list or object.
@@ -39,7 +39,7 @@ pub(in crate::http) enum Same {
     True,
 }
 
-impl Same {
+impl Allowed {
     pub(super) fn holds(&self, value: &Value) -> bool {
         let number = |matches: &dyn Fn(f64) -> bool| value.as_f64().is_some_and(matches);
         match self {

@@ -5,8 +5,8 @@ mod answer;
 mod request;
 mod stream;
 
-use self::answer::{Head, Shape, Written};
-use self::request::{Asked, Settings};
+use self::answer::{Completion, Envelope, Shape};
+use self::request::{CompletionRequest, Settings};
 use super::error::OpenAiError;
 use crate::http::fields;
 use crate::http::limits::{GENERATION_SECS_MAX, GENERATIONS_AT_ONCE};
@@ -26,9 +26,10 @@ pub(super) async fn chat(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: Asked = fields::read(&headers, &bytes, "a request for a chat completion", fields::CHAT)?;
+    let request: CompletionRequest =
+        fields::read(&headers, &bytes, "a request for a chat completion", fields::CHAT)?;
     drop(bytes);
-    let (prompts, settings) = asked.chat()?;
+    let (prompts, settings) = request.chat()?;
     create(api, Shape::Chat, prompts, settings).await
 }
 
@@ -37,9 +38,10 @@ pub(super) async fn text(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: Asked = fields::read(&headers, &bytes, "a request for a completion", fields::COMPLETION)?;
+    let request: CompletionRequest =
+        fields::read(&headers, &bytes, "a request for a completion", fields::COMPLETION)?;
     drop(bytes);
-    let (prompts, settings) = asked.text()?;
+    let (prompts, settings) = request.text()?;
     create(api, Shape::Text, prompts, settings).await
 }
 
@@ -60,18 +62,18 @@ async fn create(
     }
     let results = task_runner::run_all(&api, specs, GENERATIONS_AT_ONCE).await;
     let results = results.map_err(|error| shape.about_input(error))?;
-    let head = results.first().map(|(_, result)| Head {
+    let envelope = results.first().map(|(_, result)| Envelope {
         shape,
         task: result.summary.id,
         model: result.summary.model.clone(),
         created: result.summary.submitted_at.0 / 1000,
     });
-    let head = head.ok_or_else(|| internal("internal_error", unexpected_output()))?;
-    let written = results.into_iter().map(|(part, result)| {
-        Written::of(task_runner::output(part, result).map_err(|error| shape.about_input(error))?)
+    let envelope = envelope.ok_or_else(|| internal("internal_error", unexpected_output()))?;
+    let completions = results.into_iter().map(|(part, result)| {
+        Completion::from_output(task_runner::output(part, result).map_err(|error| shape.about_input(error))?)
     });
-    let written: Vec<Written> = written.collect::<Result<_, OpenAiError>>()?;
-    Ok(Json(head.whole(&written, settings.answers)).into_response())
+    let completions: Vec<Completion> = completions.collect::<Result<_, OpenAiError>>()?;
+    Ok(Json(envelope.response(&completions, settings.answers)).into_response())
 }
 
 /// Returns a task for each answer to each prompt, those to one prompt next to each other.

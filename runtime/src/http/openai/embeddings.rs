@@ -1,12 +1,12 @@
 //! `/v1/embeddings`: texts or tokens to vectors.
 
 use super::error::OpenAiError;
-use super::usage::ReadTokens;
+use super::usage::Usage;
 use crate::http::error::ApiError;
-use crate::http::fields::{Truncate, Whole};
+use crate::http::fields::{Integer, Truncate};
 use crate::http::input::refuse_empty;
 use crate::http::state::Api;
-use crate::http::truncated::Truncated;
+use crate::http::truncated::TruncationReport;
 use crate::http::{embedding_batch, fields};
 use api::InputBody;
 use axum::Json;
@@ -21,13 +21,13 @@ use engine::task::EmbeddingInput;
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-struct Asked {
+struct EmbeddingsRequest {
     model: Option<String>,
     input: InputBody,
     encoding_format: Option<Encoding>,
-    dimensions: Option<Whole>,
+    dimensions: Option<Integer>,
     /// What Voyage calls it.
-    output_dimension: Option<Whole>,
+    output_dimension: Option<Integer>,
     /// Not OpenAI's: whether texts that are too long are cut, else refused.
     truncate: Option<Truncate>,
     /// What Voyage calls it.
@@ -54,22 +54,22 @@ pub(super) struct Embeddings {
     object: &'static str,
     data: Vec<Embedding>,
     model: String,
-    usage: ReadTokens,
+    usage: Usage,
     /// The inputs that were cut; not OpenAI's.
-    #[serde(skip_serializing_if = "Truncated::is_empty")]
-    truncated: Truncated,
+    #[serde(skip_serializing_if = "TruncationReport::is_empty")]
+    truncated: TruncationReport,
 }
 
 #[derive(Serialize)]
 struct Embedding {
     object: &'static str,
     index: usize,
-    embedding: Written,
+    embedding: EncodedVector,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Written {
+enum EncodedVector {
     Base64(String),
     Float(Vec<f32>),
 }
@@ -79,41 +79,42 @@ pub(super) async fn create(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: Asked = fields::read(&headers, &bytes, "a request for embeddings", fields::EMBEDDINGS)?;
+    let request: EmbeddingsRequest =
+        fields::read(&headers, &bytes, "a request for embeddings", fields::EMBEDDINGS)?;
     drop(bytes);
-    let options = Options::of(&asked)?;
-    let inputs = asked.input.into_inputs();
+    let options = Options::from_request(&request)?;
+    let inputs = request.input.into_inputs();
     if !(1..=embedding_batch::INPUTS_MAX).contains(&inputs.len()) {
         let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("input", message));
     }
     // As OpenAI has it; white space is text to it as well.
-    let about_input = |error: ApiError| if error.is_of_input() { error.about("input") } else { error };
+    let about_input = |error: ApiError| if error.is_about_input() { error.about("input") } else { error };
     refuse_empty(&inputs).map_err(|fault| about_input(Rejection::Input(fault).into()))?;
     let inputs =
         if options.truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
-    let mut made = embedding_batch::make(&api, asked.model, inputs).await.map_err(about_input)?;
+    let mut batch = embedding_batch::embed(&api, request.model, inputs).await.map_err(about_input)?;
     if let Some((name, dimensions)) = options.dimensions {
-        made.shorten(dimensions).map_err(|error| OpenAiError::bad_request(name, error.to_string()))?;
+        batch.shorten(dimensions).map_err(|error| OpenAiError::bad_request(name, error.to_string()))?;
     }
     if options.normalize {
-        made.normalize();
+        batch.normalize();
     }
-    let encoding = asked.encoding_format.unwrap_or_default();
+    let encoding = request.encoding_format.unwrap_or_default();
     let write = |(index, vector)| Embedding {
         object: "embedding",
         index,
         embedding: match encoding {
-            Encoding::Base64 => Written::Base64(base64(vector)),
-            Encoding::Float => Written::Float(vector),
+            Encoding::Base64 => EncodedVector::Base64(base64(vector)),
+            Encoding::Float => EncodedVector::Float(vector),
         },
     };
-    let truncated = made.truncated;
-    Ok(truncated.clone().tell(Json(Embeddings {
+    let truncated = batch.truncated;
+    Ok(truncated.clone().attach_to(Json(Embeddings {
         object: "list",
-        data: made.vectors.into_iter().enumerate().map(write).collect(),
-        model: made.model,
-        usage: ReadTokens::of(made.tokens),
+        data: batch.vectors.into_iter().enumerate().map(write).collect(),
+        model: batch.model,
+        usage: Usage::from_tokens(batch.tokens),
         truncated,
     })))
 }
@@ -127,16 +128,16 @@ struct Options {
 }
 
 impl Options {
-    fn of(asked: &Asked) -> Result<Self, OpenAiError> {
-        let truncate = match &asked.truncate {
+    fn from_request(request: &EmbeddingsRequest) -> Result<Self, OpenAiError> {
+        let truncate = match &request.truncate {
             Some(truncate) => truncate.read()?,
-            None => asked.truncation.unwrap_or(true),
+            None => request.truncation.unwrap_or(true),
         };
-        let given = [("dimensions", asked.dimensions), ("output_dimension", asked.output_dimension)];
+        let given = [("dimensions", request.dimensions), ("output_dimension", request.output_dimension)];
         let given = given.into_iter().find_map(|(name, number)| Some((name, number?)));
         // A number below 0 is no more in range than 0 is.
         let dimensions = given.map(|(name, number)| (name, number.count().unwrap_or_default()));
-        let normalize = asked.normalize.or(asked.normalized) == Some(true);
+        let normalize = request.normalize.or(request.normalized) == Some(true);
         Ok(Self { truncate, normalize, dimensions })
     }
 }

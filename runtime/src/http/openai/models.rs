@@ -9,7 +9,7 @@ use api::{Conflict, ModelVersion};
 use axum::Json;
 use axum::extract::{Path, State};
 use engine::Rejection;
-use engine::request::{Request as Ask, Response as Reply};
+use engine::request::{Request as NodeRequest, Response as NodeResponse};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub(super) struct Model {
 
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<List>, OpenAiError> {
     let mut conflicts = conflicts(&api).await;
-    let data = names(&api).await?.into_iter().map(|name| Model::of(name, &mut conflicts)).collect();
+    let data = names(&api).await?.into_iter().map(|name| Model::new(name, &mut conflicts)).collect();
     Ok(Json(List { object: "list", data }))
 }
 
@@ -50,11 +50,11 @@ pub(super) async fn one(
     });
     let shown = || name.chars().take(NAME_CHARS_SHOWN).collect::<String>();
     let model = found.ok_or_else(|| ApiError::from(Rejection::ModelUnknown(shown().into())))?;
-    Ok(Json(Model::of(model, &mut conflicts(&api).await)))
+    Ok(Json(Model::new(model, &mut conflicts(&api).await)))
 }
 
 impl Model {
-    fn of(id: String, conflicts: &mut [Conflict]) -> Self {
+    fn new(id: String, conflicts: &mut [Conflict]) -> Self {
         let found = conflicts.iter_mut().find(|conflict| conflict.model == id);
         let conflict = found.map(|conflict| std::mem::take(&mut conflict.versions)).unwrap_or_default();
         Self { id, object: "model", created: 0, owned_by: "mesh", conflict }
@@ -62,8 +62,8 @@ impl Model {
 }
 
 async fn names(api: &Api) -> Result<BTreeSet<String>, OpenAiError> {
-    let reply = ask(api, Ask::Members).await?;
-    let Reply::Members(members) = reply else { return Err(unexpected(&reply).into()) };
+    let reply = ask(api, NodeRequest::Members).await?;
+    let NodeResponse::Members(members) = reply else { return Err(unexpected(&reply).into()) };
     Ok(members.into_iter().flat_map(|member| member.models).map(|model| model.name).collect())
 }
 

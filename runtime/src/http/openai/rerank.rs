@@ -4,11 +4,11 @@
 //! Shapes: <https://api.jina.ai/redoc#tag/rerank>, <https://docs.cohere.com/reference/rerank>.
 
 use super::error::OpenAiError;
-use super::usage::ReadTokens;
+use super::usage::Usage;
 use crate::http::error::ApiError;
-use crate::http::fields::{Truncate, Whole};
+use crate::http::fields::{Integer, Truncate};
 use crate::http::state::Api;
-use crate::http::truncated::Truncated;
+use crate::http::truncated::TruncationReport;
 use crate::http::{embedding_batch, fields, rerank};
 use axum::Json;
 use axum::body::Bytes;
@@ -18,13 +18,13 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-struct Asked {
+struct RerankRequest {
     model: Option<String>,
     query: String,
     documents: Vec<Document>,
-    top_n: Option<Whole>,
+    top_n: Option<Integer>,
     /// What Voyage calls it.
-    top_k: Option<Whole>,
+    top_k: Option<Integer>,
     return_documents: Option<bool>,
     /// What a cross-encoder computes, before its activation makes scores of it.
     raw_scores: Option<bool>,
@@ -51,10 +51,10 @@ pub(super) struct Reranked {
     /// The same under Voyage's name, for a request in its shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Vec<Ranked>>,
-    usage: ReadTokens,
+    usage: Usage,
     /// The documents that were cut.
-    #[serde(skip_serializing_if = "Truncated::is_empty")]
-    truncated: Truncated,
+    #[serde(skip_serializing_if = "TruncationReport::is_empty")]
+    truncated: TruncationReport,
 }
 
 #[derive(Clone, Serialize)]
@@ -70,56 +70,56 @@ pub(super) async fn create(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let asked: Asked = fields::read(&headers, &bytes, "a request to rerank", fields::RERANK)?;
+    let request: RerankRequest = fields::read(&headers, &bytes, "a request to rerank", fields::RERANK)?;
     drop(bytes);
-    let most = asked.most()?;
-    let truncate = match &asked.truncate {
+    let limit = request.limit()?;
+    let truncate = match &request.truncate {
         Some(truncate) => truncate.read()?,
-        None => asked.truncation.unwrap_or(true),
+        None => request.truncation.unwrap_or(true),
     };
-    let as_voyage = asked.truncation.is_some() || asked.top_k.is_some();
-    let texts: Vec<String> = asked.documents.into_iter().map(Document::into_text).collect();
+    let as_voyage = request.truncation.is_some() || request.top_k.is_some();
+    let texts: Vec<String> = request.documents.into_iter().map(Document::into_text).collect();
     if !(1..=embedding_batch::INPUTS_MAX).contains(&texts.len()) {
         let message = format!("{} documents; 1 to {} are allowed", texts.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("documents", message));
     }
-    if asked.query.is_empty() {
+    if request.query.is_empty() {
         return Err(OpenAiError::bad_request("query", "the query is empty"));
     }
-    let mut shown = if asked.return_documents == Some(true) { texts.clone() } else { Vec::new() };
+    let mut shown = if request.return_documents == Some(true) { texts.clone() } else { Vec::new() };
     let about_documents =
-        |error: ApiError| if error.is_of_input() { error.about("documents") } else { error };
-    let ranks = rerank::make(&api, asked.model, asked.query, texts, truncate).await;
-    let mut ranks = ranks.map_err(about_documents)?;
-    if asked.raw_scores == Some(true) {
-        ranks.set_raw(true);
+        |error: ApiError| if error.is_about_input() { error.about("documents") } else { error };
+    let scores = rerank::score(&api, request.model, request.query, texts, truncate).await;
+    let mut scores = scores.map_err(about_documents)?;
+    if request.raw_scores == Some(true) {
+        scores.set_raw(true);
     }
-    let best = ranks.best_first().into_iter().take(most);
+    let best = scores.best_first().into_iter().take(limit);
     let ranked = |(index, relevance_score)| Ranked {
         index,
         relevance_score,
         document: shown.get_mut(index).map(|text| Document::Object { text: std::mem::take(text) }),
     };
     let results: Vec<Ranked> = best.map(ranked).collect();
-    let truncated = ranks.truncated;
-    Ok(truncated.clone().tell(Json(Reranked {
-        id: ranks.task.map(|task| format!("rerank-{task}")).unwrap_or_default(),
+    let truncated = scores.truncated;
+    Ok(truncated.clone().attach_to(Json(Reranked {
+        id: scores.task.map(|task| format!("rerank-{task}")).unwrap_or_default(),
         data: as_voyage.then(|| results.clone()),
         results,
-        model: ranks.model,
-        usage: ReadTokens::of(ranks.tokens),
+        model: scores.model,
+        usage: Usage::from_tokens(scores.tokens),
         truncated,
     })))
 }
 
-impl Asked {
+impl RerankRequest {
     /// Returns how many of the documents the answer is to have.
-    fn most(&self) -> Result<usize, OpenAiError> {
+    fn limit(&self) -> Result<usize, OpenAiError> {
         let given = [("top_n", self.top_n), ("top_k", self.top_k)];
         let Some((name, number)) = given.into_iter().find_map(|(name, number)| Some((name, number?))) else {
             return Ok(usize::MAX);
         };
-        let Whole(shown) = number;
+        let Integer(shown) = number;
         number.count().ok_or_else(|| {
             OpenAiError::bad_request(name, format!("{name} is {shown}; it must not be negative"))
         })

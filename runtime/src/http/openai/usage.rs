@@ -4,13 +4,13 @@ use serde::Serialize;
 
 /// What a request cost that writes nothing.
 #[derive(Serialize)]
-pub(super) struct ReadTokens {
+pub(super) struct Usage {
     prompt_tokens: u64,
     total_tokens: u64,
 }
 
-impl ReadTokens {
-    pub(super) const fn of(tokens: u64) -> Self {
+impl Usage {
+    pub(super) const fn from_tokens(tokens: u64) -> Self {
         Self { prompt_tokens: tokens, total_tokens: tokens }
     }
 }

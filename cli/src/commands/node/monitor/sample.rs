@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::commands::node::health;
 use crate::error::Failure;
-use api::{Metadata, Peer, Peers, StatusAnswer, Tasks};
+use api::{Peer, Peers, StartingStatus, StatusResponse, Tasks};
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
 use runtime::home::Home;
@@ -81,8 +81,8 @@ impl Observer {
     /// Takes a sample of the node.
     pub(super) async fn sample(&mut self) -> Result<Sample, Failure> {
         let status = match self.client.get("/api/v1/status").await? {
-            StatusAnswer::Whole(status) => *status,
-            StatusAnswer::Early(Metadata { state, .. }) => {
+            StatusResponse::Full(status) => *status,
+            StatusResponse::Starting(StartingStatus { state, .. }) => {
                 let failure = Failure::new(format!("The node is {state}")).id("node_not_ready");
                 return Err(failure.hint("try again in a moment"));
             }

@@ -7,7 +7,7 @@ use engine::TaskId;
 use engine::task::{FinishReason, TaskOutput};
 use serde_json::{Value, json};
 
-/// Which of the two routes' shapes an answer has.
+/// TaskFilter of the two routes' shapes an answer has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Chat,
@@ -18,7 +18,7 @@ impl Shape {
     /// Names the field that an error about an input is about.
     pub(super) fn about_input(self, error: ApiError) -> ApiError {
         match self {
-            _ if !error.is_of_input() => error,
+            _ if !error.is_about_input() => error,
             Self::Chat => error.about("messages"),
             Self::Text => error.about("prompt"),
         }
@@ -27,15 +27,15 @@ impl Shape {
 
 /// What a generation has written.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct Completion {
     pub(super) text: String,
     pub(super) prompt_tokens: u32,
     pub(super) tokens: u32,
     pub(super) finish: FinishReason,
 }
 
-impl Written {
-    pub(super) fn of(output: TaskOutput) -> Result<Self, OpenAiError> {
+impl Completion {
+    pub(super) fn from_output(output: TaskOutput) -> Result<Self, OpenAiError> {
         match output {
             TaskOutput::Generation { text, prompt_tokens, tokens, finish } => {
                 Ok(Self { text, prompt_tokens, tokens, finish })
@@ -50,17 +50,17 @@ impl Written {
 
 /// What a request cost.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Usage {
+pub(super) struct CompletionUsage {
     pub(super) prompt_tokens: u64,
     pub(super) tokens: u64,
 }
 
-impl Usage {
+impl CompletionUsage {
     /// Counts one more answer; a prompt counts once, however many there are to it.
-    pub(super) fn add(&mut self, written: &Written, first_to_prompt: bool) {
-        self.tokens += u64::from(written.tokens);
+    pub(super) fn add(&mut self, completion: &Completion, first_to_prompt: bool) {
+        self.tokens += u64::from(completion.tokens);
         if first_to_prompt {
-            self.prompt_tokens += u64::from(written.prompt_tokens);
+            self.prompt_tokens += u64::from(completion.prompt_tokens);
         }
     }
 
@@ -75,7 +75,7 @@ impl Usage {
 
 /// What every answer to one request begins with.
 #[derive(Clone, Debug)]
-pub(super) struct Head {
+pub(super) struct Envelope {
     pub(super) shape: Shape,
     pub(super) task: TaskId,
     pub(super) model: String,
@@ -83,13 +83,13 @@ pub(super) struct Head {
     pub(super) created: u64,
 }
 
-impl Head {
+impl Envelope {
     /// Returns all answers, of which so many each are to the same prompt.
-    pub(super) fn whole(&self, written: &[Written], answers: usize) -> Value {
-        let mut usage = Usage::default();
-        let choices = written.iter().enumerate().map(|(index, written)| {
-            usage.add(written, index.is_multiple_of(answers));
-            self.choice(index, written)
+    pub(super) fn response(&self, completion: &[Completion], answers: usize) -> Value {
+        let mut usage = CompletionUsage::default();
+        let choices = completion.iter().enumerate().map(|(index, completion)| {
+            usage.add(completion, index.is_multiple_of(answers));
+            self.choice(index, completion)
         });
         let choices = Value::Array(choices.collect());
         let object = match self.shape {
@@ -101,17 +101,17 @@ impl Head {
         answer
     }
 
-    pub(super) fn choice(&self, index: usize, written: &Written) -> Value {
-        let finish = written.finish.as_str();
+    pub(super) fn choice(&self, index: usize, completion: &Completion) -> Value {
+        let finish = completion.finish.as_str();
         match self.shape {
             Shape::Chat => json!({
                 "index": index,
-                "message": {"role": "assistant", "content": written.text, "refusal": null},
+                "message": {"role": "assistant", "content": completion.text, "refusal": null},
                 "logprobs": null,
                 "finish_reason": finish,
             }),
             Shape::Text => {
-                json!({"index": index, "text": written.text, "logprobs": null, "finish_reason": finish})
+                json!({"index": index, "text": completion.text, "logprobs": null, "finish_reason": finish})
             }
         }
     }
@@ -143,7 +143,7 @@ impl Head {
     }
 
     /// Returns the piece after the last, which says what it all cost.
-    pub(super) fn usage_chunk(&self, usage: Usage) -> Value {
+    pub(super) fn usage_chunk(&self, usage: CompletionUsage) -> Value {
         let mut chunk = self.with_choices(self.chunk_object(), json!([]));
         chunk["usage"] = usage.body();
         chunk

@@ -1,28 +1,28 @@
 //! What clients ask for. What would change the answer and is not there was refused before.
 
-use crate::http::fields::Whole;
+use crate::http::fields::Integer;
 use crate::http::openai::error::OpenAiError;
-use api::{NotATask, OneOrMany, thousandths};
+use api::{InvalidTask, OneOrMany, thousandths};
 use engine::task::{ChatMessage, ChatRole, MAX_TOKENS_MAX, Prompt};
 use serde::Deserialize;
 
 /// A request for the next message of a conversation, or for what follows a text.
 #[derive(Deserialize)]
-pub(super) struct Asked {
-    messages: Option<Vec<MessageAsked>>,
-    prompt: Option<PromptAsked>,
+pub(super) struct CompletionRequest {
+    messages: Option<Vec<RequestMessage>>,
+    prompt: Option<RequestPrompt>,
     model: Option<String>,
-    max_tokens: Option<Whole>,
-    max_completion_tokens: Option<Whole>,
+    max_tokens: Option<Integer>,
+    max_completion_tokens: Option<Integer>,
     /// What llama.cpp calls it.
-    n_predict: Option<Whole>,
+    n_predict: Option<Integer>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     /// How many answers to each prompt.
-    n: Option<Whole>,
+    n: Option<Integer>,
     /// Not OpenAI's, but of many other servers of this shape.
-    top_k: Option<Whole>,
-    seed: Option<Whole>,
+    top_k: Option<Integer>,
+    seed: Option<Integer>,
     stop: Option<OneOrMany>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -34,7 +34,7 @@ struct StreamOptions {
 }
 
 #[derive(Deserialize)]
-struct MessageAsked {
+struct RequestMessage {
     role: String,
     content: Option<Content>,
 }
@@ -55,7 +55,7 @@ struct Part {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum PromptAsked {
+enum RequestPrompt {
     Text(String),
     Texts(Vec<String>),
     Other(serde::de::IgnoredAny),
@@ -77,7 +77,7 @@ pub(super) struct Settings {
     pub(super) include_usage: bool,
 }
 
-impl Asked {
+impl CompletionRequest {
     /// Reads a request for the next message of a conversation.
     pub(super) fn chat(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
         let messages = self.messages.take().ok_or_else(|| missing("messages"))?;
@@ -89,9 +89,9 @@ impl Asked {
     /// Reads a request for what follows a text.
     pub(super) fn text(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
         let texts = match self.prompt.take().ok_or_else(|| missing("prompt"))? {
-            PromptAsked::Text(text) => vec![text],
-            PromptAsked::Texts(texts) => texts,
-            PromptAsked::Other(serde::de::IgnoredAny) => {
+            RequestPrompt::Text(text) => vec![text],
+            RequestPrompt::Texts(texts) => texts,
+            RequestPrompt::Other(serde::de::IgnoredAny) => {
                 let message = "the prompt must be a text or a list of texts; tokens are not taken here";
                 return Err(OpenAiError::bad_request("prompt", message));
             }
@@ -107,9 +107,9 @@ impl Asked {
     fn settings(self, prompts: usize, max_tokens: u32) -> Result<Settings, OpenAiError> {
         let max_tokens = self.max_tokens()?.unwrap_or(max_tokens);
         let range = |name: &'static str, value, least| {
-            thousandths(name, value, least).map_err(|NotATask(why)| OpenAiError::bad_request(name, why))
+            thousandths(name, value, least).map_err(|InvalidTask(why)| OpenAiError::bad_request(name, why))
         };
-        let answers = self.n.map_or(Some(1), Whole::count::<usize>).unwrap_or_default();
+        let answers = self.n.map_or(Some(1), Integer::count::<usize>).unwrap_or_default();
         let all = answers.saturating_mul(prompts);
         if !(1..=ANSWERS_MAX).contains(&all) {
             let message =
@@ -127,7 +127,7 @@ impl Asked {
             temperature_thousandths: range("temperature", self.temperature, 0)?,
             top_p_thousandths: range("top_p", self.top_p, 1)?,
             top_k,
-            seed: self.seed.map(|Whole(seed)| seed.cast_unsigned()),
+            seed: self.seed.map(|Integer(seed)| seed.cast_unsigned()),
             stop: self.stop.map(OneOrMany::into_vec).unwrap_or_default(),
             stream: self.stream.unwrap_or(false),
             include_usage: self.stream_options.unwrap_or_default().include_usage.unwrap_or(false),
@@ -160,14 +160,14 @@ fn missing(name: &str) -> OpenAiError {
     OpenAiError::bad_request(name, format!("{name} is missing"))
 }
 
-fn negative(name: &str, Whole(number): Whole) -> OpenAiError {
+fn negative(name: &str, Integer(number): Integer) -> OpenAiError {
     OpenAiError::bad_request(
         name,
         format!("{name} is {number}; it must not be negative, but for -1 for no limit"),
     )
 }
 
-impl MessageAsked {
+impl RequestMessage {
     /// Reads the message of this number.
     fn read(self, index: usize) -> Result<ChatMessage, OpenAiError> {
         let role = match self.role.as_str() {
@@ -204,7 +204,7 @@ const CHAT_TOKENS_DEFAULT: u32 = 1_024;
 /// The same for a text; it is theirs.
 const TEXT_TOKENS_DEFAULT: u32 = 16;
 /// How clients of other servers say that there is no limit.
-const NO_LIMIT: Whole = Whole(-1);
+const NO_LIMIT: Integer = Integer(-1);
 const VALUE_CHARS_SHOWN: usize = 60;
 
 #[cfg(test)]
@@ -220,11 +220,11 @@ mod tests {
             body[name] = value.clone();
         }
         read(&body, fields::CHAT)
-            .and_then(Asked::chat)
+            .and_then(CompletionRequest::chat)
             .map_err(|error| error.body()["error"]["message"].as_str().unwrap().to_owned())
     }
 
-    fn read(body: &Value, table: fields::Table) -> Result<Asked, OpenAiError> {
+    fn read(body: &Value, table: fields::Table) -> Result<CompletionRequest, OpenAiError> {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "application/json".parse().unwrap());
         Ok(fields::read(&headers, body.to_string().as_bytes(), "a test", table)?)
@@ -315,8 +315,8 @@ mod tests {
     #[test]
     fn prompts_are_texts() {
         let read = |prompt: Value, n: usize| {
-            let asked = read(&json!({ "prompt": prompt, "n": n }), fields::COMPLETION).unwrap();
-            asked.text().ok().map(|(prompts, settings)| (prompts, settings.max_tokens))
+            let request = read(&json!({ "prompt": prompt, "n": n }), fields::COMPLETION).unwrap();
+            request.text().ok().map(|(prompts, settings)| (prompts, settings.max_tokens))
         };
         let texts = |texts: &[&str]| {
             let prompts = texts.iter().map(|&text| Prompt::Text(text.to_owned()));
