@@ -133,14 +133,15 @@ impl Catalog {
         models
     }
 
+    /// Returns the status of the model with this name.
+    pub fn find(&self, name: &str) -> Option<ModelStatus> {
+        self.models().into_iter().find(|model| model.name == name)
+    }
+
     /// Returns the first usable model for a kind of task, and its metadata.
     pub async fn first(&self, kind: TaskKind) -> Option<(String, Option<EncoderInfo>)> {
-        let unusable: Vec<String> = self
-            .models()
-            .into_iter()
-            .filter(|model| model.reason.is_some())
-            .map(|model| model.name)
-            .collect();
+        let unusable = self.models().into_iter().filter(|model| !model.is_usable());
+        let unusable: Vec<String> = unusable.map(|model| model.name).collect();
         let spec = {
             let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
             let usable = |model: &&ModelSpec| model.kinds.contains(&kind) && !unusable.contains(&model.name);
@@ -155,7 +156,7 @@ impl Catalog {
     pub fn unusable(&self) -> Vec<String> {
         let listed = |name: &str| self.shared.sources.entries.iter().any(|entry| entry.name() == name);
         let models = self.models().into_iter();
-        let unusable = models.filter(|model| model.reason.is_some() && listed(&model.name));
+        let unusable = models.filter(|model| !model.is_usable() && listed(&model.name));
         unusable.map(|model| model.name).collect()
     }
 
@@ -264,7 +265,7 @@ impl Catalog {
 
     /// Checks whether damaged files are why a model cannot be loaded.
     async fn check_unusable(&self, models: &[ModelStatus], checked: &mut BTreeMap<String, String>) {
-        checked.retain(|name, _| models.iter().any(|model| model.name == *name && model.reason.is_some()));
+        checked.retain(|name, _| models.iter().any(|model| model.name == *name && !model.is_usable()));
         for model in models {
             let Some(reason) = &model.reason else { continue };
             if checked.insert(model.name.clone(), reason.clone()).as_ref() == Some(reason) {

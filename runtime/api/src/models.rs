@@ -42,13 +42,16 @@ pub enum Availability {
 }
 
 impl Availability {
-    /// Tells how a model stands that is offered to tasks, or not.
-    pub const fn of(status: &ModelStatus, offered: bool) -> Self {
-        match (&status.reason, status.ready, offered) {
-            (Some(_), _, _) => Self::Unusable,
-            (None, true, _) => Self::Loaded,
-            (None, false, true) => Self::OnDemand,
-            (None, false, false) => Self::Loading,
+    /// Decides whether a model can be used, from whether the node offers it to tasks and from its status where it runs.
+    ///
+    /// This is the only place that decides it; a model without a status runs elsewhere.
+    pub const fn new(offered: bool, status: Option<&ModelStatus>) -> Self {
+        match (status, offered) {
+            (Some(status), _) if !status.is_usable() => Self::Unusable,
+            (Some(status), _) if status.ready => Self::Loaded,
+            (Some(_), true) => Self::OnDemand,
+            (None, true) => Self::Loaded,
+            (Some(_) | None, false) => Self::Loading,
         }
     }
 
@@ -66,7 +69,7 @@ impl Availability {
 impl From<ModelStatus> for ModelAvailability {
     /// Tells how a model stands that nothing runs yet.
     fn from(status: ModelStatus) -> Self {
-        let state = Availability::of(&status, true);
+        let state = Availability::new(true, Some(&status));
         Self { status, state }
     }
 }
@@ -108,6 +111,11 @@ pub struct ModelStatus {
 }
 
 impl ModelStatus {
+    /// Returns whether the model can be used, now or once it is loaded.
+    pub const fn is_usable(&self) -> bool {
+        self.reason.is_none()
+    }
+
     /// What is known of a model that is nothing but a name.
     pub fn from_name(name: &str) -> Self {
         Self {
@@ -152,4 +160,28 @@ pub enum PullState {
     Failed,
     /// It is being fetched.
     Running,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn availability_follows_from_the_offer_and_the_status() {
+        let idle = ModelStatus::from_name("m");
+        let loaded = ModelStatus { ready: true, ..idle.clone() };
+        let broken = ModelStatus { reason: Some("its files are damaged".to_owned()), ..loaded.clone() };
+        for (status, offered, expected) in [
+            (Some(&broken), true, Availability::Unusable),
+            (Some(&broken), false, Availability::Unusable),
+            (Some(&loaded), true, Availability::Loaded),
+            (Some(&loaded), false, Availability::Loaded),
+            (Some(&idle), true, Availability::OnDemand),
+            (Some(&idle), false, Availability::Loading),
+            (None, true, Availability::Loaded),
+            (None, false, Availability::Loading),
+        ] {
+            assert_eq!(Availability::new(offered, status), expected, "{status:?}, offered: {offered}");
+        }
+    }
 }

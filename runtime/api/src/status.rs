@@ -206,13 +206,13 @@ impl From<HealthReport> for Health {
 impl Model {
     /// Takes over what is known of it where it runs; the node itself knows only whether it is offered.
     pub fn refine(&mut self, status: &ModelStatus) {
-        (self.state, self.ready) = (Availability::of(status, self.ready), status.ready);
+        (self.state, self.ready) = (Availability::new(self.ready, Some(status)), status.ready);
     }
 }
 
 impl From<ModelView> for Model {
     fn from(view: ModelView) -> Self {
-        let state = if view.ready { Availability::Loaded } else { Availability::Loading };
+        let state = Availability::new(view.ready, None);
         let ModelView { name, kind, fingerprint, ready } = view;
         Self { name, kind, fingerprint, ready, state }
     }

@@ -15,16 +15,14 @@ pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiErro
     }
     let Some(requested) = requested.filter(|_| error.code() == "model_unknown") else { return error };
     let name = api.models.listed(&requested).await.unwrap_or(requested);
-    let here = api.models.models().into_iter().find(|model| model.name == name);
-    match here.map(|model| (model.reason, model.kinds, model.hint)) {
-        Some((Some(reason), _, hint)) => {
-            let message = format!("the model {name} cannot be used here: {reason}");
-            return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message).hint(
-                hint.unwrap_or_else(|| "p2p-ai-agents model list shows how the models stand".to_owned()),
-            );
+    if let Some(model) = api.models.find(&name) {
+        if model.is_usable() {
+            return error.hint(format!("this node has it for: {}", model.kinds.join(", ")));
         }
-        Some((None, kinds, _)) => return error.hint(format!("this node has it for: {}", kinds.join(", "))),
-        None => {}
+        let message = format!("the model {name} cannot be used here: {}", model.reason.unwrap_or_default());
+        let hint = model.hint;
+        return ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "model_unusable", message)
+            .hint(hint.unwrap_or_else(|| "p2p-ai-agents model list shows how the models stand".to_owned()));
     }
     match api.models.pull_for_task(&name) {
         OnDemand::Coming => {

@@ -26,7 +26,7 @@ async fn models(api: &Api) -> Models {
     };
     let standing = |status: ModelStatus| {
         let offered = offered.as_ref().is_none_or(|offered| offered.contains(&status.name));
-        ModelAvailability { state: Availability::of(&status, offered), status }
+        ModelAvailability { state: Availability::new(offered, Some(&status)), status }
     };
     let conflicts = conflicts(api).await;
     Models {
