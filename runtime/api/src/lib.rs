@@ -30,7 +30,7 @@
 //!
 //! # Conventions
 //! - Times are ISO 8601 strings in UTC. Durations are numbers whose names end in their unit: `_ms`, `_us`.
-//! - Ids and hashes are lower-case hexadecimal strings.
+//! - Ids of tasks are UUIDs. Ids of nodes, fingerprints and hashes are lower-case hexadecimal strings.
 //! - Optional fields are left out where they have no value, unless their documentation says otherwise.
 //! - Requests with unknown fields are rejected. Answers may gain fields, so clients must ignore unknown ones.
 //!
@@ -42,9 +42,9 @@
 //! let task = NewTask::from_text(TaskKind::Embedding, "some text".to_owned());
 //! assert_eq!(serde_json::to_string(&task)?, r#"{"type":"embedding","input":"some text"}"#);
 //!
-//! let answer = r#"{"id":"0123456789abcdef0123456789abcdef","status":"QUEUED"}"#;
+//! let answer = r#"{"id":"01234567-89ab-4def-8123-456789abcdef","status":"QUEUED"}"#;
 //! let Submitted { id, .. } = serde_json::from_str(answer)?;
-//! assert_eq!(id.to_string(), "0123456789abcdef0123456789abcdef");
+//! assert_eq!(id.to_string(), "01234567-89ab-4def-8123-456789abcdef");
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 
