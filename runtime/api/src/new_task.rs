@@ -1,6 +1,6 @@
-//! A task as a client of the control API writes it, and as the node takes it.
+//! A task as clients submit it, and its conversion to the engine's [`TaskSpec`].
 //!
-//! A field that does not belong to the kind of task is a mistake that its client should hear of, not one to pass over.
+//! A field that does not belong to the task type is rejected, never ignored.
 
 use engine::task::{
     ChatMessage, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput, TaskKind, TaskSpec,
@@ -8,57 +8,57 @@ use engine::task::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A new task.
+/// Request to submit a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTask {
-    /// The kind of work.
+    /// Task type.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// What to work on: a text; of an embedding also a list of texts, of tokens, or of lists of tokens; of a reranking
-    /// the texts to compare.
+    /// Input: a text. An embedding also takes a list of texts, of tokens, or of lists of tokens. A reranking takes the
+    /// texts to compare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputBody>,
-    /// Generation only, in place of an input: a conversation.
+    /// Conversation, in place of `input`; generation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<Vec<Message>>,
-    /// Classification only: the labels to choose from; the model's own where none are given.
+    /// Labels to choose from; classification only. Default: the model's own labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
-    /// Reranking only: what the texts are to answer.
+    /// Query to compare the texts with; reranking only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// The model's name; the node chooses where none is given.
+    /// Name of the model. Default: the node chooses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// How long the task may take; 30 where not given.
+    /// Timeout of the task. Default: 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<u64>,
-    /// Not for generations, which refuse a prompt that is too long: whether texts with more tokens than the model takes are
-    /// cut, else the task fails; they are where not given.
+    /// Whether to truncate texts with more tokens than the model accepts; if not, such a task fails. Default: true. Not
+    /// for generations, which reject a prompt that is too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate: Option<bool>,
-    /// Generation only: the most tokens to produce; 256 where not given.
+    /// Maximum tokens to produce; generation only. Default: 256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// Generation only: 0 to 2; 1 where not given.
+    /// Sampling temperature, 0 to 2; generation only. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Generation only: draw from the likeliest tokens with this probability together; 1 where not given.
+    /// Nucleus sampling: sample from the likeliest tokens with this total probability; generation only. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Generation only: draw from this many of the likeliest tokens; any number where not given.
+    /// Sample from this many of the likeliest tokens; generation only. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_k: Option<u32>,
-    /// Generation only: the same seed, model and input give the same text.
+    /// Seed for sampling; generation only. The same seed, model and input give the same text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
-    /// Generation only: texts that end it.
+    /// Texts that end the generation; generation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<OneOrMany>,
 }
 
-/// What a task works on.
+/// Input of a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
@@ -75,7 +75,7 @@ pub enum InputBody {
     TokenLists(Vec<Vec<u32>>),
 }
 
-/// One text, or several.
+/// One text or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "stop must be a text or a list of texts")]
 pub enum OneOrMany {
@@ -88,12 +88,12 @@ pub enum OneOrMany {
 /// One message of a conversation.
 pub type Message = ChatMessage;
 
-/// Why a body is no task, in words.
+/// Why a request is not a valid task, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidTask(pub String);
 
 impl NewTask {
-    /// Makes a task of a text, with nothing else said.
+    /// Returns a task with a text as its input and defaults for everything else.
     pub const fn from_text(kind: TaskKind, text: String) -> Self {
         Self {
             kind,
@@ -113,10 +113,10 @@ impl NewTask {
         }
     }
 
-    /// Returns the task as the node takes it; what is out of range the node refuses.
+    /// Converts the request to a task for the engine, which checks the ranges.
     ///
     /// # Errors
-    /// Where fields are missing, or do not belong together.
+    /// If fields are missing or do not belong together.
     pub fn spec(self) -> Result<TaskSpec, InvalidTask> {
         let timeout = Duration::from_secs(self.timeout_seconds.unwrap_or(TIMEOUT_DEFAULT_SECS));
         let generation_only = [
@@ -178,7 +178,7 @@ impl NewTask {
 }
 
 impl OneOrMany {
-    /// Returns all of them.
+    /// Returns all texts.
     pub fn into_vec(self) -> Vec<String> {
         match self {
             Self::Many(many) => many,
@@ -188,7 +188,7 @@ impl OneOrMany {
 }
 
 impl InputBody {
-    /// Returns the inputs of an embedding.
+    /// Converts the input to the inputs of an embedding.
     pub fn into_inputs(self) -> Vec<EmbeddingInput> {
         match self {
             Self::Text(text) => vec![EmbeddingInput::Text(text)],
@@ -199,10 +199,10 @@ impl InputBody {
     }
 }
 
-/// Returns a number as thousandths, 1000 where it is not given; what is not zero does not become less than `least`.
+/// Converts a number to thousandths, 1000 by default. A number above zero gives at least `least`.
 ///
 /// # Errors
-/// Where the number is negative or far above what is allowed.
+/// If the number is negative or far above every allowed range.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -249,7 +249,7 @@ fn text(kind: TaskKind, input: Option<InputBody>) -> Result<String, InvalidTask>
 }
 
 const TIMEOUT_DEFAULT_SECS: u64 = 30;
-/// Far above whatever is allowed.
+/// Far above every allowed value, and small enough for a `u32` of thousandths.
 const THOUSANDTHS_OF_MAX: f64 = 1_000_000.0;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A task and what came of it, as the control API writes them.
+//! Tasks, their results and their outputs.
 
 use crate::error::ErrorDetail;
 use crate::millis;
@@ -9,57 +9,57 @@ use engine::task::{
 use engine::{Fingerprint, NodeId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 
-/// A part of the tasks, newest first.
+/// A page of tasks, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tasks {
-    /// How many there are in all, of those asked for.
+    /// Number of tasks that match the filter, on all pages.
     pub total: u32,
-    /// The part asked for.
+    /// The tasks of this page.
     pub tasks: Vec<Task>,
 }
 
-/// The name of an accepted task.
+/// Response to a submission: the accepted task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
-    /// The task's name.
+    /// Id of the task.
     pub id: TaskId,
-    /// How it stands.
+    /// Status of the task.
     pub status: TaskStatus,
 }
 
-/// How a task stands.
+/// Status of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
-    /// Its name.
+    /// Id of the task.
     pub id: TaskId,
-    /// The kind of work.
+    /// Task type.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// The model's name.
+    /// Name of the model.
     pub model: String,
-    /// How it stands.
+    /// Status of the task.
     pub status: TaskStatus,
-    /// When it was accepted.
+    /// When the origin accepted the task.
     pub submitted_at: String,
-    /// From acceptance to now, or to the outcome.
+    /// Time from acceptance until now or until the outcome.
     pub elapsed_ms: u64,
-    /// Attempts begun.
+    /// Attempts started.
     pub attempts: u32,
-    /// The node that runs it or that made its outcome.
+    /// Node that runs the task or produced its outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<NodeId>,
     /// The first 100 characters of the input.
     pub preview: String,
-    /// Tokens so far, of a generation that has not ended.
+    /// Tokens produced so far by a running generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u32>,
-    /// The most that there will be.
+    /// Maximum tokens of a running generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// How much longer it will take, by what was measured; only while it runs.
+    /// Estimated remaining time of a running task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
-    /// Terminal tasks only.
+    /// How the task ended; present once it has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Summary>,
 }
@@ -67,130 +67,130 @@ pub struct Task {
 /// How a task ended, without its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// When it ended.
+    /// When the task ended.
     pub completed_at: String,
-    /// When it will be forgotten.
+    /// When the result expires.
     pub expires_at: String,
-    /// Time spent computing.
+    /// Compute time.
     pub execution_ms: f64,
-    /// Size of the output as stored.
+    /// Size of the stored output.
     pub output_bytes: u64,
     /// The first 100 characters of the output.
     #[serde(default)]
     pub output_preview: String,
-    /// Why it failed, if it did.
+    /// Why the task failed; failed tasks only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
-    /// Ties the steps of the task together across nodes.
+    /// Trace id that connects all steps of the task across nodes.
     pub trace_id: TraceId,
 }
 
 /// How a task ended, with its output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultBody {
-    /// The task's name.
+    /// Id of the task.
     pub id: TaskId,
-    /// The kind of work.
+    /// Task type.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// The model's name.
+    /// Name of the model.
     pub model: String,
-    /// Which model that was; completed tasks only.
+    /// Fingerprint of the model; completed tasks only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
     /// The terminal status.
     pub status: TaskStatus,
-    /// The node that made the outcome.
+    /// Node that produced the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<NodeId>,
-    /// When it was accepted.
+    /// When the origin accepted the task.
     pub submitted_at: String,
-    /// From acceptance to the outcome.
+    /// Time from acceptance to the outcome.
     pub elapsed_ms: u64,
-    /// Attempts made.
+    /// Attempts started.
     pub attempts: u32,
-    /// How it ended.
+    /// How the task ended.
     #[serde(flatten)]
     pub summary: Summary,
-    /// Completed tasks only.
+    /// Output; completed tasks only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputBody>,
 }
 
-/// What a completed task produced; its `type` is that of the task.
+/// Output of a completed task; its form follows from the task type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OutputBody {
-    /// Of a classification.
+    /// Output of a classification.
     Classification {
         /// The most probable label.
         label: String,
         /// All labels, most probable first.
         scores: Vec<Score>,
-        /// What the model did not read.
+        /// Tokens that the model did not see.
         #[serde(flatten)]
         dropped: Dropped,
     },
-    /// Of an embedding of one input.
+    /// Output of an embedding of one input.
     Embedding {
-        /// The vector's components.
+        /// Components of the vector.
         vector: Vec<f32>,
         /// Tokens of the input that the model saw.
         tokens: u32,
-        /// What it did not see.
+        /// Tokens that the model did not see.
         #[serde(flatten)]
         dropped: Dropped,
     },
-    /// Of an embedding of several inputs.
+    /// Output of an embedding of several inputs.
     Embeddings {
-        /// A vector for each input, in their order.
+        /// One vector for each input, in input order.
         vectors: Vec<Vec<f32>>,
-        /// Tokens of all inputs together that the model saw.
+        /// Tokens of all inputs that the model saw.
         tokens: u32,
-        /// What it did not see.
+        /// Tokens that the model did not see.
         #[serde(flatten)]
         dropped: Dropped,
     },
-    /// Of a generation.
+    /// Output of a generation.
     Generation {
-        /// The text, without the prompt.
+        /// Generated text, without the prompt.
         text: String,
         /// Tokens of the prompt.
         prompt_tokens: u32,
         /// Tokens produced.
         tokens: u32,
-        /// Why there is no more: `stop` or `length`.
+        /// Why the generation ended: `stop` or `length`.
         finish_reason: FinishReason,
     },
-    /// Of a reranking.
+    /// Output of a reranking.
     Reranking {
-        /// How well each text answers the query, in their order.
+        /// Relevance of each text to the query, in input order.
         scores: Vec<f32>,
-        /// Tokens of all pairs together that the model saw.
+        /// Tokens of all pairs that the model saw.
         tokens: u32,
-        /// What it did not see.
+        /// Tokens that the model did not see.
         #[serde(flatten)]
         dropped: Dropped,
     },
 }
 
-/// What a model did not read of inputs that have too many tokens.
+/// Tokens that were truncated from inputs longer than the model accepts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// Tokens in all; none where all was read.
+    /// Truncated tokens of all inputs; absent if there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dropped_tokens: u64,
-    /// The inputs that were cut, in their order.
+    /// Truncated inputs, in input order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub truncated: Vec<TruncatedInput>,
 }
 
-/// An input that was cut.
+/// A truncated input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TruncatedInput {
-    /// Its number, counted from 0; of a classification 0 is the text, and the labels follow.
+    /// Index of the input, from 0. In a classification the text is 0 and the labels follow.
     pub index: u32,
-    /// Tokens of it that the model did not see.
+    /// Tokens of the input that the model did not see.
     pub dropped_tokens: u32,
 }
 
@@ -214,7 +214,7 @@ impl Dropped {
 pub struct Score {
     /// The label.
     pub label: String,
-    /// Its probability.
+    /// Probability of the label.
     pub score: f32,
 }
 
