@@ -2,21 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-/// An error.
+/// The body of every failed request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What went wrong.
+    /// The error.
     pub error: ErrorDetail,
 }
 
-/// What went wrong.
+/// A code for programs, and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDetail {
-    /// A stable name.
+    /// The stable error id, such as `task_not_found`.
     pub code: String,
-    /// A sentence.
+    /// What happened, in a sentence that may change.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }

@@ -6,66 +6,66 @@ use engine::request::FetchView;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// A file to fetch from other nodes, known by one of its hashes.
+/// Request to fetch a file from other nodes, identified by exactly one of its hashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewFetch {
-    /// Its BLAKE3 hash.
+    /// BLAKE3 hash of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<Hash>,
-    /// Its SHA-256 hash.
+    /// SHA-256 hash of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Hash>,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
-    /// Where to put it, an absolute path; nothing may be there.
+    /// Absolute path to write the file to; nothing may exist there.
     pub path: PathBuf,
 }
 
-/// A line of the answer to a fetch.
+/// One line of the streamed response to a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FetchLine {
-    /// The last: it did not succeed.
+    /// The last line of a failed fetch.
     Error(ErrorDetail),
-    /// The last: the file lies where it was to.
+    /// The last line of a successful fetch.
     Fetched {
-        /// Its BLAKE3 hash.
+        /// BLAKE3 hash of the file.
         blake3: Hash,
-        /// Nodes that gave pieces of it; none where it was here.
+        /// Number of nodes that sent pieces; 0 if the file was already here.
         peers: u32,
-        /// How long it took.
+        /// Duration of the fetch.
         elapsed_ms: u64,
     },
-    /// How far it is.
+    /// Progress, several times a second.
     Progress(Fetch),
 }
 
-/// How far a fetch is.
+/// Progress of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetch {
-    /// The hash by which the file is known.
+    /// Hash that identifies the file.
     pub hash: Hash,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
-    /// Bytes that are here, about.
+    /// Bytes received so far, approximately.
     pub present: u64,
-    /// Nodes that are known to have it.
+    /// Nodes that are known to have the file.
     pub holders: u32,
 }
 
-/// What is fetched at the moment.
+/// Fetches in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetches {
-    /// Each of them.
+    /// Progress of each fetch.
     pub fetches: Vec<Fetch>,
 }
 
-/// A file or folder to share.
+/// Request to share a file or a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewShare {
-    /// Where it lies, an absolute path.
+    /// Absolute path of the file or folder.
     pub path: PathBuf,
 }
 

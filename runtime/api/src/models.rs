@@ -1,4 +1,4 @@
-//! The models of a node, and those that it is fetching.
+//! Models of a node: their status, their availability, and downloads from a hub.
 
 use crate::diagnosis::Conflict;
 use engine::Fingerprint;
@@ -8,22 +8,22 @@ use std::collections::BTreeMap;
 /// The models of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Models {
-    /// Those that are here, by their names.
+    /// Models of this node, ordered by name.
     pub models: Vec<ModelAvailability>,
-    /// Those that are being fetched or were lately.
+    /// Running and recent downloads, by model name.
     pub pulls: BTreeMap<String, Pull>,
-    /// Names that nodes of the network give to different models.
+    /// Model names that stand for different models on different nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<Conflict>,
 }
 
-/// How a model stands, and what that means for whoever has a task for it.
+/// Status of a model, and whether tasks can use it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelAvailability {
-    /// How it stands.
+    /// Status of the model.
     #[serde(flatten)]
     pub status: ModelStatus,
-    /// What that means.
+    /// Whether tasks can use it.
     pub state: Availability,
 }
 
@@ -31,13 +31,13 @@ pub struct ModelAvailability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Availability {
-    /// It is loaded.
+    /// The model is loaded.
     Loaded,
-    /// It is being loaded.
+    /// The model is not offered yet because it is being loaded.
     Loading,
-    /// Its next task loads it.
+    /// The next task for the model loads it.
     OnDemand,
-    /// It cannot be used.
+    /// The model cannot be used; its status has the reason.
     Unusable,
 }
 
@@ -55,7 +55,7 @@ impl Availability {
         }
     }
 
-    /// Returns the state in words.
+    /// Returns the availability as tables show it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Loaded => "ready",
@@ -67,45 +67,45 @@ impl Availability {
 }
 
 impl From<ModelStatus> for ModelAvailability {
-    /// Tells how a model stands that nothing runs yet.
+    /// Returns the availability of a model on disk that no node runs.
     fn from(status: ModelStatus) -> Self {
         let state = Availability::new(true, Some(&status));
         Self { status, state }
     }
 }
 
-/// A model to fetch.
+/// Request to download a model from a hub.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewPull {
-    /// Its name on the hub.
+    /// Name of the model on the hub, as `owner/name`.
     pub model: String,
 }
 
-/// How a model stands.
+/// Status of a model on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelStatus {
-    /// Its name.
+    /// Name of the model.
     pub name: String,
-    /// What it can do.
+    /// Task types that the model serves.
     pub kinds: Vec<String>,
-    /// Which model it is; `None` while its files are being hashed, and where it cannot be used.
+    /// Fingerprint of the model; absent while its files are being hashed or if it cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// The size of its files.
+    /// Size of the model's files.
     pub bytes: u64,
-    /// Where it is.
+    /// Path of the model, or `built in`.
     #[serde(rename = "where")]
     pub place: String,
-    /// Whether it is loaded.
+    /// Whether the model is loaded.
     pub ready: bool,
-    /// When it was loaded, ISO 8601.
+    /// When the model was loaded; null while it is not.
     pub loaded_at: Option<String>,
-    /// What its worker occupies.
+    /// Memory of the worker process; null while the model is not loaded.
     pub memory_bytes: Option<u64>,
-    /// Why it cannot be used, if that is so.
+    /// Why the model cannot be used; null if it can.
     pub reason: Option<String>,
-    /// What to do about that, where it is known.
+    /// What the user can do about the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -116,7 +116,7 @@ impl ModelStatus {
         self.reason.is_none()
     }
 
-    /// What is known of a model that is nothing but a name.
+    /// Returns the status of a model with only its name known.
     pub fn from_name(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -133,32 +133,32 @@ impl ModelStatus {
     }
 }
 
-/// A model that is being fetched, or was.
+/// A download of a model from a hub, running or recent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
-    /// How it stands.
+    /// State of the download.
     pub state: PullState,
-    /// Bytes of it that are on this machine.
+    /// Bytes on this machine.
     pub bytes_done: u64,
-    /// Its size; 0 until that is known.
+    /// Size of the model; 0 until it is known.
     pub bytes_total: u64,
-    /// What goes wrong, or went.
+    /// The last error, which a running download retries.
     pub reason: Option<String>,
-    /// The stable name of what went wrong.
+    /// The stable error id of a failed download.
     pub code: Option<String>,
-    /// What to do about it.
+    /// What the user can do about the failure.
     pub hint: Option<String>,
 }
 
-/// How a pull stands.
+/// State of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PullState {
-    /// The model is here.
+    /// The model is on this machine.
     Done,
-    /// It is not, and nobody is fetching it.
+    /// The download failed.
     Failed,
-    /// It is being fetched.
+    /// The download is in progress.
     Running,
 }
 
