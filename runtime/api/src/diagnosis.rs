@@ -7,57 +7,57 @@ use engine::request::DiagnosisView;
 use engine::{Fingerprint, NodeId, TaskId};
 use serde::{Deserialize, Serialize};
 
-/// What goes wrong between this node and others.
+/// Recent problems of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnosis {
-    /// Nodes of the network that it hears by mDNS.
+    /// Nodes of the network that were discovered by mDNS.
     pub heard: u32,
-    /// What went wrong lately.
+    /// Recent problems with other nodes.
     pub troubles: Vec<RecentIssue>,
-    /// How many stored records are damaged.
+    /// Number of damaged records in storage.
     #[serde(default)]
     pub records_damaged: u64,
-    /// The first of them.
+    /// The first damaged records.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<DamagedRecord>,
-    /// Names that nodes give to different models.
+    /// Model names that stand for different models on different nodes.
     #[serde(default)]
     pub model_conflicts: Vec<Conflict>,
 }
 
-/// A stored record that is damaged.
+/// A damaged record in storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DamagedRecord {
-    /// What it holds.
+    /// Kind of the record.
     pub kind: RecordKind,
-    /// Whose.
+    /// Task that the record belongs to.
     pub task: TaskId,
 }
 
-/// A name that nodes of the network give to different models.
+/// A model name that stands for different models on different nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conflict {
-    /// The name.
+    /// The shared name.
     pub model: String,
-    /// The models that it stands for.
+    /// The different models.
     pub versions: Vec<ModelVersion>,
 }
 
-/// One of the models that a name stands for.
+/// One of the models with a shared name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelVersion {
-    /// Which model it is.
+    /// Fingerprint of the model.
     pub fingerprint: Fingerprint,
-    /// The nodes that have it, by id.
+    /// Nodes that offer the model, ordered by id.
     pub nodes: Vec<NodeId>,
 }
 
-/// Something that went wrong lately.
+/// A recent problem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecentIssue {
-    /// Time since it was last seen.
+    /// Time since the last occurrence.
     pub age_ms: u64,
-    /// What it is.
+    /// The problem.
     #[serde(flatten)]
     pub trouble: Issue,
 }

@@ -7,95 +7,95 @@ use engine::request::{HopView, MemberView, PeerView, PingView, RoundTrips, Route
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// The nodes that this node has links to.
+/// Peers of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peers {
-    /// The peers, by id.
+    /// Peers, ordered by id.
     pub peers: Vec<Peer>,
 }
 
-/// A node that this node has a link to.
+/// A node with which this node has a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Peer {
-    /// Its id.
+    /// Id of the peer.
     pub id: NodeId,
-    /// The other end of the link.
+    /// Remote address of the link.
     pub address: SocketAddr,
-    /// Where it takes connections.
+    /// TCP port on which the peer accepts connections.
     pub network_port: u16,
-    /// The product's version that it runs.
+    /// Version of the program that the peer runs.
     pub version: String,
-    /// What the failure detector says.
+    /// Verdict of the failure detector.
     pub liveness: heartbeat::Liveness,
-    /// How long the link has been up.
+    /// Age of the link.
     pub connected_ms: u64,
     /// Frames received.
     pub messages_in: u64,
     /// Frames sent.
     pub messages_out: u64,
-    /// Time since its last sign of life.
+    /// Time since the last sign of life from the peer.
     pub last_heartbeat_ms: u64,
-    /// Smoothed heartbeat round trip in milliseconds; absent before the first.
+    /// Smoothed round-trip time of heartbeats; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trip_ms: Option<f64>,
 }
 
-/// All nodes known to exist.
+/// All known members, including the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
-    /// The members, by id.
+    /// Members, ordered by id.
     pub members: Vec<Member>,
 }
 
-/// A node known to exist.
+/// A node known through membership gossip.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its id.
+    /// Id of the member.
     pub id: NodeId,
-    /// Where it says that it can be reached.
+    /// Addresses that the member advertises.
     pub addresses: Vec<SocketAddr>,
-    /// The product's version that it runs.
+    /// Version of the program that the member runs.
     pub version: String,
-    /// Links between this node and it: 0 for itself, 1 for a peer.
+    /// Links between this node and the member: 0 for itself, 1 for a peer.
     pub hops: u32,
-    /// The nodes that it has links to.
+    /// Peers of the member.
     pub links: Vec<NodeId>,
 }
 
-/// How a message would travel to a node.
+/// The path that a message to a node would take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// The node.
+    /// Destination of the path.
     pub destination: NodeId,
-    /// The nodes that a message passes, the destination last; none where that is the node asked.
+    /// Nodes on the path, destination last; empty if the destination is the node itself.
     pub hops: Vec<Hop>,
-    /// Other paths, shortest first, in the same form.
+    /// Alternative paths in the same form, shortest first.
     pub alternatives: Vec<Vec<NodeId>>,
 }
 
 /// One node on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
-    /// The node.
+    /// Id of the node.
     pub id: NodeId,
-    /// Time that a message took to it and back; absent where no answer came within a second.
+    /// Round-trip time of a message to the node; null if there was no answer within a second.
     pub round_trip_us: Option<u64>,
 }
 
-/// How messages to a node fared.
+/// Result of a ping: acknowledged messages and their round-trip times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ping {
-    /// The node.
+    /// Destination of the messages.
     pub destination: NodeId,
-    /// Links on the way to it.
+    /// Links on the path to the destination.
     pub hops: u32,
-    /// Messages that were acknowledged.
+    /// Acknowledged messages.
     pub answered: u32,
-    /// Messages that were not, although they were sent again.
+    /// Messages that were not acknowledged despite retransmission.
     pub lost: u32,
     /// Time from the first message to the last acknowledgement.
     pub elapsed_us: u64,
-    /// Times there and back; absent where nothing was acknowledged.
+    /// Distribution of round-trip times; absent if nothing was acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub round_trip_us: Option<RoundTrips>,
 }

@@ -11,129 +11,129 @@ use engine::{Fingerprint, NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
-/// The answer of a readiness probe.
+/// Response of the readiness probe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
     /// `node_ready` or `node_not_ready`.
     pub status: String,
-    /// The wall clock.
+    /// Wall-clock time of the response.
     pub timestamp: String,
 }
 
-/// The answer of a liveness probe.
+/// Response of the liveness probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Liveness {
-    /// `alive`.
+    /// Always `alive`.
     pub status: String,
-    /// What the last check of its own health found; absent before the first.
+    /// Result of the last health check; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Verdict>,
-    /// The components that are not well, and why.
+    /// Components that failed or warned, with the reason.
     pub unwell: Vec<Finding>,
-    /// The wall clock.
+    /// Wall-clock time of the response.
     pub timestamp: String,
 }
 
-/// How a node is, as far as that can be told at this point of its life.
+/// Status of a node: complete once it has been ACTIVE, short before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StatusResponse {
-    /// It is, or was, ACTIVE.
+    /// The node is or was ACTIVE.
     Full(Box<Status>),
-    /// It has not been ACTIVE yet.
+    /// The node has not been ACTIVE yet.
     Starting(StartingStatus),
 }
 
-/// What is told of a node that has not been ACTIVE yet.
+/// Status of a node that has not been ACTIVE yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartingStatus {
-    /// Its lifecycle state.
+    /// Lifecycle state.
     pub state: State,
-    /// The product's version.
+    /// Version of the program.
     pub version: String,
-    /// The wall clock.
+    /// Wall-clock time of the response.
     pub timestamp: String,
 }
 
-/// How a node is.
+/// Status of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// Its id.
+    /// Id of the node.
     pub node_id: NodeId,
-    /// Its lifecycle state.
+    /// Lifecycle state.
     pub state: State,
-    /// The product's version.
+    /// Version of the program.
     pub version: String,
-    /// The network that it belongs to.
+    /// Name of the network that the node belongs to.
     pub network: String,
-    /// Where peers connect.
+    /// TCP port that peers connect to.
     pub network_port: u16,
-    /// Where it tells others to connect, best first.
+    /// Addresses that the node advertises to others, best first.
     pub addresses: Vec<SocketAddr>,
-    /// Time since it became ACTIVE; absent before.
+    /// Time since the node became ACTIVE; absent before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uptime_ms: Option<u64>,
-    /// Nodes that it has a link to.
+    /// Number of peers.
     pub peers: u32,
-    /// Nodes that it knows to exist, itself included.
+    /// Number of known members, including the node itself.
     pub members: u32,
-    /// Accepted tasks that wait.
+    /// Accepted tasks that are queued.
     pub tasks_queued: u32,
-    /// Accepted tasks that run.
+    /// Accepted tasks that are running.
     pub tasks_running: u32,
-    /// Results kept.
+    /// Stored results.
     pub results: u32,
-    /// The models that it can run.
+    /// Models that the node can run.
     pub models: Vec<Model>,
-    /// Names of models that it should run and cannot.
+    /// Names of configured models that cannot be used.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models_unusable: Vec<String>,
-    /// How it finds others on the local network.
+    /// State of mDNS discovery on the local network.
     pub discovery: DiscoveryView,
-    /// How often others did what they should not since it started, by kind.
+    /// Protocol violations of other nodes since the start, counted by kind.
     pub faults: FaultCounters,
-    /// What the last check of its own health found; absent before the first.
+    /// Verdict of the last health check; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// The wall clock.
     pub timestamp: String,
 }
 
-/// How well a node is.
+/// Result of a health check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
-    /// The worst of all verdicts.
+    /// The worst verdict of all components.
     pub status: Verdict,
-    /// What was found of each component.
+    /// One finding for each component.
     pub components: Vec<Finding>,
-    /// Memory that the node and its models hold, and the system cannot take back; absent where nobody could tell.
+    /// Memory of the node and its workers that the system cannot reclaim; absent if it could not be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
-    /// Memory that they may hold.
+    /// Memory limit of the node and its workers.
     pub memory_bytes_max: u64,
-    /// How long the check took.
+    /// Duration of the check.
     pub took_ms: f64,
 }
 
-/// A model.
+/// A model in the status of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Model {
-    /// Its name.
+    /// Name of the model.
     pub name: String,
-    /// What it can do.
+    /// Task type that the model serves.
     #[serde(rename = "type")]
     pub kind: TaskKind,
-    /// Which model it is; absent while its files are being hashed.
+    /// Fingerprint of the model; absent while its files are being hashed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// Whether it is loaded.
+    /// Whether the model is loaded.
     pub ready: bool,
-    /// What that means for whoever has a task for it.
+    /// Whether tasks can use the model.
     pub state: Availability,
 }
 
 impl StatusResponse {
-    /// Returns the node's lifecycle state.
+    /// Returns the lifecycle state of the node.
     pub const fn state(&self) -> State {
         match self {
             Self::Full(status) => status.state,
@@ -143,7 +143,7 @@ impl StatusResponse {
 }
 
 impl StartingStatus {
-    /// Returns what is told of a node whose storage is being opened.
+    /// Returns the status of a node that is opening its storage.
     pub fn initializing(now: UnixMillis) -> Self {
         Self {
             state: State::Initializing,
@@ -204,7 +204,7 @@ impl From<HealthReport> for Health {
 }
 
 impl Model {
-    /// Takes over what is known of it where it runs; the node itself knows only whether it is offered.
+    /// Adds the status of the model's worker; the node itself only knows whether it offers the model.
     pub fn refine(&mut self, status: &ModelStatus) {
         (self.state, self.ready) = (Availability::new(self.ready, Some(status)), status.ready);
     }
