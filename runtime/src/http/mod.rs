@@ -1,10 +1,14 @@
-//! The HTTP interfaces of a node: HTTP/1 on loopback, for the user's own programs. Beside the control API there are
-//! OpenAI's routes and those of text-embeddings-inference, for programs that speak to these.
+//! HTTP/1 server of a node on loopback: the control API, OpenAI's API, and that of text-embeddings-inference.
 //!
-//! Nothing that arrives here is trusted: a browser page of another origin, a name that was rebound to loopback
-//! and another user of the machine all reach this port. So `Host` and `Origin` are checked first, everything but
-//! the probes wants the node's token, time, size and number are bounded for each connection, and where places are
-//! short, a connection without the token gives way.
+//! No request is trusted. Browser pages of other origins, DNS names rebound to loopback, and other users of the machine
+//! all reach this port. Therefore:
+//! - `Host` and `Origin` are checked first.
+//! - Every route except the probes requires the node's bearer token.
+//! - Duration, size and number of requests are limited for each connection.
+//! - When connections run out, those without the token are evicted first.
+//!
+//! From the socket up: `server` accepts, `connections` evicts, and `startup` responds until the node runs. `routes`
+//! dispatches to `control`, `openai` and `tei`. These ask the node through `node_client`; `task_runner` runs their tasks.
 
 mod auth;
 mod body;

@@ -1,4 +1,4 @@
-//! What the handlers of requests share: the way to the node, to its results, models and files, and the token.
+//! State that all request handlers share.
 
 use super::auth::Token;
 use crate::blobs::SharedFiles;
@@ -10,44 +10,44 @@ use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What the API needs of its node.
+/// The node, its results, models and files, and the token that clients must present.
 #[derive(Clone)]
 pub struct Api {
-    /// The way to ask the node.
+    /// Sends requests to the node.
     pub handle: Handle,
-    /// The way to whole results, past the node.
+    /// Reads whole results from storage, without the node.
     pub results: Arc<dyn ResultSource>,
-    /// The models, past the node.
+    /// Models of the node.
     pub models: Catalog,
-    /// What the node shares.
+    /// Files that the node shares.
     pub shared_files: Arc<SharedFiles>,
-    /// Threads that each model computes and tokenises on.
+    /// Threads for inference and tokenisation of each model.
     pub threads: u16,
-    /// What a client must show.
+    /// Bearer token that clients must present.
     pub token: Arc<Token>,
-    /// Where the API answers; other names for it in `Host` are refused.
+    /// Address of the API, which hints name.
     pub address: SocketAddr,
 }
 
-/// Reads stored results. Called outside the async runtime, so it may block.
+/// Reads stored results. It is called outside the async runtime and may block.
 pub trait ResultSource: Send + Sync + 'static {
-    /// Reads one result with its output; `None` where there is none.
+    /// Reads one result with its output; `None` if there is none.
     ///
     /// # Errors
-    /// [`ResultReadError`] where storage cannot tell.
+    /// [`ResultReadError`] if the record is damaged or storage fails.
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError>;
 
-    /// Returns what is known to be damaged; what is found damaged later is noted there.
+    /// Returns the list of damaged records, to which callers add those that they find.
     fn damage(&self) -> Damage;
 }
 
-/// Storage did not give a result back.
+/// Why a stored result could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultReadError {
-    /// Its record is damaged.
+    /// The record is damaged.
     #[error("the stored result is damaged")]
     Damaged(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Storage does not answer.
+    /// Storage failed.
     #[error("the result cannot be read from storage")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
