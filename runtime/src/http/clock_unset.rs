@@ -1,15 +1,15 @@
-//! The answer to every connection while the wall clock shows no date. The library that serves HTTP writes the date into
-//! its answers, and panics where there is none.
+//! Response to every connection while the wall clock has no valid date. hyper writes the date into its responses and
+//! panics without one.
 
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Says that the clock is to be set, and closes the connection.
+/// Responds with status 503 and `clock_unset`, and closes the connection.
 pub(super) async fn refuse(mut stream: TcpStream) {
     let mut some = [0; READ_BYTES];
-    // What is left unread would reset the connection, and the answer with it.
+    // Unread bytes would make the kernel reset the connection and drop the response.
     let _ = timeout(TIMEOUT, stream.read(&mut some)).await;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
@@ -22,7 +22,7 @@ pub(super) async fn refuse(mut stream: TcpStream) {
 
 const BODY: &str = r#"{"error":{"code":"clock_unset","message":"this machine's clock stands before 1970 or after 9999","hint":"set the clock; a running node then continues by itself"}}"#;
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// More than a head without a body.
+/// More than the head of a request.
 const READ_BYTES: usize = 16 << 10;
 
 #[cfg(test)]

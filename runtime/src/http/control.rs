@@ -1,6 +1,6 @@
-//! The control API, below `/api/v1`: for the command line and other programs of the node's user.
+//! Control API below `/api/v1`, for the command line and other programs of the node's user.
 //!
-//! Each handler turns a request into a question to the node and its answer into JSON, in the types of the crate `api`.
+//! Each handler sends one request to the node and converts its response to a JSON type of the crate `api`.
 
 mod answer;
 mod events;
@@ -44,7 +44,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .layer(from_fn_with_state(api.clone(), want_token))
 }
 
-/// Comes after [`want_token`]: whoever has no token has no claim on this node's memory.
+/// Buffers the body. Runs after [`want_token`], so that only clients with the token use the node's memory.
 async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
     Ok(next.run(body::whole(request, BODY_BYTES_MAX).await?).await)
 }

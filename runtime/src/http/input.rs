@@ -1,9 +1,9 @@
-//! What the HTTP interfaces refuse of a task's input and the engine does not.
+//! Checks of inputs that only the HTTP interfaces make.
 
 use engine::task::{EmbeddingInput, InputFault, TaskInput};
 
-/// Refuses an empty text or list of tokens among the inputs of an embedding, as OpenAI's API does. Models would read it, but
-/// who sends one has mostly lost something.
+/// Rejects an empty text or list of tokens among the inputs of an embedding, as OpenAI's API does. Models accept it, but
+/// it is usually a client's bug.
 pub(super) fn refuse_empty(inputs: &[EmbeddingInput]) -> Result<(), InputFault> {
     match inputs.iter().position(EmbeddingInput::is_empty) {
         Some(number) => Err(InputFault::Empty.in_part(number, inputs.len())),
@@ -11,7 +11,7 @@ pub(super) fn refuse_empty(inputs: &[EmbeddingInput]) -> Result<(), InputFault> 
     }
 }
 
-/// The same for the input of a task.
+/// Rejects an empty input of an embedding task; see [`refuse_empty`].
 pub(super) fn refuse_empty_input(input: &TaskInput) -> Result<(), InputFault> {
     match input {
         TaskInput::Embedding { inputs } => refuse_empty(inputs),

@@ -1,4 +1,4 @@
-//! Why no node took a task for the model that it names, and what its user can do about it.
+//! Explains rejections of tasks whose model no node offers.
 
 use super::error::ApiError;
 use super::state::Api;
@@ -8,7 +8,8 @@ use api::Pull;
 use axum::http::StatusCode;
 use std::time::Duration;
 
-/// Says more about a model that no node offers: that it is being fetched, why this node cannot run it, or how to get it.
+/// Adds to a rejection why the model is not available here, and what the user can do. Starts a download if the node is
+/// configured to download on demand.
 pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiError) -> ApiError {
     if error.code() == "task_type_unsupported" {
         return error.hint(PULL_MODEL_HINT.to_owned());
@@ -46,8 +47,8 @@ pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiErro
     }
 }
 
-/// What to do where no node has a model for some kind of work.
+/// Hint for a task type that no node has a model for.
 const PULL_MODEL_HINT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
                                HuggingFaceTB/SmolLM2-135M-Instruct";
-/// When to submit a task again whose model is being fetched.
+/// `Retry-After` of a task whose model is being downloaded.
 const PULL_RETRY_AFTER: Duration = Duration::from_secs(5);

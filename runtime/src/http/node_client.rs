@@ -1,10 +1,10 @@
-//! Questions to the node, and its answers or the errors that stand for them.
+//! Client of the node for all handlers: sends requests, and converts rejections to [`ApiError`]s.
 //!
-//! All handlers ask through this module, and it knows none of them.
+//! Invariant: this module imports no handler.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "each question has one answer; whatever else comes is the same mistake"
+    reason = "each request has one kind of response; every other kind is the same bug"
 )]
 
 use super::error::ApiError;
@@ -17,9 +17,14 @@ use engine::request::{Cursor, Request as NodeRequest, Response as NodeResponse, 
 use engine::task::{TaskResult, TaskSpec};
 use engine::{Fingerprint, Rejection, TaskId};
 
+/// Sends a request to the node and returns its response.
+///
+/// # Errors
+/// If the node rejects the request. A task that the node does not know because its record was damaged has an error of
+/// its own.
 pub(super) async fn ask(api: &Api, request: NodeRequest) -> Result<NodeResponse, ApiError> {
     match api.handle.ask(request).await? {
-        // What was damaged on the disk is not known to the node, and was not forgotten in good order.
+        // The node never loaded damaged records, so these tasks did not expire.
         Err(Rejection::TaskNotFound(task)) if api.results.damage().damaged_record(task).is_some() => {
             Err(ApiError::record_damaged(task))
         }
@@ -30,8 +35,9 @@ pub(super) async fn ask(api: &Api, request: NodeRequest) -> Result<NodeResponse,
     }
 }
 
-/// Submits a task. A model that nobody has under the name that is given may be in the cache under another form of it.
-/// Where `required` says which model that must be, the task is for no other one.
+/// Submits a task. If no node knows the model by the given name, retries with the name under which this node lists it.
+///
+/// With `required`, only the model with this fingerprint may run the task.
 pub(super) async fn submit(
     api: &Api,
     spec: &TaskSpec,
@@ -54,7 +60,7 @@ pub(super) async fn submit(
     }
 }
 
-/// Returns the name under which a model is known here that nobody knows by the name that is asked for.
+/// Returns the listed name of a model that was requested by an equivalent name.
 pub(super) async fn other_name(api: &Api, requested: &str) -> Option<String> {
     match api.models.listed(requested).await {
         None if requested.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
@@ -62,7 +68,7 @@ pub(super) async fn other_name(api: &Api, requested: &str) -> Option<String> {
     }
 }
 
-/// Waits until there is more of a task than was seen.
+/// Waits until a task has news beyond what was seen.
 pub(super) async fn watch(api: &Api, task: TaskId, seen: Cursor) -> Result<(TaskView, TaskUpdate), ApiError> {
     match api.handle.ask(NodeRequest::Watch { task, seen }).await?? {
         NodeResponse::TaskUpdate(view, news) => Ok((*view, news)),
@@ -70,12 +76,12 @@ pub(super) async fn watch(api: &Api, task: TaskId, seen: Cursor) -> Result<(Task
     }
 }
 
-/// Reads a result from storage; `None` where there is none any more.
+/// Reads a result from storage; `None` if it has expired.
 pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>, ApiError> {
     let results = api.results.clone();
     match tokio::task::spawn_blocking(move || results.result(task)).await {
         Ok(Ok(Some(result))) => Ok(Some(result)),
-        // The node forgets a result before storage does, and learns of one after it: what it still knows is damaged.
+        // The node learns of a result after storage and drops it before. A result that only the node knows is damaged.
         Ok(Ok(None)) => match api.handle.ask(NodeRequest::Task(task)).await? {
             Ok(NodeResponse::Task(view)) if view.result.is_some() => {
                 api.results.damage().note(RecordKind::Result, task);
@@ -83,7 +89,7 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
             }
             Ok(_) | Err(_) => Ok(None),
         },
-        // It was logged when it was found.
+        // The damage was logged when it was found.
         Ok(Err(ResultReadError::Damaged(_))) => Err(ApiError::record_damaged(task)),
         Ok(Err(error)) => {
             tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot read a result");
@@ -96,7 +102,7 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
     }
 }
 
-/// Returns the names that nodes of the network give to different models.
+/// Returns the model names that stand for different models on different nodes; none if the node does not respond.
 pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
     match ask(api, NodeRequest::Diagnosis).await {
         Ok(NodeResponse::Diagnosis(view)) => view.conflicts.into_iter().map(Conflict::from).collect(),
@@ -104,6 +110,7 @@ pub(super) async fn conflicts(api: &Api) -> Vec<Conflict> {
     }
 }
 
+/// Returns the error for a response that does not belong to its request.
 pub(super) fn unexpected(reply: &NodeResponse) -> ApiError {
     tracing::error!(?reply, "the node answered another question");
     internal("internal_error", "the node gave an answer of the wrong kind".to_owned())
@@ -117,7 +124,7 @@ pub(super) fn unexpected_output() -> String {
     "the task has an output of the wrong kind".to_owned()
 }
 
-/// What the model that every node has is called where it is published.
+/// Name of the embedded model on the hub.
 pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
-/// What to think of a task that is not there after records were lost.
+/// Hint about an unknown task after records were lost.
 const RECORDS_LOST_HINT: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";

@@ -1,4 +1,4 @@
-//! Probes of liveness and readiness, which anybody on this machine may ask without the token.
+//! Liveness and readiness probes, which require no token.
 
 use super::state::Api;
 use crate::clock;
@@ -10,8 +10,8 @@ use engine::health::Verdict;
 use engine::lifecycle;
 use engine::request::{Request as NodeRequest, Response as NodeResponse};
 
-/// Tells that the process answers, and how the node is. A node that is not well is alive all the same: to start it
-/// anew makes no disk larger.
+/// Liveness probe: always succeeds, and reports the health. An unhealthy node is still alive, because a restart would
+/// not fix a full disk.
 pub(super) async fn healthz(State(api): State<Api>) -> Json<Liveness> {
     let health = match api.handle.ask(NodeRequest::Status).await {
         Ok(Ok(NodeResponse::Status(view))) => view.health,
@@ -26,6 +26,7 @@ pub(super) async fn healthz(State(api): State<Api>) -> Json<Liveness> {
     })
 }
 
+/// Readiness probe: succeeds while the node is ACTIVE.
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Readiness>) {
     let state = match api.handle.ask(NodeRequest::Status).await {
         Ok(Ok(NodeResponse::Status(view))) => Some(view.state),

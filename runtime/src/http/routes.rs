@@ -1,4 +1,4 @@
-//! All routes of the HTTP interfaces, and the checks that every request passes first.
+//! The router of all HTTP interfaces, and the checks before every request.
 
 use super::error::ApiError;
 use super::limits::{REQUEST_TIMEOUT, SLOW_REQUEST_TIMEOUT};
@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 
-/// Returns all routes.
+/// Returns the router of a running node.
 pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/healthz", get(probes::healthz))
@@ -22,17 +22,17 @@ pub(super) fn router(api: Api) -> Router {
         .merge(tei::router(&api))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        // Every body is taken in within limits of its own.
+        // Each group of routes limits its bodies itself.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), admit))
         .with_state(api)
 }
 
-/// Runs before everything else: who asks, and how long they may take.
+/// Checks `Host` and `Origin` before everything else, and limits the duration of the request.
 async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     auth::check_host_and_origin(&parts, api.address)?;
-    // Generations take as long as their tasks may.
+    // Generations have the timeout of their tasks.
     let slow = ["/v1/", "/v2/"].iter().any(|prefix| parts.uri.path().starts_with(prefix));
     let timeout = if slow { SLOW_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
     let request = Request::from_parts(parts, body);

@@ -5,7 +5,7 @@
 
 #![allow(
     clippy::wildcard_enum_match_arm,
-    reason = "each question has one answer; whatever else comes is the same mistake"
+    reason = "each request has one kind of response; every other kind is the same bug"
 )]
 
 use crate::blobs::{Manifest, ShareError, SharedFile, SharedFiles};
