@@ -1,7 +1,7 @@
-//! The server's end of a connection, with what hyper has no timers for: a write that makes no progress, and the end.
+//! Server side of a connection, with the timeouts that hyper lacks: a write without progress, and the close.
 //!
-//! A connection that is closed while the client still sends is reset by the kernel, and the answer may be lost with it.
-//! So after a refusal the rest is read and thrown away, for a moment (RFC 9112, 9.6).
+//! If a server closes a connection while the client still sends, the kernel resets it and the response may be lost. So
+//! after a rejection the rest is read and dropped until a timeout (RFC 9112, section 9.6).
 
 use super::connections::Connection;
 use super::framing::FramingScanner;
@@ -22,7 +22,7 @@ pub(super) struct ClientStream {
     scanner: FramingScanner,
     /// Runs while a write makes no progress.
     write_timer: Option<Pin<Box<Sleep>>>,
-    /// Runs while the rest of what the client sends is thrown away.
+    /// Runs while remaining input is read and dropped.
     discard_timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -37,7 +37,7 @@ impl ClientStream {
         }
     }
 
-    /// Passes on how a write went, and fails one that has made no progress for too long.
+    /// Tracks the progress of a write, and fails one that has stalled for too long.
     fn written(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             if self.write_timer.take().is_some() {
@@ -53,7 +53,7 @@ impl ClientStream {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answer")))
     }
 
-    /// Throws away what the client still sends, until it stops or the time is over.
+    /// Reads and drops input until the client stops or the timeout expires.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.discard_timer.get_or_insert_with(|| Box::pin(sleep(DISCARD_TIMEOUT)));
         if timer.as_mut().poll(cx).is_ready() {
@@ -68,7 +68,7 @@ impl ClientStream {
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
         }
-        // Others have their turn.
+        // Yield to other tasks.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -80,7 +80,7 @@ impl Read for ClientStream {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // hyper's buffer shows nothing of what is in it.
+        // The cursor of hyper does not expose the bytes that it holds.
         let mut bytes = [0; READ_BYTES_MAX];
         let room = buffer.remaining().min(READ_BYTES_MAX);
         let mut read = ReadBuf::new(&mut bytes[..room]);
@@ -130,7 +130,7 @@ impl Write for ClientStream {
 }
 
 const READ_BYTES_MAX: usize = 16 << 10;
-/// How long a refused client may go on sending.
+/// How long a rejected client's input is read and dropped.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-/// Reads in a row before others have their turn.
+/// Reads in a row before yielding.
 const DISCARDS_AT_ONCE: usize = 16;

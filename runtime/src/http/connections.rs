@@ -1,11 +1,11 @@
-//! The connections that the API serves, and which of them is closed when places are short.
+//! Table of open connections, and its eviction policy.
 //!
-//! Nobody holds a place for long by doing nothing: a newcomer always finds one, and what it costs is the connection
-//! that has waited longest for its client. Connections that never showed the token go first, and among these the ones
-//! of the user who has most. So a request with the token and a probe are served beside any number of idle, slow or
-//! deaf connections, and one user's connections do not push out another's.
+//! A new connection always finds a slot. If none is free, the connection that has waited longest for its client is
+//! evicted. Connections without the token go first, and among them those of the user with the most connections. So
+//! requests with the token and probes are served beside any number of idle or slow connections, and one user cannot
+//! evict the connections of another.
 //!
-//! Invariant: fewer requests are computed at a time than there are places, so some place can always be freed.
+//! Invariant: fewer requests are in progress than there are slots, so one slot can always be freed.
 
 use super::limits::CONNECTIONS_MAX;
 use super::peer_owner::Owner;
@@ -15,23 +15,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// How many of each kind there may be.
+/// Limits by kind of connection and request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
-    /// Connections.
+    /// Maximum connections.
     pub(super) connections: usize,
-    /// Connections that have not shown the token.
+    /// Maximum connections that have not presented the token.
     pub(super) unauthenticated: usize,
-    /// The same, of one owner.
+    /// Maximum connections of one owner that have not presented the token.
     pub(super) unauthenticated_per_owner: usize,
-    /// Requests with the token that are computed or written at a time.
+    /// Maximum requests with the token in progress.
     pub(super) requests: usize,
-    /// Answers among these that have no known end: streams.
+    /// Maximum responses of unknown length among them: streams.
     pub(super) streams: usize,
 }
 
 impl Limits {
-    /// Returns the limits of a process that may have this many files open.
+    /// Returns the limits for a process that may open this many files.
     pub(super) fn for_open_files(open_files_max: u64) -> Self {
         let half = usize::try_from(open_files_max / 2).unwrap_or(usize::MAX);
         let connections = half.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
@@ -69,20 +69,20 @@ pub(super) struct Connection {
     owner: Owner,
     epoch: Instant,
     authenticated: AtomicBool,
-    /// Since when the server waits for the client to send something, in microseconds; [`NEVER`] while it does not.
+    /// When the server began to wait for the client to send, in microseconds; [`NEVER`] while it does not wait.
     waiting_since: AtomicU64,
-    /// Since when the client has taken nothing of what is written to it, in microseconds; [`NEVER`] while it does.
+    /// When the client stopped reading its response, in microseconds; [`NEVER`] while it reads.
     stalled_since: AtomicU64,
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether to read and drop what the client still sends before the close.
     discards: AtomicBool,
-    /// Whether a chunked request gave a length as well.
+    /// Whether a chunked request also had a `Content-Length`.
     ambiguous: AtomicBool,
-    /// Whether anything was received since the last request was read.
+    /// Whether bytes arrived since the last request was read.
     received: AtomicBool,
     evicted: Notify,
 }
 
-/// A place in the table, given up when it is dropped.
+/// A slot in the table, freed when it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     table: Arc<ConnectionTable>,
@@ -101,8 +101,7 @@ impl ConnectionTable {
         })
     }
 
-    /// Takes in a new connection, at the price of another one where places are short. Returns `None` where no
-    /// connection can be closed for it.
+    /// Adds a new connection, and evicts another one if there is no free slot. Returns `None` if none can be evicted.
     pub(super) fn admit(self: &Arc<Self>, owner: Owner) -> Option<ConnectionSlot> {
         let mut entries = self.entries();
         if let Some(shortage) = self.shortage(&entries, owner) {
@@ -119,26 +118,26 @@ impl ConnectionTable {
         Some(ConnectionSlot { table: Arc::clone(self), connection })
     }
 
-    /// Lets one more request with the token be computed; `None` where too many are.
+    /// Starts one more request with the token; `None` at the limit.
     pub(super) fn begin_request(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.requests).try_acquire_owned().ok()
     }
 
-    /// Lets one more answer be streamed; `None` where too many are.
+    /// Starts one more streamed response; `None` at the limit.
     pub(super) fn begin_stream(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
-    /// Waits for the turn of a request that was sent before the answer to the one before it was read. Requests in a row
-    /// cost their clients next to nothing, so those of all clients together do not crowd out the others.
+    /// Waits for the turn of a pipelined request. Pipelining costs a client almost nothing, so few pipelined requests
+    /// of all clients run at a time.
     pub(super) async fn await_turn(&self) -> Option<SemaphorePermit<'_>> {
         self.pipelined.acquire().await.ok()
     }
 
-    /// Returns the limit that one more connection would break.
+    /// Returns the limit that one more connection would exceed.
     fn shortage(&self, entries: &Entries, owner: Owner) -> Option<Shortage> {
         let unauthenticated = || entries.connections.values().filter(|entry| !entry.is_authenticated());
-        // The usual case takes no look at each of them.
+        // Fast path: below the smallest limit there is nothing to count.
         if entries.connections.len() < self.limits.unauthenticated_per_owner {
             None
         } else if unauthenticated().filter(|entry| entry.owner == owner).count()
@@ -165,7 +164,7 @@ enum Shortage {
 }
 
 impl Entries {
-    /// Returns the connection to close.
+    /// Returns the connection to evict.
     fn victim(&self, shortage: Shortage, owner: Owner) -> Option<u64> {
         let owner = match shortage {
             Shortage::Owner => Some(owner),
@@ -183,7 +182,7 @@ impl Entries {
         unauthenticated.or_else(idle).map(|entry| entry.id)
     }
 
-    /// Returns the owner of most connections that have not shown the token.
+    /// Returns the owner with the most connections that have not presented the token.
     fn largest_owner(&self) -> Option<Owner> {
         let mut counts = BTreeMap::new();
         for entry in self.connections.values().filter(|entry| !entry.is_authenticated()) {
@@ -194,7 +193,7 @@ impl Entries {
 }
 
 impl ConnectionSlot {
-    /// Returns the table that the place is in.
+    /// Returns the table that the slot is in.
     pub(super) fn table(&self) -> &ConnectionTable {
         &self.table
     }
@@ -224,7 +223,7 @@ impl Connection {
         connection
     }
 
-    /// Takes note that the client has shown the token.
+    /// Records that the client has presented the token.
     pub(super) fn authenticate(&self) {
         self.authenticated.store(true, Ordering::Relaxed);
     }
@@ -233,42 +232,42 @@ impl Connection {
         self.authenticated.load(Ordering::Relaxed)
     }
 
-    /// Takes note that the client has to send something now: a request, or the rest of one.
+    /// Records that the server waits for the client to send a request or the rest of one.
     pub(super) fn mark_waiting(&self) {
         self.waiting_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Takes note that a request is here and the server works on it.
+    /// Records that a request has arrived and is being processed.
     pub(super) fn mark_working(&self) {
         self.waiting_since.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Takes note that the client takes nothing of what is written to it.
+    /// Records that the client does not read its response.
     pub(super) fn mark_stalled(&self) {
         self.stalled_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// Takes note that the client has taken some of it.
+    /// Records that the client reads its response again.
     pub(super) fn mark_progress(&self) {
         self.stalled_since.store(NEVER, Ordering::Relaxed);
     }
 
-    /// Takes note that the connection is closed after this answer, though the client may still be sending.
+    /// Records that the connection closes after this response, although the client may still be sending.
     pub(super) fn discard_rest(&self) {
         self.discards.store(true, Ordering::Relaxed);
     }
 
-    /// Takes note that the client has sent something.
+    /// Records that bytes arrived.
     pub(super) fn mark_received(&self) {
         self.received.store(true, Ordering::Relaxed);
     }
 
-    /// Tells whether a request that was just read had come together with the one before it.
+    /// Returns whether the request just read arrived together with the previous one.
     pub(super) fn is_pipelined(&self) -> bool {
         !self.received.swap(false, Ordering::Relaxed)
     }
 
-    /// Takes note that a chunked request gave a length as well.
+    /// Records that a chunked request also had a `Content-Length`.
     pub(super) fn mark_ambiguous(&self) {
         self.ambiguous.store(true, Ordering::Relaxed);
     }
@@ -281,17 +280,17 @@ impl Connection {
         self.discards.load(Ordering::Relaxed)
     }
 
-    /// Returns how long a write may make no progress.
+    /// Returns the timeout of a write without progress.
     pub(super) fn write_timeout(&self) -> Duration {
         if self.is_authenticated() { WRITE_TIMEOUT } else { UNAUTHENTICATED_WRITE_TIMEOUT }
     }
 
-    /// Waits until the place is needed for another connection.
+    /// Waits until the connection is evicted.
     pub(super) async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Returns since when the client has been waited for; [`NEVER`] while it is not.
+    /// Returns when the client became idle; [`NEVER`] while it is not.
     fn idle_since(&self) -> u64 {
         self.waiting_since.load(Ordering::Relaxed).min(self.stalled_since.load(Ordering::Relaxed))
     }
@@ -302,13 +301,13 @@ impl Connection {
 }
 
 const NEVER: u64 = u64::MAX;
-/// Requests sent in a row, of all connections, that are computed at a time.
+/// Pipelined requests of all connections that run at a time.
 const PIPELINED_AT_ONCE: usize = 2;
-/// The least, on a system that allows next to no open files.
+/// Minimum connections, on a system that allows few open files.
 const CONNECTIONS_MIN: usize = 64;
-/// An answer must make progress within this time.
+/// Timeout of a write without progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same where nobody has shown the token.
+/// The same for a client that has not presented the token.
 const UNAUTHENTICATED_WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -324,7 +323,7 @@ mod tests {
     }
 
     fn admit(table: &Arc<ConnectionTable>, uid: u32) -> ConnectionSlot {
-        // Times are in microseconds; these shall differ.
+        // Idle times are in microseconds and must differ.
         std::thread::sleep(Duration::from_micros(20));
         table.admit(Owner::User(uid)).unwrap()
     }
@@ -346,7 +345,7 @@ mod tests {
         let table = ConnectionTable::new(LIMITS);
         let other = admit(&table, 1);
         let mine = [(); 3].map(|()| admit(&table, 2));
-        // The first of them did something since.
+        // The first connection was active since.
         std::thread::sleep(Duration::from_micros(20));
         mine[0].connection.mark_waiting();
         let newest = admit(&table, 2);

@@ -1,4 +1,5 @@
-//! The accept loop. axum's own has no timers: a client that sends a byte a minute would hold a place for ever.
+//! Accept loop with timeouts. The one of axum has none: a client that sends one byte a minute would hold a connection
+//! forever.
 
 use super::client_stream::ClientStream;
 use super::clock_unset;
@@ -28,23 +29,23 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// Binds the address of an API.
+/// Binds the address of the API.
 ///
 /// # Errors
-/// Where the address is taken or cannot be had.
+/// If the address is in use or not available.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     socket.set_reuseaddr(true)?;
-    // A client that does not read has the node compute this much for it, and no more.
+    // Limits how much the node computes for a client that does not read.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves the API until `stop` completes; then lets requests under way finish, for a moment.
+/// Serves the API until `stop` completes, then gives requests in progress a grace period.
 pub async fn serve(listener: TcpListener, startup: StartupRouter, stop: impl Future<Output = ()> + Send) {
     let server = Server {
         table: ConnectionTable::new(Limits::for_open_files(open_files_max())),
@@ -68,7 +69,7 @@ pub async fn serve(listener: TcpListener, startup: StartupRouter, stop: impl Fut
                     connections.spawn(serve_connection(stream, slot, startup, stopped));
                 }
             }
-            // Out of file descriptors, most likely: asking again at once would spin.
+            // Most likely out of file descriptors: accepting again at once would spin.
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -77,13 +78,13 @@ pub async fn serve(listener: TcpListener, startup: StartupRouter, stop: impl Fut
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    // Nobody listens any more where this fails.
+    // If this fails, no connection is left.
     let _ = stopping.send(true);
     let _ = tokio::time::timeout(SHUTDOWN_GRACE, async { while connections.join_next().await.is_some() {} })
         .await;
 }
 
-/// What the accept loop needs.
+/// State of the accept loop.
 struct Server {
     table: Arc<ConnectionTable>,
     owners: OwnerLookup,
@@ -98,14 +99,14 @@ impl Server {
     }
 }
 
-/// Serves one connection until it ends, or until its place is needed for another one.
+/// Serves one connection until it ends or is evicted.
 async fn serve_connection(
     stream: TcpStream,
     slot: ConnectionSlot,
     startup: StartupRouter,
     stopped: watch::Receiver<bool>,
 ) {
-    // Answers are small and wanted at once.
+    // Responses are small and latency matters.
     let _ = stream.set_nodelay(true);
     if !clock::has_date() {
         return clock_unset::refuse(stream).await;
@@ -146,7 +147,7 @@ async fn converse(
         Some(finished) => Some(finished),
         None => {
             connection.as_mut().graceful_shutdown();
-            // What streams for longer than any generation takes has come to nothing.
+            // A stream that outlasts every generation is stuck.
             tokio::time::timeout(SLOW_REQUEST_TIMEOUT, connection).await.ok()
         }
     };
@@ -155,7 +156,7 @@ async fn converse(
     }
 }
 
-/// Answers one request, within the limits of what goes on at a time.
+/// Responds to one request, within the limits of concurrent requests.
 async fn answer(
     request: hyper::Request<Incoming>,
     router: Router,
@@ -193,24 +194,24 @@ async fn answer(
         Err(never) => match never {},
     };
     if chunked {
-        // The next request could not be told from this one's body any more.
+        // The start of the next request could not be told from the rest of this body.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         connection.discard_rest();
     }
     tracked_body::finish(response, slot, authenticated, permit.into_iter().collect())
 }
 
-/// Returns how many files this process may have open.
+/// Returns the limit of open files of this process.
 fn open_files_max() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES_ASSUMED, |(soft, _)| soft)
 }
 
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
-/// Connections that the kernel holds until they are accepted.
+/// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
-/// A request's head must be there by then; the same for the next one on a connection that is kept.
+/// Timeout of a request's head, and of the next request on a kept-alive connection.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection takes no more requests after this long.
+/// Age from which a connection accepts no more requests.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);

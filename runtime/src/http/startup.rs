@@ -1,7 +1,7 @@
-//! What answers at the API's address: at first somebody who knows only that the node is on its way, then the node.
+//! Router of the API from before the node runs: first a few routes that report the startup, then all routes.
 //!
-//! Storage may take a while to open, and who asks meanwhile is told so instead of being left outside. A connection
-//! that was answered before the node was there is closed, so the next request finds the node.
+//! Opening storage can take long; meanwhile clients get `node_not_ready` instead of a refused connection. Each such
+//! response closes its connection, so that the next request reaches the running node.
 
 use super::auth::{self, Token};
 use super::error::ApiError;
@@ -19,7 +19,7 @@ use engine::Rejection;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-/// The API of one node from before it is there. Clones share it.
+/// Router of the API of one node that starts before the node does. Clones share it.
 #[derive(Clone)]
 pub struct StartupRouter {
     starting: Router,
@@ -28,7 +28,7 @@ pub struct StartupRouter {
 }
 
 impl StartupRouter {
-    /// Makes the door of a node that is still being put together.
+    /// Creates the router of a node that is starting.
     pub fn new(address: SocketAddr, token: Arc<Token>) -> Self {
         let starting = Router::new()
             .route("/healthz", get(healthz))
@@ -41,17 +41,17 @@ impl StartupRouter {
         Self { starting, node: Arc::default(), token }
     }
 
-    /// Lets everybody in.
+    /// Routes new connections to the running node.
     pub fn attach(&self, api: Api) {
         self.node.get_or_init(|| routes::router(api));
     }
 
-    /// Tells whether a request shows the token.
+    /// Returns whether a request presents the token.
     pub(super) fn is_authorized(&self, headers: &HeaderMap) -> bool {
         auth::check_token(headers, &self.token).is_ok()
     }
 
-    /// Returns what answers the next connection.
+    /// Returns the router for the next connection.
     pub(super) fn router(&self) -> Router {
         self.node.get().unwrap_or(&self.starting).clone()
     }

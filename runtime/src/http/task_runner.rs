@@ -1,6 +1,6 @@
-//! The tasks of one request: submitted as there is room for them, awaited, and cancelled once nobody waits any more.
+//! Runs the tasks of one request: submits them as the queue has space, awaits them, and cancels them on drop.
 //!
-//! A client that goes away drops its request, and with it the guard; the node hears of it as of any cancellation.
+//! When a client disconnects, its request and the [`TaskGuard`] are dropped, and the node cancels the open tasks.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -22,13 +22,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The open tasks of one request.
+/// Guard over the open tasks of one request; cancels them when it is dropped.
 pub(super) struct TaskGuard {
     api: Api,
     open: BTreeSet<TaskId>,
 }
 
-/// Runs one task from its submission to its outcome.
+/// Runs one task from submission to outcome.
 pub(super) async fn run(
     api: Api,
     spec: &TaskSpec,
@@ -39,10 +39,10 @@ pub(super) async fn run(
     guard.outcome(task).await
 }
 
-/// Runs the tasks of one request, so many at a time, and returns their results in order, each with its part of the
-/// request. All are looked at before the first of them costs anything; after one that fails, the others are cancelled.
+/// Runs the tasks of one request, at most `at_once` at a time. Returns their results in order, each with its part of
+/// the request. All inputs are checked before the first submission. If one task fails, the others are cancelled.
 ///
-/// All are computed by one model: where it is replaced meanwhile, all begin again, as nothing was answered yet.
+/// One model computes all tasks. If it is replaced meanwhile, all tasks start again, because nothing was sent yet.
 pub(super) async fn run_all(
     api: &Api,
     specs: Vec<TaskSpec>,
@@ -73,7 +73,7 @@ pub(super) async fn run_all(
             Err(failed) => failed,
         };
         if before.as_ref() == Some(&chosen) {
-            // The same model again would fail again.
+            // The same model would fail again.
             return output(part, failed).map(|_| Vec::new());
         }
         before = Some(chosen);
@@ -82,8 +82,8 @@ pub(super) async fn run_all(
     Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, TaskFailure::ModelChanged.code(), message))
 }
 
-/// Runs tasks that must be computed by one model, which their user `named` or not. Returns the result of the first that
-/// another model could do.
+/// Runs tasks that one model must compute. `named` says whether the user chose the model. Returns the first result that
+/// another model could improve on.
 async fn run_for(
     api: &Api,
     specs: &[(TaskSpec, Part)],
@@ -101,15 +101,15 @@ async fn run_for(
     }
 }
 
-/// Why the tasks of a request are given up.
+/// Why a request's tasks were given up.
 enum Failed {
-    /// Their model cannot be used, or no longer; another one may do.
+    /// Their model is unusable or was replaced; another one may succeed.
     Model(Part, Box<TaskResult>),
-    /// The node refuses them.
+    /// The node rejected them.
     Request(ApiError),
 }
 
-/// Runs a task that must be computed by one model, which its user `named` or not.
+/// Runs a task that one model must compute. `named` says whether the user chose the model.
 async fn run_or_fail(
     api: Api,
     (spec, part): &(TaskSpec, Part),
@@ -120,19 +120,19 @@ async fn run_or_fail(
     let result = run(api, spec, Some(fingerprint)).await.map_err(named_part)?;
     match &result.outcome {
         Outcome::Failed(TaskFailure::ModelChanged) => Err(Failed::Model(*part, Box::new(result))),
-        // As a single task would, the request goes on to the next model where it names none.
+        // Without a named model, the request falls back to the next one, as a single task would.
         Outcome::Failed(TaskFailure::ModelFailed(_)) if !named => Err(Failed::Model(*part, Box::new(result))),
         _ => Ok((*part, result)),
     }
 }
 
-/// Says which models may compute a task.
+/// Returns the constraints on the model of a task.
 pub(super) fn wish(spec: &TaskSpec) -> ModelWish {
     let labels = matches!(&spec.input, TaskInput::Classification(input) if !input.labels.is_empty());
     ModelWish { kind: spec.kind(), labels, model: spec.model.clone() }
 }
 
-/// Chooses the model for the tasks of a request; waits for a while where its files are still being hashed.
+/// Chooses the model for the tasks of a request. Waits up to a timeout while its files are being hashed.
 pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fingerprint), ApiError> {
     let requested = wish.model.clone();
     let give_up_at = Instant::now() + QUEUE_TIMEOUT;
@@ -160,17 +160,17 @@ pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fi
     }
 }
 
-/// The inputs of a request that one of its tasks is about.
+/// The inputs of a request that one of its tasks has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// The number of the first, counted from 0.
+    /// Index of the first input in the request.
     pub(super) first: usize,
     count: usize,
-    /// How many the request has.
+    /// Number of inputs in the request.
     total: usize,
 }
 
-/// Returns the part of each of the tasks of one request.
+/// Returns the part of each task of a request.
 pub(super) fn parts(specs: &[TaskSpec]) -> Vec<Part> {
     let total = specs.iter().map(|spec| spec.input.parts()).sum();
     let part = |first: &mut usize, spec: &TaskSpec| {
@@ -183,10 +183,10 @@ pub(super) fn parts(specs: &[TaskSpec]) -> Vec<Part> {
 }
 
 impl Part {
-    /// All of a request of one task.
+    /// The part of a request with one task.
     pub(super) const WHOLE: Self = Self { first: 0, count: 1, total: 1 };
 
-    /// Checks a task's input; an input that is not acceptable is named by its number in the request.
+    /// Checks the input of a task; the error has the index of the input in the request.
     pub(super) fn check(self, input: &TaskInput) -> Result<(), ApiError> {
         let named = |fault: InputFault| {
             let fault = if self.count == 1 { fault.in_part(0, self.total) } else { fault };
@@ -195,7 +195,7 @@ impl Part {
         input.check().map_err(named)
     }
 
-    /// Says which input of several an error is about, where its task has only that.
+    /// Adds the index in the request to an error about the only input of this part.
     fn name(self, error: ApiError) -> ApiError {
         if error.is_about_input() && self.count == 1 && self.total > 1 {
             error.for_input(self.first)
@@ -210,7 +210,7 @@ impl TaskGuard {
         Self { api, open: BTreeSet::new() }
     }
 
-    /// Submits a task; while the queue is full, it waits for room.
+    /// Submits a task; while the queue is full, retries until a timeout.
     pub(super) async fn submit(
         &mut self,
         spec: &TaskSpec,
@@ -235,7 +235,7 @@ impl TaskGuard {
         }
     }
 
-    /// Waits for a task's end, and returns its whole result.
+    /// Waits until a task ends, and returns its whole result.
     pub(super) async fn outcome(&mut self, task: TaskId) -> Result<TaskResult, ApiError> {
         match self.api.handle.ask(NodeRequest::AwaitTask(task)).await?? {
             NodeResponse::Task(_) => self.result(task).await,
@@ -243,7 +243,7 @@ impl TaskGuard {
         }
     }
 
-    /// Waits until there is more of a task than was seen.
+    /// Waits until a task has news beyond what was seen.
     pub(super) async fn watch(&self, task: TaskId, seen: Cursor) -> Result<(TaskView, TaskUpdate), ApiError> {
         watch(&self.api, task, seen).await
     }
@@ -257,17 +257,17 @@ impl TaskGuard {
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        // There is none any more while the whole node goes down, and its tasks with it.
+        // During shutdown of the node the runtime is gone, and the tasks end with the node.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         for task in std::mem::take(&mut self.open) {
             let handle = self.api.handle.clone();
-            // Whether it had ended by then is all the same.
+            // The task may have ended by now, which makes no difference.
             runtime.spawn(async move { drop(handle.ask(NodeRequest::Cancel(task)).await) });
         }
     }
 }
 
-/// Returns the output of a task, or an error that says why it has none. What it says of inputs is in the numbers of the
+/// Returns the output of a task, or an error with the reason why there is none. Indices of inputs are those of the
 /// request.
 pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiError> {
     let failure = match result.outcome {
@@ -304,13 +304,13 @@ fn refusal(reason: &str) -> String {
     format!("the model rejected the input: {reason}")
 }
 
-/// How long a request waits for room in the queue before it is told that there is none.
+/// How long a request waits for space in the queue.
 const QUEUE_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 10_000 });
-/// How many models a request tries, one after the other.
+/// Maximum models that a request tries, one after the other.
 const MODELS_TRIED_MAX: usize = 4;
-/// The pause before it is looked again whether a model's files are hashed.
+/// Interval between checks whether the model's files are hashed.
 const HASH_POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// When to try again where hashing takes long.
+/// `Retry-After` if hashing takes long.
 const HASH_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// The pause before the queue is asked again.
+/// Interval between submissions while the queue is full.
 const QUEUE_POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
-//! Bodies that tell their connection whose turn it is: the client's to send and to read, or the server's.
+//! Request and response bodies that tell their connection whether the client or the server is to act next.
 //!
-//! Answers get here what all of them have: headers that keep browsers from guessing and caches from keeping, and the
-//! end of the connection after a refusal to somebody without the token.
+//! Every response gets its common headers here: `nosniff`, `no-store`, and `Connection: close` after a rejection of a
+//! client without the token.
 
 use super::connections::{Connection, ConnectionSlot};
 use super::error::ApiError;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The body of a request: until it is here, the server waits for its client.
+/// Body of a request; until it is complete, the server waits for the client.
 pub(super) struct RequestBody {
     body: Incoming,
     connection: Arc<Connection>,
@@ -56,11 +56,11 @@ impl HttpBody for RequestBody {
     }
 }
 
-/// The body of an answer. Once it is handed over, the server waits for the next request.
+/// Body of a response; once it is sent, the server waits for the next request.
 struct ResponseBody {
     body: Body,
     connection: Arc<Connection>,
-    // Held for what their drop does.
+    // Released on drop.
     _permits: Vec<OwnedSemaphorePermit>,
 }
 
@@ -90,14 +90,14 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Completes an answer: the headers that all have, and the body that says when it is over.
+/// Completes a response: adds the common headers, and a body that tracks its end.
 pub(super) fn finish(
     response: Response<Body>,
     slot: &ConnectionSlot,
     authenticated: bool,
     mut permits: Vec<OwnedSemaphorePermit>,
 ) -> Response<Body> {
-    // A stream is what nobody knows the length of. Without the token there is none.
+    // A body of unknown length is a stream; without the token there is none.
     let response = if response.body().size_hint().exact().is_some() {
         response
     } else {
@@ -122,12 +122,12 @@ pub(super) fn finish(
     Response::from_parts(parts, Body::new(ResponseBody { body, connection, _permits: permits }))
 }
 
-/// Refuses a request, since too many are computed.
+/// Rejects a request because too many are in progress.
 pub(super) fn too_many_requests() -> Response<Body> {
     busy("too_many_requests", "this node computes as many requests as it can")
 }
 
-/// Refuses a request that gives its length in two ways.
+/// Rejects a request with both a `Content-Length` and chunked encoding.
 pub(super) fn ambiguous_length() -> Response<Body> {
     let message = "a chunked request must not have a Content-Length";
     ApiError::new(StatusCode::BAD_REQUEST, "length_ambiguous", message).into_response()
