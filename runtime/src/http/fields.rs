@@ -1,8 +1,7 @@
-//! What becomes of each field of a request: read, without effect, or refused by name.
+//! Support of request fields: each is read, ignored or rejected by name.
 //!
-//! The invariant: a field that a known client sends either has its effect or is refused; it is never passed over where
-//! that would change the answer. A field that no table has is passed over, so that clients newer than this program
-//! still work.
+//! Invariant: a field that a known client sends either takes effect or is rejected, if ignoring it would change the
+//! response. Fields in no table are ignored, so that newer clients still work.
 
 mod integer;
 mod known;
@@ -23,10 +22,10 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, Map
 use serde_json::Value;
 use std::fmt;
 
-/// Reads the body of a request that has these fields; `what` says in an error what it should have been.
+/// Parses the body of a request with these fields; errors name the expected content as `what`.
 ///
 /// # Errors
-/// Where it is not that, or has a field that is not supported; the error names the field.
+/// If the body is malformed or has an unsupported field, which the error names.
 pub(super) fn read<T: DeserializeOwned>(
     headers: &HeaderMap,
     bytes: &[u8],
@@ -42,26 +41,26 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// A field that would change the answer and is not there, and how its value begins.
+/// An unsupported field that would change the response, and the beginning of its value.
 #[derive(Debug, PartialEq, Eq)]
 struct Unsupported {
     field: String,
     value: String,
 }
 
-/// Returns the first such field of a JSON object; nothing else is looked at.
+/// Returns the first unsupported field of a JSON object.
 fn unsupported(json: &[u8], table: Table) -> Option<Unsupported> {
     let mut found = None;
     let mut reader = serde_json::Deserializer::from_slice(json);
-    // What is no JSON was refused before.
+    // Malformed JSON was rejected before.
     let _ = Check { table, path: String::new(), found: &mut found }.deserialize(&mut reader);
     found
 }
 
-/// Looks for an unsupported field in an object, or in the objects of a list.
+/// Finds an unsupported field in an object or in the objects of a list.
 struct Check<'f> {
     table: &'f [&'static [Field]],
-    /// Where the value is, in front of a field's name.
+    /// Path of the value, as a prefix of field names.
     path: String,
     found: &'f mut Option<Unsupported>,
 }
@@ -155,7 +154,7 @@ impl<'de> Visitor<'de> for Check<'_> {
     }
 }
 
-/// How much of a value an error repeats.
+/// Maximum characters of a value in an error.
 const VALUE_CHARS_SHOWN: usize = 60;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! Integer numbers as clients write them.
+//! Integers in all forms that clients write.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use std::fmt;
 
-/// A whole number, also where it is written as `3.0` or has more digits than any limit.
+/// An integer, also written as `3.0` or beyond every limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::http) struct Integer(pub(in crate::http) i64);
 
@@ -38,15 +38,15 @@ impl<'de> Deserialize<'de> for Integer {
 }
 
 impl Integer {
-    /// Returns the number as one from 0 on; nothing where it is less, and the greatest where it is more than that.
+    /// Converts to an unsigned number: `None` if negative, the maximum if too large.
     pub(in crate::http) fn count<N: TryFrom<i64> + Saturating>(self) -> Option<N> {
         (self.0 >= 0).then(|| N::try_from(self.0).unwrap_or(N::MAX))
     }
 }
 
-/// A type with a greatest number.
+/// A type with a maximum.
 pub(in crate::http) trait Saturating {
-    /// The greatest.
+    /// The maximum.
     const MAX: Self;
 }
 

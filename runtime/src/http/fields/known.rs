@@ -1,29 +1,30 @@
-//! The fields that the routes know, of the servers whose clients speak to them.
+//! Tables of the fields that clients of supported servers send.
 //!
 //! Sources: vLLM's request classes (`entrypoints/openai`, `entrypoints/pooling`; older `guided_*` names too) and the
-//! types of text-embeddings-inference were read. The fields of OpenAI, llama.cpp's server, Ollama, Jina, Cohere, Voyage,
-//! SGLang, LM Studio, Mistral and OpenRouter follow what their clients send and document; none of these lists is complete.
+//! types of text-embeddings-inference were read. The fields of OpenAI, llama.cpp's server, Ollama, Jina, Cohere,
+//! Voyage, SGLang, LM Studio, Mistral and OpenRouter follow what their clients send and document; none of these lists
+//! is complete.
 //!
-//! Neutral is what concerns a server's cache, order and accounts, and what only tunes something that is itself refused.
+//! Ignored are fields about caching, priority and accounts, and those that only tune a feature that is itself rejected.
 
 use super::rule::{Allowed, Field, Rule, Table};
 
-/// A request for the next message of a conversation.
+/// Chat completion.
 pub(in crate::http) const CHAT: Table = &[CHAT_ONLY, GENERATION];
-/// A request for what follows a text.
+/// Text completion.
 pub(in crate::http) const COMPLETION: Table = &[COMPLETION_ONLY, GENERATION];
-/// A request for embeddings.
+/// Embeddings.
 pub(in crate::http) const EMBEDDINGS: Table = &[EMBEDDINGS_ALL];
-/// A request to rank documents.
+/// Reranking.
 pub(in crate::http) const RERANK: Table = &[RERANK_ALL];
-/// A request to embed, as text-embeddings-inference has it.
+/// Embedding in text-embeddings-inference.
 pub(in crate::http) const TEI_EMBED: Table = &[TEI_EMBED_ALL];
-/// A request to classify, as text-embeddings-inference has it.
+/// Classification in text-embeddings-inference.
 pub(in crate::http) const TEI_PREDICT: Table = &[TEI_PREDICT_ALL];
-/// A request to rank texts, as text-embeddings-inference has it.
+/// Reranking in text-embeddings-inference.
 pub(in crate::http) const TEI_RERANK: Table = &[TEI_RERANK_ALL];
 
-/// What both requests for generations have in common.
+/// Fields of both kinds of completion.
 const GENERATION: &[Field] = &[
     ("adapter_id", Rule::RejectUnless(&[Allowed::Empty])),
     ("adaptive_decay", Rule::Ignored),
@@ -173,7 +174,7 @@ const GENERATION: &[Field] = &[
     ("xtc_threshold", Rule::Ignored),
 ];
 
-/// What only conversations have.
+/// Fields of chat completions only.
 const CHAT_ONLY: &[Field] = &[
     ("add_generation_prompt", Rule::RejectUnless(&[Allowed::True])),
     ("add_special_tokens", Rule::RejectUnless(&[Allowed::False])),
@@ -215,7 +216,7 @@ const CHAT_ONLY: &[Field] = &[
     ("web_search_options", Rule::RejectUnless(&[])),
 ];
 
-/// What only texts have.
+/// Fields of text completions only.
 const COMPLETION_ONLY: &[Field] = &[
     ("add_special_tokens", Rule::RejectUnless(&[Allowed::True])),
     ("details", Rule::RejectUnless(&[Allowed::False])),
@@ -230,14 +231,14 @@ const COMPLETION_ONLY: &[Field] = &[
     ("suffix", Rule::RejectUnless(&[Allowed::Empty])),
 ];
 
-/// How a stream is written.
+/// Options of a stream.
 const STREAM_OPTIONS: &[Field] = &[
     ("continuous_usage_stats", Rule::RejectUnless(&[Allowed::False])),
     ("include_obfuscation", Rule::Ignored),
     ("include_usage", Rule::Read),
 ];
 
-/// One message of a conversation. Its author's name is in no template of the models that run here.
+/// A message of a conversation. No chat template of the supported models reads the name of its author.
 const MESSAGE: &[Field] = &[
     ("annotations", Rule::Ignored),
     ("audio", Rule::RejectUnless(&[])),
@@ -260,7 +261,7 @@ const MESSAGE: &[Field] = &[
     ("tool_name", Rule::RejectUnless(&[Allowed::Empty])),
 ];
 
-/// A request for embeddings.
+/// Embeddings.
 const EMBEDDINGS_ALL: &[Field] = &[
     ("activation", Rule::RejectUnless(&[])),
     ("add_special_tokens", Rule::RejectUnless(&[Allowed::True])),
@@ -318,7 +319,7 @@ const EMBEDDINGS_ALL: &[Field] = &[
     ("user", Rule::Ignored),
 ];
 
-/// A request to rank documents. 4,096 tokens of each is what Cohere's clients send where nothing was said.
+/// Reranking. Cohere's clients send 4,096 tokens per document by default.
 const RERANK_ALL: &[Field] = &[
     ("activation", Rule::RejectUnless(&[])),
     ("cache_salt", Rule::Ignored),
@@ -363,7 +364,7 @@ const RERANK_ALL: &[Field] = &[
     ("user", Rule::Ignored),
 ];
 
-/// A request to embed.
+/// Embedding in text-embeddings-inference.
 const TEI_EMBED_ALL: &[Field] = &[
     ("dimensions", Rule::Read),
     ("encoding_format", Rule::RejectUnless(&[Allowed::Text("float")])),
@@ -380,7 +381,7 @@ const TEI_EMBED_ALL: &[Field] = &[
     ("user", Rule::Ignored),
 ];
 
-/// A request to classify.
+/// Classification in text-embeddings-inference.
 const TEI_PREDICT_ALL: &[Field] = &[
     ("candidate_labels", Rule::RejectUnless(&[Allowed::Empty])),
     ("function_to_apply", Rule::RejectUnless(&[])),
@@ -394,7 +395,7 @@ const TEI_PREDICT_ALL: &[Field] = &[
     ("truncation_direction", Rule::RejectUnless(&[Allowed::Text("right")])),
 ];
 
-/// A request to rank texts.
+/// Reranking in text-embeddings-inference.
 const TEI_RERANK_ALL: &[Field] = &[
     ("documents", Rule::RejectUnless(&[Allowed::Empty])),
     ("model", Rule::Read),

@@ -1,40 +1,40 @@
-//! What may become of a field, and the values that change nothing.
+//! Rules for request fields, and values that change nothing.
 
 use serde_json::Value;
 
-/// The fields of a request, in lists that are each in alphabetical order.
+/// Fields of a request, in lists that are each sorted by name.
 pub(in crate::http) type Table = &'static [&'static [Field]];
 
-/// A field's name, and what becomes of it.
+/// Name of a field, and its rule.
 pub(in crate::http) type Field = (&'static str, Rule);
 
-/// What becomes of a field.
+/// How a field is handled.
 #[derive(Debug)]
 pub(in crate::http) enum Rule {
-    /// It is a list of objects, whose fields have rules of their own.
+    /// A list of objects, whose fields have their own rules.
     Each(&'static [Field]),
-    /// It changes no answer, whatever its value.
+    /// Ignored, because no value changes the response.
     Ignored,
-    /// The route reads it.
+    /// Read by the route.
     Read,
-    /// It would change the answer; refused unless it is null or one of these.
+    /// Rejected, because it would change the response, unless it is null or one of these values.
     RejectUnless(&'static [Allowed]),
-    /// It is an object, whose fields have rules of their own.
+    /// An object, whose fields have their own rules.
     Within(&'static [Field]),
 }
 
-/// A value that leaves an answer as it is.
+/// A value that does not change the response.
 #[derive(Debug)]
 pub(in crate::http) enum Allowed {
-    /// A number from this on.
+    /// A number of at least this.
     AtLeast(f64),
-    /// An empty text, list or object.
+    /// An empty string, list or object.
     Empty,
     False,
     /// This value, written as JSON.
     Json(&'static str),
     Number(f64),
-    /// This text, in any case.
+    /// This string, in any case.
     Text(&'static str),
     True,
 }

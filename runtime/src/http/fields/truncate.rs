@@ -1,10 +1,10 @@
-//! What clients say about texts that are too long.
+//! The `truncate` field of all supported APIs.
 
 use crate::http::error::ApiError;
 use serde::Deserialize;
 
-/// Whether texts that are too long are cut: a truth as text-embeddings-inference and Jina have it, or the side as Cohere and
-/// NVIDIA have it.
+/// Whether to truncate long texts: a boolean as in text-embeddings-inference and Jina, or a side as in Cohere and
+/// NVIDIA.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "truncate must be true, false, \"END\" or \"NONE\"")]
 pub(in crate::http) enum Truncate {
@@ -13,10 +13,10 @@ pub(in crate::http) enum Truncate {
 }
 
 impl Truncate {
-    /// Tells whether they are cut at their end; else they are refused.
+    /// Returns whether texts are truncated at their end; if not, long ones are rejected.
     ///
     /// # Errors
-    /// Where they are to be cut otherwise.
+    /// If another kind of truncation is requested.
     pub(in crate::http) fn read(&self) -> Result<bool, ApiError> {
         let side = match self {
             Self::Flag(flag) => return Ok(*flag),
