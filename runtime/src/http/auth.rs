@@ -1,4 +1,4 @@
-//! Who may ask: the right `Host`, no foreign `Origin`, and the node's own secret.
+//! Authorization of requests: the right `Host`, no foreign `Origin`, and the bearer token of the node.
 
 use super::error::ApiError;
 use crate::home;
@@ -10,16 +10,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// The secret that a client shows. Its `Debug` hides it.
+/// Bearer token that clients present. Its `Debug` output hides it.
 pub struct Token {
     text: String,
 }
 
 impl Token {
-    /// Makes a new secret and leaves it where the node's user, and nobody else, can read it.
+    /// Creates a random token and writes it to a file that only the node's user can read.
     ///
     /// # Errors
-    /// Where there is no randomness or the file cannot be written.
+    /// If there is no randomness or the file cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
@@ -28,13 +28,12 @@ impl Token {
         Ok(Self { text })
     }
 
-    /// Makes the token that has this text.
+    /// Returns the token with this text.
     pub fn from_text(text: &str) -> Self {
         Self { text: text.to_owned() }
     }
 
-    /// Tells whether `shown` is the secret, in a time that does not depend on where the two differ. How long the secret
-    /// is everybody knows.
+    /// Compares in constant time whether `shown` is the token; its length is public.
     fn is(&self, shown: &[u8]) -> bool {
         let own = self.text.as_bytes();
         let add = |difference, (a, b): (&u8, &u8)| black_box(difference | (a ^ b));
@@ -48,9 +47,9 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Checks that the request was meant for this API and not led here by a foreign page or name.
+/// Checks that the request is meant for this API and does not come from a foreign page or name.
 pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Result<(), ApiError> {
-    // An absolute target stands above `Host` (RFC 9112, 3.2.2).
+    // An absolute target takes precedence over `Host` (RFC 9112, section 3.2.2).
     let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (host, second) = (hosts.next(), hosts.next());
@@ -80,7 +79,7 @@ pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Resul
     Ok(())
 }
 
-/// Checks that the request shows the token.
+/// Checks that the request presents the token.
 pub(super) fn check_token(headers: &HeaderMap, token: &Token) -> Result<(), ApiError> {
     let Some(shown) = headers.get(header::AUTHORIZATION) else {
         return Err(unauthorized("token_missing", "this request needs the node's token"));
@@ -99,8 +98,8 @@ fn unauthorized(code: &'static str, message: &str) -> ApiError {
     )
 }
 
-/// Tells whether this is a name of the loopback interface, with any port or none. It is the name that guards against
-/// DNS rebinding; the port may be that of a tunnel or of a container's published port.
+/// Returns whether this is a name of the loopback interface, with any port or none. The name prevents DNS rebinding;
+/// the port may be that of a tunnel or of a container's published port.
 fn is_own_host(host: &[u8]) -> bool {
     let Ok(host) = str::from_utf8(host) else { return false };
     OWN_NAMES.iter().any(|name| {

@@ -1,4 +1,4 @@
-//! Bodies of requests: taken in as a whole, within limits of size and time, and read as JSON.
+//! Request bodies: buffered within a size limit and a timeout, and parsed as JSON.
 
 mod json_path;
 
@@ -11,15 +11,15 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// Returns a request with its whole body. Comes after the check of the token: whoever has none has no claim on this
-/// node's memory.
+/// Buffers the body of a request. Runs after the check of the token, so that only clients with the token use the node's
+/// memory.
 pub(super) async fn whole(request: Request, bytes_max: usize) -> Result<Request, ApiError> {
     let too_large = || {
         let message = format!("the body has more than {bytes_max} bytes");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message)
     };
     let (parts, body) = request.into_parts();
-    // An announced length is refused at once; one that is not announced, when it is reached.
+    // An announced length is rejected at once, an unannounced one when the limit is reached.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large());
     }
@@ -36,9 +36,9 @@ pub(super) async fn whole(request: Request, bytes_max: usize) -> Result<Request,
     Ok(Request::from_parts(parts, Body::from(body.to_bytes())))
 }
 
-/// Reads a body as JSON; `what` says in an error what it should have been.
+/// Parses a body as JSON; errors name the expected content as `what`.
 pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: &str) -> Result<T, ApiError> {
-    // A page can send any other type across origins without asking first.
+    // Browsers send every other content type across origins without a preflight request.
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
@@ -53,7 +53,7 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
         let message = format!("the body is not {what}: {why}");
         ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message)
     };
-    // A list of values in the order of the fields would be taken as well.
+    // serde would also accept a list of values in field order.
     if !text.trim_start().starts_with('{') {
         return Err(malformed("it must be a JSON object"));
     }
@@ -61,7 +61,7 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
         let why = in_words(&error.to_string());
         let missing = why.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
         let mut end = json_path::offset(text.as_bytes(), error.line(), error.column());
-        // The reader finds some values wrong at the end of the whole object only, right after the value.
+        // serde reports some wrong values only at the end of the object, directly after the value.
         if missing.is_none() && text.get(end..).is_some_and(|rest| rest.trim().is_empty()) {
             end = end.saturating_sub(1);
         }
@@ -74,7 +74,7 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
     })
 }
 
-/// Says what is wrong with a text in JSON's own words instead of the reader's.
+/// Rewrites an error of serde in terms of JSON.
 fn in_words(error: &str) -> String {
     let mut text = error.to_owned();
     for term in ["lone leading surrogate in hex escape", "unexpected end of hex escape"] {
@@ -98,7 +98,7 @@ fn in_words(error: &str) -> String {
             text = text.replace(&format!("expected {term}"), &format!("expected {word}"));
         }
     }
-    // The name of a type says nothing to a client.
+    // The name of a Rust type tells a client nothing.
     if let Some((before, name)) = text.split_once("expected struct ") {
         let rest = name.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
         text = format!("{before}expected an object{rest}");
@@ -106,10 +106,9 @@ fn in_words(error: &str) -> String {
     text
 }
 
-/// What is said of an escape such as `\ud800` without its second half, as JavaScript writes a text that was cut within a
-/// character.
+/// Error for an escape such as `\ud800` without its second half, as JavaScript writes a text cut within a character.
 const HALF_A_PAIR: &str = "an escape that is half of a surrogate pair stands for no character";
-/// A body must be there by then.
+/// Timeout of a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

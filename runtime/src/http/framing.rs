@@ -1,14 +1,14 @@
-//! Finds requests that give their length in two ways, which RFC 9112 (6.1) lets a server refuse.
+//! Detects chunked requests that also have a `Content-Length`, which a server may reject (RFC 9112, section 6.1).
 //!
-//! Where a length stands beside chunks, somebody in front of this server may see another end of the request, and take
-//! what follows for the next one. hyper drops the length and goes by the chunks, so it is looked for in the bytes
-//! themselves: heads are told from bodies by their lengths, up to the first chunked request, the last of a connection.
+//! A proxy in front of this server may see another end of such a request, and take the rest for the next one: request
+//! smuggling. hyper drops the length and uses the chunks, so this module scans the raw bytes. It tells heads from
+//! bodies by their lengths, up to the first chunked request, which is the last of its connection.
 
-/// Reads along with the parser.
+/// Scans the bytes that the parser reads.
 #[derive(Debug)]
 pub(super) struct FramingScanner {
     state: State,
-    /// The beginning of the current line.
+    /// Beginning of the current line.
     line: Vec<u8>,
     chunked: bool,
     length: Option<u64>,
@@ -16,11 +16,11 @@ pub(super) struct FramingScanner {
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// In the body of a request, with this much to come.
+    /// In the body of a request, with this many bytes left.
     Body(u64),
     /// After the head of a chunked request.
     Done { ambiguous: bool },
-    /// In a head, or before one.
+    /// In or before a head.
     Head,
 }
 
@@ -29,12 +29,12 @@ impl FramingScanner {
         Self { state: State::Head, line: Vec::new(), chunked: false, length: None }
     }
 
-    /// Tells whether the chunked request that was read last has a length as well.
+    /// Returns whether the last chunked request also had a length.
     pub(super) const fn is_ambiguous(&self) -> bool {
         matches!(self.state, State::Done { ambiguous: true })
     }
 
-    /// Takes in the next bytes of the connection.
+    /// Scans the next bytes of the connection.
     pub(super) fn scan(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.state {
@@ -79,14 +79,14 @@ impl FramingScanner {
         if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
-            // The parser refuses one that is no number.
+            // The parser rejects a length that is not a number.
             self.length =
                 Some(str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0));
         }
     }
 }
 
-/// More than a length, or the name of a header that matters.
+/// Longer than a length, and than the name of every relevant header.
 const LINE_BYTES_KEPT: usize = 64;
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
                     let text = format!("{before}{request}");
                     assert_eq!(is_ambiguous(&text, piece), expected, "{text:?} by {piece}");
                     let bare = text.replace("\r\n", "\n");
-                    // The body of a text is counted in bytes, so it keeps its line ends.
+                    // Bodies are counted in bytes, so their line ends stay.
                     if !text.contains(TEXT) {
                         assert_eq!(is_ambiguous(&bare, piece), expected, "{bare:?} by {piece}");
                     }

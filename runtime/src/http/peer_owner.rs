@@ -1,7 +1,7 @@
-//! Who is at the other end of a connection over loopback: the user whose process opened it.
+//! Owner of a loopback connection: the user whose process opened it.
 //!
-//! Linux tells by `sock_diag`(7): one question names the two addresses and ports, and the kernel looks up that one
-//! socket, however many there are. Where it does not tell, connections are counted by address instead.
+//! Linux reports it by `sock_diag(7)`: one request names both addresses and ports, and the kernel looks up that one
+//! socket in constant time. Without it, connections are counted by address.
 
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
@@ -12,13 +12,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// Whose connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
-    /// Those from an address.
+    /// Connections from an address.
     Address(IpAddr),
-    /// Those of a user of this machine.
+    /// Connections of a user of this machine.
     User(u32),
 }
 
-/// Looks owners up.
+/// Looks up owners.
 #[derive(Debug)]
 pub(super) struct OwnerLookup {
     netlink: Option<OwnedFd>,
@@ -34,7 +34,7 @@ impl OwnerLookup {
         Self { netlink: netlink.ok() }
     }
 
-    /// Returns the owner of a connection from `remote` to this server's `local`.
+    /// Returns the owner of a connection from `remote` to this server's address `local`.
     pub(super) fn owner(&self, remote: SocketAddr, local: SocketAddr) -> Owner {
         let uid = match (&self.netlink, remote, local) {
             (Some(netlink), SocketAddr::V4(remote), SocketAddr::V4(local)) => uid(netlink, remote, local),
@@ -44,12 +44,12 @@ impl OwnerLookup {
     }
 }
 
-/// Asks for the user of the socket that is bound to `remote` and connected to `local`.
+/// Returns the user of the socket that is bound to `remote` and connected to `local`.
 fn uid(netlink: &OwnedFd, remote: SocketAddrV4, local: SocketAddrV4) -> Option<u32> {
     let request = request(remote, local);
     sendto(netlink.as_raw_fd(), &request, &NetlinkAddr::new(0, 0), MsgFlags::empty()).ok()?;
     let mut answer = [0; ANSWER_BYTES_MAX];
-    // The kernel has answered when the question is sent.
+    // The kernel responds before the send returns.
     let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
     let answer = answer.get(..length)?;
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
@@ -73,7 +73,7 @@ fn request(remote: SocketAddrV4, local: SocketAddrV4) -> Vec<u8> {
         bytes.extend(address.octets());
         bytes.extend([0; 12]);
     }
-    // Any interface, and no cookie of an earlier answer.
+    // Any interface, and no cookie of an earlier response.
     bytes.extend([0; 4]);
     bytes.extend([0xff; 8]);
     bytes
@@ -86,7 +86,7 @@ const IPPROTO_TCP: u8 = 6;
 const ESTABLISHED: u8 = 1;
 const HEADER_BYTES: usize = 16;
 const REQUEST_BYTES: usize = HEADER_BYTES + 56;
-/// Where the user stands in the answer: after the header, four bytes, the addresses and three numbers.
+/// Offset of the user id in the response: after the header, four bytes, the addresses and three numbers.
 const UID_AT: usize = HEADER_BYTES + 4 + 48 + 12;
 const ANSWER_BYTES_MAX: usize = 1024;
 
@@ -104,7 +104,7 @@ mod tests {
         let remote = client.local_addr().unwrap();
         let lookup = OwnerLookup::open();
         let owner = lookup.owner(remote, local);
-        // Some sandboxes have no such socket; then the address stands in.
+        // Some sandboxes have no such socket; then the address is the owner.
         let expected = match lookup.netlink {
             Some(_) => [Owner::User(nix::unistd::getuid().as_raw()), Owner::Address(remote.ip())],
             None => [Owner::Address(remote.ip()); 2],

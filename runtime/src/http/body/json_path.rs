@@ -1,10 +1,10 @@
-//! Where in a JSON text something is: the names and numbers that lead to it, for people who search for a mistake.
+//! Path of a position in a JSON text, for error messages.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// Returns the path of the value that the first `end` bytes of a JSON text end in, as `messages[2].content`; empty for the
-/// whole. The text may be malformed from there on.
+/// Returns the path of the value at the end of the first `end` bytes, such as `messages[2].content`; empty for the
+/// whole text. The text may be malformed after these bytes.
 pub(super) fn path_at(json: &[u8], end: usize) -> String {
     let end = end.min(json.len());
     let mut levels: Vec<Level> = Vec::new();
@@ -57,24 +57,24 @@ pub(super) fn path_at(json: &[u8], end: usize) -> String {
     path
 }
 
-/// Returns how many bytes of a text come before a line and column, both counted from 1.
+/// Returns the byte offset of a line and column, both counted from 1.
 pub(super) fn offset(json: &[u8], line: usize, column: usize) -> usize {
     let lines = json.split_inclusive(|byte| *byte == b'\n');
     lines.take(line.saturating_sub(1)).map(<[u8]>::len).sum::<usize>().saturating_add(column)
 }
 
-/// An object or a list that is open.
+/// An open object or list.
 enum Level {
     List(usize),
     Object {
-        /// The last name, within its quotes.
+        /// Position of the last name, within its quotes.
         name: Option<Range<usize>>,
         /// Whether a name comes next, not a value.
         is_name: bool,
     },
 }
 
-/// Returns where the closing quote of a text is, or the end.
+/// Returns the position of the closing quote of a string, or `end`.
 fn end_of_text(json: &[u8], begin: usize, end: usize) -> usize {
     let mut at = begin;
     while at < end && json[at] != b'"' {
@@ -83,11 +83,11 @@ fn end_of_text(json: &[u8], begin: usize, end: usize) -> usize {
     at.min(end)
 }
 
-/// Readers go no deeper either.
+/// serde_json has the same limit.
 const LEVELS_MAX: usize = 128;
-/// How much of a path is shown.
+/// Maximum bytes of a path in an error.
 const PATH_BYTES_MAX: usize = 200;
-/// How much of a name is shown.
+/// Maximum characters of a name in an error.
 const NAME_CHARS_SHOWN: usize = 60;
 
 #[cfg(test)]
