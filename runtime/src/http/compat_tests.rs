@@ -37,7 +37,7 @@ struct FakeNodeState {
 #[derive(Clone, Default)]
 struct FakeNode(Arc<Mutex<FakeNodeState>>);
 
-/// TaskFilter model every task is for.
+/// Fingerprint of the model of every task.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// Another one, that some node has under the same name.
 const OTHER: Fingerprint = Fingerprint([9; 16]);

@@ -1,4 +1,4 @@
-//! Many inputs to vectors: split into tasks, so that several nodes can share them, and put together again in order.
+//! Embeds many inputs: splits them into tasks that several nodes can share, and merges the vectors in order.
 
 use super::error::ApiError;
 use super::state::Api;
@@ -8,22 +8,22 @@ use engine::TaskId;
 use engine::task::{EMBEDDING_INPUTS_MAX, EmbeddingInput, TaskInput, TaskOutput, TaskSpec};
 use std::time::Duration;
 
-/// The vectors of some inputs.
+/// Vectors of the inputs of a request.
 #[derive(Debug, Default)]
 pub(super) struct EmbeddingBatch {
-    /// A vector for each input, in their order.
+    /// One vector for each input, in input order.
     pub(super) vectors: Vec<Vec<f32>>,
-    /// Tokens of all inputs together.
+    /// Tokens of all inputs.
     pub(super) tokens: u64,
-    /// The inputs that the model did not read to their end.
+    /// Truncated inputs.
     pub(super) truncated: TruncationReport,
-    /// The model that made them.
+    /// Name of the model.
     pub(super) model: String,
-    /// The first of the tasks that they come from.
+    /// The first task of the batch.
     pub(super) task: Option<TaskId>,
 }
 
-/// The vectors do not have as many components as were asked for.
+/// The requested number of dimensions is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("dimensions is {asked}; the model gives 1 to {most}")]
 pub(super) struct DimensionsError {
@@ -32,12 +32,12 @@ pub(super) struct DimensionsError {
 }
 
 impl EmbeddingBatch {
-    /// Gives each vector unit length.
+    /// Normalises each vector to unit length.
     pub(super) fn normalize(&mut self) {
         self.vectors.iter_mut().for_each(|vector| normalize(vector));
     }
 
-    /// Leaves the first components of each vector, and gives it unit length again.
+    /// Shortens each vector to its first dimensions, and normalises it again.
     pub(super) fn shorten(&mut self, dimensions: usize) -> Result<(), DimensionsError> {
         let most = self.vectors.first().map_or(0, Vec::len);
         if !(1..=most).contains(&dimensions) {
@@ -48,10 +48,10 @@ impl EmbeddingBatch {
     }
 }
 
-/// Makes a vector of each input.
+/// Embeds each input.
 ///
 /// # Errors
-/// Where one input cannot be taken, or one task fails; the other tasks are cancelled then.
+/// If an input is rejected or a task fails; the other tasks are cancelled.
 pub(super) async fn embed(
     api: &Api,
     model: Option<String>,
@@ -78,7 +78,7 @@ pub(super) async fn embed(
     Ok(batch)
 }
 
-/// Cuts inputs of so many bytes each into lists that are worth a task of their own, and no larger.
+/// Splits inputs into batches of one task each, limited in count and bytes.
 pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     let mut lists: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
@@ -96,7 +96,7 @@ pub(super) fn split<T>(inputs: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Ve
     lists
 }
 
-/// Gives a vector unit length; one that has it, but for rounding, stays as it is.
+/// Normalises a vector to unit length; a vector that has it up to rounding keeps its bits.
 fn normalize(vector: &mut [f32]) {
     let square: f32 = vector.iter().map(|component| component * component).sum();
     if square > 0.0 && (square - 1.0).abs() > ROUNDING {
@@ -110,15 +110,15 @@ fn shorten(vector: &mut Vec<f32>, dimensions: usize) {
     normalize(vector);
 }
 
-/// The most inputs of one request.
+/// Maximum inputs of a request.
 pub(super) const INPUTS_MAX: usize = 2_048;
-/// How far the square of a vector's length is from 1 where its model gave it unit length.
+/// Tolerance for the squared length of a normalised vector.
 const ROUNDING: f32 = 1e-5;
-/// Inputs of one task: enough for a pass through the model, few enough for several nodes to take part.
+/// Inputs of one task: enough for a forward pass, few enough for several nodes to take part.
 const TASK_INPUTS: usize = EMBEDDING_INPUTS_MAX / 2;
-/// Bytes of one task that has more than one input.
+/// Maximum bytes of a task with more than one input.
 const TASK_BYTES: usize = 64 << 10;
-/// Tasks of one request that wait or run at the same time: one client leaves room for others.
+/// Concurrent tasks of one request; the limit leaves capacity for other clients.
 pub(super) const TASKS_AT_ONCE: usize = 8;
 pub(super) const TASK_TIMEOUT: Duration = Duration::from_secs(60);
 

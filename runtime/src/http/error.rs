@@ -1,4 +1,4 @@
-//! What a client is told when it does not get what it asked for.
+//! Errors of the HTTP interfaces: status, stable id, message and hint.
 
 use crate::driver::Stopped;
 use api::{ErrorBody, ErrorDetail};
@@ -8,12 +8,12 @@ use axum::response::{IntoResponse, Response};
 use engine::{FetchError, Rejection, TaskId};
 use std::time::Duration;
 
-/// An answer that says what went wrong: a status for programs, a stable code, a sentence, perhaps a hint.
+/// Error response: a status and a stable id for programs, a message and a hint for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
     status: StatusCode,
     detail: ErrorDetail,
-    /// The field of the request that it is about.
+    /// Field of the request that the error is about.
     param: Option<String>,
     retry_after: Option<Duration>,
 }
@@ -24,18 +24,18 @@ impl ApiError {
         Self { status, detail, param: None, retry_after: None }
     }
 
-    /// Names the field of the request that the error is about.
+    /// Sets the field of the request that the error is about.
     pub(super) fn about(mut self, param: &str) -> Self {
         self.param = Some(param.to_owned());
         self
     }
 
-    /// Returns the refusal of a field's value.
+    /// Returns the error for an invalid value of a field.
     pub(super) fn invalid_value(field: &str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_value", message).about(field)
     }
 
-    /// Says that what is stored of a task is not what was written.
+    /// Returns the error for a task whose stored record is damaged.
     pub(super) fn record_damaged(task: TaskId) -> Self {
         let message = format!("What is stored of task {task} is damaged, so it is not given out");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "record_damaged", message)
@@ -51,23 +51,23 @@ impl ApiError {
         self.status
     }
 
-    /// Returns what a client is told, as the control API writes it.
+    /// Returns the body in the form of the control API.
     pub(super) fn body(&self) -> ErrorBody {
         ErrorBody { error: self.detail.clone() }
     }
 
-    /// Gives the error the status and name that another API has for it.
+    /// Replaces status and id by those of another API.
     pub(super) fn renamed(mut self, status: StatusCode, code: &str) -> Self {
         self.status = status;
         code.clone_into(&mut self.detail.code);
         self
     }
 
-    /// Answers with this body, and with the headers that belong to the error.
+    /// Returns a response with this body and the headers of the error.
     pub(super) fn respond(&self, body: impl IntoResponse) -> Response {
         let mut response = (self.status, body).into_response();
         if let Some(after) = self.retry_after {
-            // The header counts whole seconds, and zero would invite a storm.
+            // The header counts whole seconds; zero would cause a retry storm.
             let seconds = after.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
@@ -79,17 +79,17 @@ impl ApiError {
         response
     }
 
-    /// Returns the stable code.
+    /// Returns the stable error id.
     pub(super) fn code(&self) -> &str {
         &self.detail.code
     }
 
-    /// Tells whether the error is about an input.
+    /// Returns whether the error is about an input.
     pub(super) fn is_about_input(&self) -> bool {
         self.detail.code.starts_with("input_")
     }
 
-    /// Says which of several inputs the error is about, counted from 0.
+    /// Adds the index of the input, from 0, to the message.
     pub(super) fn for_input(mut self, number: usize) -> Self {
         self.detail.message = format!("input {number} (the first is 0): {}", self.detail.message);
         self
@@ -110,7 +110,7 @@ impl ApiError {
     }
 }
 
-/// Keeps what is said to a client short, whatever foreign text is in it: its beginning and its end.
+/// Limits the length of a message: keeps its beginning and its end.
 fn shorten(text: String) -> String {
     if text.len() <= MESSAGE_BYTES_MAX {
         return text;
@@ -180,9 +180,9 @@ const fn status(rejection: &Rejection) -> StatusCode {
     }
 }
 
-/// The longest message or hint, about.
+/// Approximate maximum length of a message or hint.
 const MESSAGE_BYTES_MAX: usize = 1024;
-/// What to do about a task that is not there.
+/// Hint for an unknown task.
 pub(super) const LIST_TASKS_HINT: &str = "p2p-ai-agents task list shows the tasks";
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! How well texts answer a query: by a cross-encoder, which reads both together, where the mesh has one, else by the
-//! similarity of embeddings.
+//! Scores texts against a query: with a cross-encoder if the mesh has one, else by similarity of embeddings.
 
 use super::error::ApiError;
 use super::state::Api;
@@ -9,26 +8,26 @@ use crate::inference::cosine;
 use engine::TaskId;
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskOutput, TaskSpec};
 
-/// The scores of some texts.
+/// Scores of the texts of a request.
 #[derive(Debug, Default)]
 pub(super) struct RerankScores {
-    /// A score for each text, in their order: the higher the better.
+    /// One score for each text, in input order; higher is better.
     pub(super) scores: Vec<f32>,
-    /// What a cross-encoder's scores were made of; as many as there are scores, or none.
+    /// Logits of a cross-encoder: one for each score, or none.
     pub(super) logits: Vec<f32>,
-    /// Tokens of all texts together.
+    /// Tokens of all texts.
     pub(super) tokens: u64,
-    /// The texts that the model did not read to their end.
+    /// Truncated texts.
     pub(super) truncated: TruncationReport,
-    /// The model that gave them.
+    /// Name of the model.
     pub(super) model: String,
-    /// The first of the tasks that they come from.
+    /// The first task of the request.
     pub(super) task: Option<TaskId>,
 }
 
 impl RerankScores {
-    /// Returns the texts' places and scores, best first; equals keep their order. What a cross-encoder computed decides:
-    /// far from zero its scores are no longer apart.
+    /// Returns indices and scores, best first, in a stable order. Sorts by logits if there are any, because large
+    /// logits saturate to equal scores.
     pub(super) fn best_first(&self) -> Vec<(usize, f32)> {
         let by = if self.logits.is_empty() { &self.scores } else { &self.logits };
         let mut ranked: Vec<(usize, f32)> = by.iter().copied().enumerate().collect();
@@ -37,8 +36,8 @@ impl RerankScores {
         ranked.into_iter().map(score).collect()
     }
 
-    /// Makes the scores those of text-embeddings-inference: a cross-encoder's plain numbers, or shares of one, whatever
-    /// its files say.
+    /// Converts the scores to those of text-embeddings-inference: raw logits, or their sigmoid, whatever the model's
+    /// files configure.
     pub(super) fn set_raw(&mut self, raw: bool) {
         if !self.logits.is_empty() {
             let share = |logit: &f32| (1.0 + (-logit).exp()).recip();
@@ -47,10 +46,10 @@ impl RerankScores {
     }
 }
 
-/// Compares each text with the query; texts that are too long are cut, or refused.
+/// Scores each text against the query; `truncate` says whether long texts are truncated or rejected.
 ///
 /// # Errors
-/// Where one text cannot be taken, or one task fails; the other tasks are cancelled then.
+/// If a text is rejected or a task fails; the other tasks are cancelled.
 pub(super) async fn score(
     api: &Api,
     model: Option<String>,
@@ -96,7 +95,7 @@ async fn by_cross_encoder(
         all.tokens += u64::from(tokens);
         all.truncated.add(part.first, &truncated);
     }
-    // Numbers and scores of several kinds have no order.
+    // Logits and scores of different kinds are not comparable.
     if all.logits.len() != all.scores.len() {
         all.logits.clear();
     }
@@ -110,7 +109,7 @@ async fn by_similarity(
     texts: Vec<String>,
     truncate: bool,
 ) -> Result<RerankScores, ApiError> {
-    // The query comes last, so that the texts keep their numbers.
+    // The query comes last, so that the texts keep their indices.
     let query_number = texts.len();
     let input = |text| {
         let text = EmbeddingInput::Text(text);
@@ -128,7 +127,7 @@ async fn by_similarity(
     Ok(RerankScores { scores, logits, tokens: batch.tokens, truncated, model: batch.model, task: batch.task })
 }
 
-/// The codes of a node that knows no cross-encoder, or not one of this name.
+/// Error ids if no node has a cross-encoder, or none of this name.
 const NO_CROSS_ENCODER: [&str; 2] = ["task_type_unsupported", "model_unknown"];
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! The routes of Hugging Face's text-embeddings-inference that this mesh serves, in their shapes: `/embed`, `/predict`,
-//! `/rerank`, `/info` and `/health`; and `/`, which is `/embed`.
+//! API of Hugging Face's text-embeddings-inference (TEI): `/embed`, `/predict`, `/rerank`, `/info`, `/health`, and `/`
+//! for `/embed`.
 //!
-//! Texts that are too long for the model are cut, and headers say which, unless a request says that they are to be
-//! refused. Vectors have unit length, unless a request says that they are to stay as their model makes them. Without a cross-encoder in the mesh, the scores of `/rerank` are the cosines of
-//! embeddings.
+//! Long texts are truncated and headers say which, unless the request has `truncate: false`. Vectors are normalised
+//! unless the request has `normalize: false`. Without a cross-encoder in the mesh, the scores of `/rerank` are cosine
+//! similarities.
 //!
 //! Shapes: <https://huggingface.github.io/text-embeddings-inference>.
 
@@ -42,11 +42,11 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/rerank", post(rerank))
         .route("/info", get(info))
         .layer(from_fn_with_state(api.clone(), gate))
-        // Whoever looks after a server has no token.
+        // Health checks have no token.
         .route("/health", get(health))
 }
 
-/// An error in their shape.
+/// Error in TEI's shape.
 #[derive(Debug)]
 struct TeiError(ApiError);
 
@@ -61,7 +61,7 @@ struct EmbedRequest {
     normalize: Option<bool>,
     dimensions: Option<Integer>,
     truncate: Option<Truncate>,
-    /// Not in their shape: the model, where the node is not to choose.
+    /// Extension: the model; by default the node chooses.
     model: Option<String>,
 }
 
@@ -77,7 +77,7 @@ async fn embed(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Resu
         .await
         .map_err(|error| too_long(error, truncate))?;
     match request.dimensions {
-        // A number below 0 is no more in range than 0 is.
+        // A negative number is as invalid as 0.
         Some(dimensions) => batch
             .shorten(dimensions.count().unwrap_or_default())
             .map_err(|error| TeiError::invalid(&error.to_string()))?,
@@ -91,7 +91,7 @@ fn truncates(truncate: Option<&Truncate>) -> Result<bool, TeiError> {
     Ok(truncate.map_or(Ok(true), Truncate::read)?)
 }
 
-/// Gives the refusal of a text that is too long the status that theirs has.
+/// Gives the rejection of a long text the status that TEI has.
 fn too_long(error: ApiError, truncate: bool) -> ApiError {
     if error.code() == "input_rejected" && !truncate {
         return error.renamed(StatusCode::PAYLOAD_TOO_LARGE, "input_rejected");
@@ -104,11 +104,11 @@ struct PredictRequest {
     inputs: Texts,
     raw_scores: Option<bool>,
     truncate: Option<Truncate>,
-    /// Not in their shape: the model, where the node is not to choose.
+    /// Extension: the model; by default the node chooses.
     model: Option<String>,
 }
 
-/// One text, or a batch of lists with one text each; two in one list would be a pair, which is another thing.
+/// One text, or a batch of lists with one text each. Lists of two texts are pairs, which are not supported.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Texts {
@@ -151,7 +151,7 @@ async fn predict(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Re
     Ok(truncated.attach_to(Json(only)))
 }
 
-/// Classifies each text, with the labels that the model was trained on.
+/// Classifies each text with the model's own labels.
 async fn predictions(
     api: &Api,
     model: Option<String>,
@@ -189,7 +189,7 @@ struct RerankRequest {
     return_text: Option<bool>,
     raw_scores: Option<bool>,
     truncate: Option<Truncate>,
-    /// Not in their shape: the model, where the node is not to choose.
+    /// Extension: the model; by default the node chooses.
     model: Option<String>,
 }
 
@@ -242,8 +242,8 @@ async fn info(State(api): State<Api>) -> Result<Json<Value>, TeiError> {
     })))
 }
 
-/// Returns the model that is told of: this node's first for embeddings, else another node's, else this node's first
-/// for ranking or classifying. What is known of it, where it is this node's.
+/// Returns the model to describe, and its details if this node has it: this node's first model for embeddings, else
+/// another node's, else this node's first for reranking or classification.
 async fn described(api: &Api) -> Result<Option<(String, Option<EncoderInfo>)>, TeiError> {
     if let Some(own) = api.models.first(TaskKind::Embedding).await {
         return Ok(Some(own));
@@ -275,7 +275,7 @@ fn model_type(output: Option<&EncoderOutput>) -> Value {
     }
 }
 
-/// Tells whether the node takes tasks, in the words of llama.cpp's server and the shape of theirs.
+/// Reports whether the node accepts tasks, in the words of llama.cpp's server and the error shape of TEI.
 async fn health(State(api): State<Api>) -> Response {
     match api.handle.ask(NodeRequest::Status).await {
         Ok(Ok(NodeResponse::Status(view))) if view.state == NodeState::Active => {
@@ -285,7 +285,7 @@ async fn health(State(api): State<Api>) -> Response {
     }
 }
 
-/// Answers that the node takes no tasks.
+/// Returns the response of a node that accepts no tasks.
 pub(super) fn unhealthy() -> Response {
     TeiError(Rejection::NodeNotReady.into()).into_response()
 }
@@ -299,7 +299,7 @@ impl TeiError {
 impl From<ApiError> for TeiError {
     fn from(error: ApiError) -> Self {
         match error.code() {
-            // Theirs has this status for what it understands and does not take.
+            // TEI has this status for valid JSON with invalid values.
             "invalid_value" => Self(error.renamed(StatusCode::UNPROCESSABLE_ENTITY, "validation")),
             _ => Self(error),
         }
@@ -326,6 +326,6 @@ fn check_count(inputs: usize) -> Result<(), TeiError> {
     Err(TeiError::invalid(&format!("{inputs} inputs; 1 to {} are allowed", embedding_batch::INPUTS_MAX)))
 }
 
-/// Texts of one request that are classified at the same time.
+/// Concurrent classifications of one request.
 const TASKS_AT_ONCE: usize = 16;
 const TASK_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,4 @@
-//! TaskFilter inputs of a request its model did not read to their end, and how that is told: in headers of every answer, and in
-//! a field where the answer's shape has room for one.
+//! Report of truncated inputs: in headers of every response, and in a field if the response has one.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
@@ -8,21 +7,21 @@ use serde::Serialize;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 
-/// The inputs of a request that were cut, in their order.
+/// Truncated inputs of a request, in input order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct TruncationReport(Vec<TruncatedInput>);
 
-/// An input that was cut.
+/// A truncated input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct TruncatedInput {
-    /// Its number, counted from 0; none of a query.
+    /// Index of the input, from 0; none for a query.
     index: Option<usize>,
     dropped_tokens: u32,
 }
 
 impl TruncationReport {
-    /// Adds the inputs of a task, where so many stand before them.
+    /// Adds the inputs of a task with `before` inputs in front of it.
     pub(super) fn add(&mut self, before: usize, truncated: &[Truncation]) {
         let cut = |truncation: &Truncation| TruncatedInput {
             index: Some(before + truncation.input as usize),
@@ -31,18 +30,18 @@ impl TruncationReport {
         self.0.extend(truncated.iter().map(cut));
     }
 
-    /// Says that the input of this number is the query that the others were compared with.
+    /// Marks the input with this index as the query of a reranking.
     pub(super) fn set_query(&mut self, number: usize) {
         self.0.iter_mut().filter(|cut| cut.index == Some(number)).for_each(|cut| cut.index = None);
     }
 
-    /// Tells whether all inputs were read to their end.
+    /// Returns whether no input was truncated.
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Returns the headers: the inputs as a list of RFC 9651, `3;dropped=17, 5;dropped=2`, and how many tokens were dropped
-    /// in all.
+    /// Returns the headers: the inputs as a list of RFC 9651, `3;dropped=17, 5;dropped=2`, and the total of dropped
+    /// tokens.
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if self.is_empty() {
@@ -65,7 +64,7 @@ impl TruncationReport {
         headers
     }
 
-    /// Returns an answer with the headers.
+    /// Returns a response with the headers.
     pub(super) fn attach_to(&self, answer: impl IntoResponse) -> Response {
         (self, answer).into_response()
     }
@@ -79,13 +78,13 @@ impl IntoResponseParts for &TruncationReport {
     }
 }
 
-/// The inputs that were cut, and by how many tokens.
+/// Truncated inputs, with the dropped tokens of each.
 const INPUTS: HeaderName = HeaderName::from_static("x-truncated-inputs");
-/// How many inputs were cut.
+/// Number of truncated inputs.
 const COUNT: HeaderName = HeaderName::from_static("x-truncated-count");
-/// How many tokens were cut off in all.
+/// Total of dropped tokens.
 const TOKENS: HeaderName = HeaderName::from_static("x-truncated-tokens");
-/// The most inputs in the header: programs limit what they read of one.
+/// Maximum inputs in the header, because clients limit its size.
 const INPUTS_LISTED: usize = 64;
 
 #[cfg(test)]

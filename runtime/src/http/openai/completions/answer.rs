@@ -7,7 +7,7 @@ use engine::TaskId;
 use engine::task::{FinishReason, TaskOutput};
 use serde_json::{Value, json};
 
-/// TaskFilter of the two routes' shapes an answer has.
+/// Shape of the response: that of one of the two routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Chat,

@@ -66,7 +66,7 @@ pub(super) async fn begin(
 
 struct CompletionStream {
     guard: TaskGuard,
-    /// TaskFilter model all answers must be of, where there are several.
+    /// Model of all choices, if there are several.
     required: Option<Fingerprint>,
     envelope: Envelope,
     answers: usize,
