@@ -1,8 +1,7 @@
-//! The routes of OpenAI's API that this mesh serves, in their shapes: models, embeddings, chat and text completions;
-//! and one that others have put beside them.
+//! OpenAI's API: models, embeddings, chat and text completions; and reranking, as other servers offer it beside them.
 //!
-//! A request is one or more tasks like any other, queued and routed to whichever node is best. What is not supported is
-//! refused by name, never ignored where ignoring it would change the answer.
+//! A request becomes one or more ordinary tasks, which are queued and assigned to nodes as any others. Unsupported
+//! parameters are rejected by name if ignoring them would change the response.
 //!
 //! Shapes: <https://platform.openai.com/docs/api-reference>.
 
@@ -37,12 +36,12 @@ pub(super) fn router(api: &Api) -> Router<Api> {
     guarded(api, "/v1", routes)
 }
 
-/// Returns the routes below `/v2`: the one of Cohere's that has another path there.
+/// Returns the routes below `/v2`, for Cohere's clients.
 pub(super) fn router_v2(api: &Api) -> Router<Api> {
     guarded(api, "/v2", Router::new().route("/rerank", post(rerank::create)))
 }
 
-/// Puts the check of the token in front of the routes below a path.
+/// Adds the check of the token to the routes below a path.
 fn guarded(api: &Api, path: &'static str, routes: Router<Api>) -> Router<Api> {
     routes
         .fallback(async move |method: Method, uri: Uri| unknown_route(path, &method, &uri))
@@ -62,7 +61,7 @@ fn unknown_method(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).into()
 }
 
-/// Wants the token, and then takes in the body.
+/// Checks the token, then buffers the body.
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, OpenAiError> {
     auth::check_token(request.headers(), &api.token)?;
     Ok(next.run(body::whole(request, LARGE_BODY_BYTES_MAX).await?).await)

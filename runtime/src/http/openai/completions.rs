@@ -1,5 +1,4 @@
-//! `/v1/chat/completions` and `/v1/completions`: a generation for each answer to each prompt, whole or piece by piece as
-//! they are written.
+//! `/v1/chat/completions` and `/v1/completions`: one generation for each choice of each prompt, whole or streamed.
 
 mod answer;
 mod request;
@@ -53,7 +52,7 @@ async fn create(
 ) -> Result<Response, OpenAiError> {
     let specs = specs(prompts, &settings);
     if settings.stream {
-        // Before the first of them costs anything.
+        // Checks all inputs before the first submission.
         let parts = task_runner::parts(&specs);
         let check = |(spec, part): (&TaskSpec, Part)| part.check(&spec.input);
         specs.iter().zip(parts).try_for_each(check).map_err(|error| shape.about_input(error))?;
@@ -76,7 +75,7 @@ async fn create(
     Ok(Json(envelope.response(&completions, settings.answers)).into_response())
 }
 
-/// Returns a task for each answer to each prompt, those to one prompt next to each other.
+/// Returns one task for each choice; those of one prompt are adjacent.
 fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
     let numbered = |prompt| (0..settings.answers as u64).map(move |number| (Prompt::clone(&prompt), number));
     let spec = |(prompt, number)| TaskSpec {
@@ -86,7 +85,7 @@ fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
             temperature_thousandths: settings.temperature_thousandths,
             top_p_thousandths: settings.top_p_thousandths,
             top_k: settings.top_k,
-            // Answers to one prompt are to differ, and the same ones are to come again.
+            // Choices of one prompt must differ, and the same seed must reproduce them.
             seed: settings.seed.map(|seed| seed.wrapping_add(number)),
             stop: settings.stop.clone(),
         })),
@@ -96,5 +95,5 @@ fn specs(prompts: Vec<Prompt>, settings: &Settings) -> Vec<TaskSpec> {
     prompts.into_iter().flat_map(numbered).map(spec).collect()
 }
 
-/// How long a generation may take.
+/// Timeout of a generation.
 const TASK_TIMEOUT: Duration = Duration::from_secs(GENERATION_SECS_MAX);

@@ -1,4 +1,4 @@
-//! `/v1/embeddings`: texts or tokens to vectors.
+//! `/v1/embeddings`: embeds texts or tokens.
 
 use super::error::OpenAiError;
 use super::usage::Usage;
@@ -26,36 +26,36 @@ struct EmbeddingsRequest {
     input: InputBody,
     encoding_format: Option<Encoding>,
     dimensions: Option<Integer>,
-    /// What Voyage calls it.
+    /// Voyage's name of `dimensions`.
     output_dimension: Option<Integer>,
-    /// Not OpenAI's: whether texts that are too long are cut, else refused.
+    /// Extension: whether to truncate long texts; if not, they are rejected.
     truncate: Option<Truncate>,
-    /// What Voyage calls it.
+    /// Voyage's name of `truncate`.
     truncation: Option<bool>,
-    /// Not OpenAI's: whether vectors are given unit length, else they are as their model makes them.
+    /// Extension: whether to normalise vectors; if not, they stay as the model computes them.
     normalize: Option<bool>,
-    /// What Jina calls it.
+    /// Jina's name of `normalize`.
     normalized: Option<bool>,
 }
 
-/// How vectors are written.
+/// Encoding of vectors.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
-    /// Little-endian 32-bit numbers in base64: a third of the size.
+    /// Little-endian 32-bit floats in base64: a third of the size.
     Base64,
     #[default]
     Float,
 }
 
-/// The vectors of a request.
+/// Response with the vectors of a request.
 #[derive(Serialize)]
 pub(super) struct Embeddings {
     object: &'static str,
     data: Vec<Embedding>,
     model: String,
     usage: Usage,
-    /// The inputs that were cut; not OpenAI's.
+    /// Extension: truncated inputs.
     #[serde(skip_serializing_if = "TruncationReport::is_empty")]
     truncated: TruncationReport,
 }
@@ -88,7 +88,7 @@ pub(super) async fn create(
         let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("input", message));
     }
-    // As OpenAI has it; white space is text to it as well.
+    // OpenAI rejects empty inputs too; white space counts as text.
     let about_input = |error: ApiError| if error.is_about_input() { error.about("input") } else { error };
     refuse_empty(&inputs).map_err(|fault| about_input(Rejection::Input(fault).into()))?;
     let inputs =
@@ -119,11 +119,11 @@ pub(super) async fn create(
     })))
 }
 
-/// What a request says beside its inputs.
+/// Parameters of a request apart from its inputs.
 struct Options {
     truncate: bool,
     normalize: bool,
-    /// The name of the field that says it, and what it says.
+    /// The field with the number of dimensions, and its value.
     dimensions: Option<(&'static str, usize)>,
 }
 
@@ -135,7 +135,7 @@ impl Options {
         };
         let given = [("dimensions", request.dimensions), ("output_dimension", request.output_dimension)];
         let given = given.into_iter().find_map(|(name, number)| Some((name, number?)));
-        // A number below 0 is no more in range than 0 is.
+        // A negative number is as invalid as 0.
         let dimensions = given.map(|(name, number)| (name, number.count().unwrap_or_default()));
         let normalize = request.normalize.or(request.normalized) == Some(true);
         Ok(Self { truncate, normalize, dimensions })

@@ -1,4 +1,4 @@
-//! Errors as OpenAI's clients expect them, who choose their exception by the status and show the message.
+//! Errors in OpenAI's shape; its clients choose an exception by the status and show the message.
 
 use crate::http::error::ApiError;
 use axum::Json;
@@ -6,17 +6,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// An error in OpenAI's shape.
+/// Error in OpenAI's shape.
 #[derive(Clone, Debug)]
 pub(super) struct OpenAiError(ApiError);
 
 impl OpenAiError {
-    /// A request that asks for something wrong, or for something that there is not.
+    /// Returns the error for an invalid or unsupported parameter.
     pub(super) fn bad_request(param: &str, message: impl Into<String>) -> Self {
         Self(ApiError::invalid_value(param, message))
     }
 
-    /// Returns the error as JSON.
+    /// Returns the body as JSON.
     pub(super) fn body(&self) -> Value {
         let detail = self.0.body();
         let hint = detail.error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -32,7 +32,7 @@ impl OpenAiError {
 impl From<ApiError> for OpenAiError {
     fn from(error: ApiError) -> Self {
         match error.body().error.code.as_str() {
-            // As theirs says it; a client tells an unknown model by the status.
+            // OpenAI's status and code for an unknown model.
             "model_unknown" | "task_type_unsupported" => {
                 Self(error.renamed(StatusCode::NOT_FOUND, "model_not_found").about("model"))
             }
@@ -49,7 +49,7 @@ impl IntoResponse for OpenAiError {
     }
 }
 
-/// Returns the class of error that OpenAI gives a status.
+/// Returns OpenAI's `type` of errors with a status.
 fn kind(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => "authentication_error",

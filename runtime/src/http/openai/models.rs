@@ -1,4 +1,4 @@
-//! `/v1/models`: the models of all nodes that this one can reach.
+//! `/v1/models`: models of all nodes that this one can reach.
 
 use super::error::OpenAiError;
 use crate::http::error::ApiError;
@@ -20,15 +20,15 @@ pub(super) struct List {
     data: Vec<Model>,
 }
 
-/// One model.
+/// A model.
 #[derive(Serialize)]
 pub(super) struct Model {
     id: String,
     object: &'static str,
-    /// When it was made, which nobody here knows.
+    /// Creation time, which is unknown here.
     created: u64,
     owned_by: &'static str,
-    /// The models that the name stands for, where these are several.
+    /// The different models with this name, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflict: Vec<ModelVersion>,
 }

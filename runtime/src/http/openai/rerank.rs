@@ -1,5 +1,5 @@
-//! `/v1/rerank` and `/v2/rerank`: texts in the order in which they answer a query. OpenAI has no such route; its clients'
-//! users know the shape from Jina, Cohere, Voyage, vLLM and llama.cpp. Cohere's two versions differ in what they leave out.
+//! `/v1/rerank` and `/v2/rerank`: sorts documents by relevance to a query. OpenAI has no such route; the shape is that
+//! of Jina, Cohere, Voyage, vLLM and llama.cpp. Cohere's two versions differ only in optional fields.
 //!
 //! Shapes: <https://api.jina.ai/redoc#tag/rerank>, <https://docs.cohere.com/reference/rerank>.
 
@@ -23,14 +23,14 @@ struct RerankRequest {
     query: String,
     documents: Vec<Document>,
     top_n: Option<Integer>,
-    /// What Voyage calls it.
+    /// Voyage's name of `top_n`.
     top_k: Option<Integer>,
     return_documents: Option<bool>,
-    /// What a cross-encoder computes, before its activation makes scores of it.
+    /// Whether to return the logits of a cross-encoder, without its activation.
     raw_scores: Option<bool>,
-    /// Whether documents that are too long are cut, else refused.
+    /// Whether to truncate long documents; if not, they are rejected.
     truncate: Option<Truncate>,
-    /// What Voyage calls it.
+    /// Voyage's name of `truncate`.
     truncation: Option<bool>,
 }
 
@@ -41,18 +41,18 @@ enum Document {
     Object { text: String },
 }
 
-/// The documents of a request, best first.
+/// Response with the documents, best first.
 #[derive(Serialize)]
 pub(super) struct Reranked {
-    /// Cohere's clients show it.
+    /// Shown by Cohere's clients.
     id: String,
     model: String,
     results: Vec<Ranked>,
-    /// The same under Voyage's name, for a request in its shape.
+    /// The results under Voyage's name, for requests in its shape.
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Vec<Ranked>>,
     usage: Usage,
-    /// The documents that were cut.
+    /// Truncated documents.
     #[serde(skip_serializing_if = "TruncationReport::is_empty")]
     truncated: TruncationReport,
 }
@@ -113,7 +113,7 @@ pub(super) async fn create(
 }
 
 impl RerankRequest {
-    /// Returns how many of the documents the answer is to have.
+    /// Returns the maximum number of results.
     fn limit(&self) -> Result<usize, OpenAiError> {
         let given = [("top_n", self.top_n), ("top_k", self.top_k)];
         let Some((name, number)) = given.into_iter().find_map(|(name, number)| Some((name, number?))) else {

@@ -1,8 +1,8 @@
-//! What a request cost, in tokens.
+//! Token usage of requests that generate no text.
 
 use serde::Serialize;
 
-/// What a request cost that writes nothing.
+/// Token usage in OpenAI's shape.
 #[derive(Serialize)]
 pub(super) struct Usage {
     prompt_tokens: u64,

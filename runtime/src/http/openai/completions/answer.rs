@@ -1,4 +1,4 @@
-//! Answers of the completion routes in OpenAI's shapes, whole or as chunks.
+//! Responses of the completion routes in OpenAI's shapes, whole or as chunks.
 
 use crate::http::error::ApiError;
 use crate::http::node_client::{internal, unexpected_output};
@@ -7,7 +7,7 @@ use engine::TaskId;
 use engine::task::{FinishReason, TaskOutput};
 use serde_json::{Value, json};
 
-/// Shape of the response: that of one of the two routes.
+/// Shape of a response: that of one of the two routes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     Chat,
@@ -15,7 +15,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// Names the field that an error about an input is about.
+    /// Sets the field of an error about an input.
     pub(super) fn about_input(self, error: ApiError) -> ApiError {
         match self {
             _ if !error.is_about_input() => error,
@@ -25,7 +25,7 @@ impl Shape {
     }
 }
 
-/// What a generation has written.
+/// Output of a generation.
 #[derive(Debug)]
 pub(super) struct Completion {
     pub(super) text: String,
@@ -48,7 +48,7 @@ impl Completion {
     }
 }
 
-/// What a request cost.
+/// Token usage of a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CompletionUsage {
     pub(super) prompt_tokens: u64,
@@ -56,7 +56,7 @@ pub(super) struct CompletionUsage {
 }
 
 impl CompletionUsage {
-    /// Counts one more answer; a prompt counts once, however many there are to it.
+    /// Adds a choice; the prompt of several choices counts once.
     pub(super) fn add(&mut self, completion: &Completion, first_to_prompt: bool) {
         self.tokens += u64::from(completion.tokens);
         if first_to_prompt {
@@ -73,7 +73,7 @@ impl CompletionUsage {
     }
 }
 
-/// What every answer to one request begins with.
+/// Common fields of a response and of all its chunks.
 #[derive(Clone, Debug)]
 pub(super) struct Envelope {
     pub(super) shape: Shape,
@@ -84,7 +84,7 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    /// Returns all answers, of which so many each are to the same prompt.
+    /// Returns the whole response, with `answers` choices for each prompt.
     pub(super) fn response(&self, completion: &[Completion], answers: usize) -> Value {
         let mut usage = CompletionUsage::default();
         let choices = completion.iter().enumerate().map(|(index, completion)| {
@@ -116,7 +116,7 @@ impl Envelope {
         }
     }
 
-    /// Returns a piece of an answer: the first names the role, the last says why there is no more.
+    /// Returns a chunk of a choice: the first has the role, the last has the finish reason.
     pub(super) fn chunk(
         &self,
         index: usize,
@@ -142,7 +142,7 @@ impl Envelope {
         self.with_choices(self.chunk_object(), json!([choice]))
     }
 
-    /// Returns the piece after the last, which says what it all cost.
+    /// Returns the final chunk, with the token usage.
     pub(super) fn usage_chunk(&self, usage: CompletionUsage) -> Value {
         let mut chunk = self.with_choices(self.chunk_object(), json!([]));
         chunk["usage"] = usage.body();

@@ -1,4 +1,4 @@
-//! What clients ask for. What would change the answer and is not there was refused before.
+//! Request bodies of the completion routes. Unsupported fields were rejected before.
 
 use crate::http::fields::Integer;
 use crate::http::openai::error::OpenAiError;
@@ -6,7 +6,7 @@ use api::{InvalidTask, OneOrMany, thousandths};
 use engine::task::{ChatMessage, ChatRole, MAX_TOKENS_MAX, Prompt};
 use serde::Deserialize;
 
-/// A request for the next message of a conversation, or for what follows a text.
+/// A request for a chat completion or a text completion.
 #[derive(Deserialize)]
 pub(super) struct CompletionRequest {
     messages: Option<Vec<RequestMessage>>,
@@ -14,13 +14,13 @@ pub(super) struct CompletionRequest {
     model: Option<String>,
     max_tokens: Option<Integer>,
     max_completion_tokens: Option<Integer>,
-    /// What llama.cpp calls it.
+    /// llama.cpp's name of `max_tokens`.
     n_predict: Option<Integer>,
     temperature: Option<f64>,
     top_p: Option<f64>,
-    /// How many answers to each prompt.
+    /// Choices for each prompt.
     n: Option<Integer>,
-    /// Not OpenAI's, but of many other servers of this shape.
+    /// Extension that many other servers share.
     top_k: Option<Integer>,
     seed: Option<Integer>,
     stop: Option<OneOrMany>,
@@ -61,10 +61,10 @@ enum RequestPrompt {
     Other(serde::de::IgnoredAny),
 }
 
-/// How to generate, and how to answer.
+/// Parameters of generation and of the response.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// How many answers to each prompt.
+    /// Choices for each prompt.
     pub(super) answers: usize,
     pub(super) model: Option<String>,
     pub(super) max_tokens: u32,
@@ -78,7 +78,7 @@ pub(super) struct Settings {
 }
 
 impl CompletionRequest {
-    /// Reads a request for the next message of a conversation.
+    /// Reads a request for a chat completion.
     pub(super) fn chat(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
         let messages = self.messages.take().ok_or_else(|| missing("messages"))?;
         let messages: Result<Vec<ChatMessage>, OpenAiError> =
@@ -86,7 +86,7 @@ impl CompletionRequest {
         Ok((vec![Prompt::Chat(messages?)], self.settings(1, CHAT_TOKENS_DEFAULT)?))
     }
 
-    /// Reads a request for what follows a text.
+    /// Reads a request for a text completion.
     pub(super) fn text(mut self) -> Result<(Vec<Prompt>, Settings), OpenAiError> {
         let texts = match self.prompt.take().ok_or_else(|| missing("prompt"))? {
             RequestPrompt::Text(text) => vec![text],
@@ -134,8 +134,8 @@ impl CompletionRequest {
         })
     }
 
-    /// Returns the most tokens of an answer where the client says how many; what is above the most that there can be counts as
-    /// that, for an answer ends where the model's context does.
+    /// Returns the requested maximum of tokens. A number above the limit counts as the limit, because a generation ends
+    /// with the model's context anyway.
     fn max_tokens(&self) -> Result<Option<u32>, OpenAiError> {
         let given = [
             ("max_completion_tokens", self.max_completion_tokens),
@@ -168,7 +168,7 @@ fn negative(name: &str, Integer(number): Integer) -> OpenAiError {
 }
 
 impl RequestMessage {
-    /// Reads the message of this number.
+    /// Reads the message with this index.
     fn read(self, index: usize) -> Result<ChatMessage, OpenAiError> {
         let role = match self.role.as_str() {
             "assistant" => ChatRole::Assistant,
@@ -197,13 +197,13 @@ impl RequestMessage {
     }
 }
 
-/// The most answers of one request, to all of its prompts together.
+/// Maximum choices of one request, for all of its prompts.
 pub(super) const ANSWERS_MAX: usize = 64;
-/// Tokens of an answer where the client does not say.
+/// Default maximum of tokens of a chat completion.
 const CHAT_TOKENS_DEFAULT: u32 = 1_024;
-/// The same for a text; it is theirs.
+/// Default maximum of tokens of a text completion, as OpenAI has it.
 const TEXT_TOKENS_DEFAULT: u32 = 16;
-/// How clients of other servers say that there is no limit.
+/// How clients of other servers write "no limit".
 const NO_LIMIT: Integer = Integer(-1);
 const VALUE_CHARS_SHOWN: usize = 60;
 

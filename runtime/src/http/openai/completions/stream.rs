@@ -1,7 +1,7 @@
-//! Generations piece by piece, as server-sent events: chunks, perhaps the usage, and `[DONE]`.
+//! Streams completions as server-sent events: chunks, the usage if requested, and `[DONE]`.
 //!
-//! What was sent is always the beginning of the outcome. Where an attempt dies and the next one begins, the stream goes
-//! on once that has come to the same place by the same words; where its words differ, the stream ends with an error.
+//! Invariant: the sent text is always a prefix of the outcome. If an attempt is lost, the stream resumes once the next
+//! attempt has produced the same text. If its text differs, the stream ends with an error.
 
 use super::answer::{Completion, CompletionUsage, Envelope, Shape};
 use crate::clock;
@@ -21,7 +21,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// Submits the tasks, and returns the stream of what they write; so many each are answers to the same prompt.
+/// Submits the tasks, and returns the stream of their choices, with `answers` choices for each prompt.
 pub(super) async fn begin(
     api: Api,
     shape: Shape,
@@ -33,7 +33,7 @@ pub(super) async fn begin(
     let mut first = remaining.pop_front().ok_or_else(|| internal("internal_error", unexpected_output()))?;
     let mut required = None;
     if !remaining.is_empty() {
-        // All answers are of one model.
+        // All choices use one model.
         let (name, fingerprint) = task_runner::choose(&api, task_runner::wish(&first)).await?;
         required = Some(fingerprint);
         for spec in std::iter::once(&mut first).chain(&mut remaining) {
@@ -71,20 +71,19 @@ struct CompletionStream {
     envelope: Envelope,
     answers: usize,
     include_usage: bool,
-    /// The answer that is being sent. Each is sent from beginning to end before the next, though several are written at
-    /// the same time.
+    /// The choice that is being sent. Choices are sent one after the other, although several are generated at a time.
     current: CurrentChoice,
     index: usize,
-    /// The next answers' tasks.
+    /// Tasks of the next choices.
     submitted: VecDeque<TaskId>,
-    /// Those that are not tasks yet.
+    /// Choices that are not submitted yet.
     remaining: VecDeque<TaskSpec>,
     usage: CompletionUsage,
     ready: VecDeque<Value>,
     ended: bool,
 }
 
-/// One answer, and what is known of it.
+/// A choice that is being sent, and the state of its task.
 struct CurrentChoice {
     task: TaskId,
     seen: Cursor,
@@ -105,7 +104,7 @@ impl CompletionStream {
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(value) = self.ready.pop_front() {
-                // The last line of all is no JSON.
+                // The last event is not JSON.
                 let data = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 return Some(Event::default().data(data));
             }
@@ -154,7 +153,7 @@ impl CompletionStream {
         Ok(())
     }
 
-    /// Tells the client that this was all.
+    /// Queues the end of the stream.
     fn end(&mut self) {
         self.ended = true;
         if self.include_usage {
@@ -163,7 +162,7 @@ impl CompletionStream {
         self.ready.push_back(Value::String("[DONE]".to_owned()));
     }
 
-    /// Tells the client more text; the role goes with the first.
+    /// Queues more text; the first chunk has the role.
     fn push_text(&mut self, text: Option<&str>) {
         let first = !self.current.sent.started;
         if first || text.is_some() {
@@ -174,7 +173,7 @@ impl CompletionStream {
     }
 }
 
-/// What the client was sent, beside what the current attempt has written.
+/// Text sent to the client, and text of the current attempt.
 #[derive(Debug, Default)]
 struct SentText {
     started: bool,
@@ -184,7 +183,7 @@ struct SentText {
 }
 
 impl SentText {
-    /// Takes in what an attempt writes, and returns what of it is new to the client.
+    /// Adds text of an attempt, and returns the part that the client does not have yet.
     fn take(&mut self, news: &TaskUpdate) -> Result<Option<String>, ApiError> {
         if news.attempt != self.attempt || news.offset == 0 {
             self.attempt = news.attempt;
@@ -197,7 +196,7 @@ impl SentText {
         more
     }
 
-    /// Returns what of a text follows what the client was sent; nothing where the text is not that far yet.
+    /// Returns the part of a text after the sent prefix; `None` while the text is not longer.
     fn rest(&mut self, text: &str) -> Result<Option<String>, ApiError> {
         if self.sent.starts_with(text) {
             return Ok(None);
@@ -207,7 +206,7 @@ impl SentText {
         Ok(Some(rest.to_owned()))
     }
 
-    /// Checks that the client was sent this text and no more.
+    /// Checks that exactly this text was sent.
     fn is_all(&self, text: &str) -> Result<(), ApiError> {
         if self.sent == text { Ok(()) } else { Err(differs()) }
     }
