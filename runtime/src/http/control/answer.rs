@@ -1,4 +1,4 @@
-//! What the handlers of the control API have in common: the form of their answers and of queries.
+//! Types of responses and queries that all handlers of the control API share.
 
 use crate::http::error::ApiError;
 use axum::Json;

@@ -1,7 +1,7 @@
-//! How one task goes on, as server-sent events: `status` with the task whenever that or its worker changes, `progress`
-//! with more of the text that it generates, and `end` with the task as it ended.
+//! Server-sent events of one task: `status` when its status or worker changes, `progress` with more generated text, and
+//! `end` with the ended task.
 //!
-//! A second attempt begins its text anew: its first piece has offset 0.
+//! A new attempt starts its text again: its first progress has offset 0.
 
 use crate::http::node_client;
 use crate::http::state::Api;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-/// Returns the events of a task, from how it stands now to its end.
+/// Returns the events of a task from its current state to its end.
 pub(super) fn task_events(api: Api, now: TaskView) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut watcher = Watcher {
         api,
@@ -36,14 +36,14 @@ struct Watcher {
     api: Api,
     task: TaskId,
     seen: Cursor,
-    /// The attempt that was told of, and its worker.
+    /// The reported attempt and its worker.
     attempt: Option<(u32, Option<NodeId>)>,
-    /// Events that the client has not got yet.
+    /// Events that are not sent yet.
     ready: VecDeque<Event>,
     ended: bool,
 }
 
-/// More of a task's text.
+/// Event with more text of a task.
 #[derive(Serialize)]
 struct Progress<'a> {
     attempt: u32,
@@ -75,7 +75,7 @@ impl Watcher {
     }
 
     fn handle_update(&mut self, view: TaskView, news: &TaskUpdate) {
-        // A status that came and went between two looks shows by this.
+        // A new attempt also shows that the status changed and changed back in between.
         let changed = view.status != self.seen.status || Some((view.attempts, view.worker)) != self.attempt;
         let ended = view.status.is_terminal();
         if changed && !ended {
@@ -107,6 +107,6 @@ impl Watcher {
 }
 
 fn event(name: &str, data: &impl Serialize) -> Event {
-    // Plain data: there is nothing that JSON could not say.
+    // Serialising plain data cannot fail.
     Event::default().event(name).json_data(data).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Files that nodes give each other: what this node shares, and what it fetches.
+//! Routes about files that nodes fetch from each other.
 //!
-//! A fetch is answered line by line, each a JSON object: how far it is, several times a second, and in the end where the
-//! file lies, or what went wrong. It goes on for as long as somebody reads its answer.
+//! The response to a fetch is a stream of JSON lines: progress several times a second, then the result or an error. If
+//! the client disconnects, the fetch is cancelled.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -31,10 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// What is shared.
+/// Files that this node shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Files {
-    /// Each of the files.
+    /// The files.
     files: Vec<SharedFile>,
 }
 
@@ -99,7 +99,7 @@ pub(super) async fn fetch(
     answer.body(Body::from_stream(body)).map_err(|error| internal(&error))
 }
 
-/// Waits for the end of a fetch and tells how far it is; `None` where nobody reads that any more, which ends it.
+/// Reports progress until a fetch ends; `None` if the client disconnects, which cancels the fetch.
 async fn follow(
     api: &Api,
     spec: FetchSpec,
@@ -117,7 +117,7 @@ async fn follow(
             _ = look.tick() => {
                 let views = views(api).await.unwrap_or_default();
                 if let Some(view) = views.into_iter().find(|view| view.spec == spec) {
-                    // Whoever reads slowly is told less often.
+                    // A slow client skips some progress.
                     let _ = lines.try_send(FetchLine::Progress(view.into()));
                 }
             }
@@ -142,14 +142,13 @@ async fn follow(
     })
 }
 
-/// Puts a file that was fetched, or was here, where it is wanted; it is shared from there on, if from the node's own
-/// place before.
+/// Puts a fetched file at its destination. If it was in the node's own folder, it is shared from the destination.
 fn place(shared_files: &SharedFiles, root: Hash, to: &Path) -> io::Result<()> {
     let from = shared_files.path(root).ok_or(io::ErrorKind::NotFound)?;
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
     }
-    // A file of the user's own stays where it is, and so does what has been fetched before for another place.
+    // Files outside the node's own folder stay where they are: the user's, or those of an earlier fetch.
     if !shared_files.is_own(&from) {
         return copy(&from, to);
     }
@@ -160,7 +159,7 @@ fn place(shared_files: &SharedFiles, root: Hash, to: &Path) -> io::Result<()> {
     fs::remove_file(&from)
 }
 
-/// Copies a file; under its name there is never a part of it, and no other file is replaced.
+/// Copies a file atomically, without replacing another one.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let (draft, mut copy) = home::create_draft(to, 0o666)?;
     let copied = fs::File::open(from)
@@ -180,7 +179,7 @@ async fn views(api: &Api) -> Result<Vec<FetchView>, ApiError> {
 fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], sample: &str) -> Result<T, ApiError> {
     let media_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // A page can send any other type across origins without asking first.
+    // Browsers send every other content type across origins without a preflight request.
     if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         let message = "the body must be application/json";
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_unsupported", message));
@@ -224,7 +223,7 @@ fn internal(error: &dyn std::fmt::Display) -> ApiError {
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "the node could not do that")
 }
 
-/// How often it is told how far a fetch is.
+/// Interval between progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
-/// Lines that may wait for whoever reads them.
+/// Lines that are buffered for a client.
 const LINES_MAX: usize = 4;

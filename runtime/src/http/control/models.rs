@@ -1,4 +1,4 @@
-//! The routes about models: which there are, how they stand, fetching one and hearing how that goes.
+//! Routes about models: list, refresh, download, and progress of downloads.
 
 use crate::http::error::ApiError;
 use crate::http::node_client::{ask, conflicts};
@@ -15,7 +15,7 @@ use futures::stream::{self, Stream};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-/// Returns how the models stand. Asks the node as well: it knows what it offers.
+/// Returns all models. The node knows which of them it offers.
 async fn models(api: &Api) -> Models {
     let offered = match ask(api, NodeRequest::Status).await {
         Ok(NodeResponse::Status(status)) => {
@@ -40,13 +40,13 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
     Json(models(&api).await)
 }
 
-/// Looks anew, for whoever has changed something.
+/// Searches for models again.
 pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
     api.models.refresh().await;
     Json(models(&api).await)
 }
 
-/// Begins to fetch a model.
+/// Starts the download of a model.
 pub(super) async fn pull(
     State(api): State<Api>,
     new: Result<Json<NewPull>, JsonRejection>,
@@ -69,7 +69,7 @@ pub(super) async fn pull(
     Ok((StatusCode::ACCEPTED, Json(models(&api).await)))
 }
 
-/// Tells of every change of a pull, beginning with how all stand.
+/// Streams the state of all downloads, first now and then after every change.
 pub(super) async fn events(State(api): State<Api>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut pulls = api.models.pulls();
     pulls.mark_changed();

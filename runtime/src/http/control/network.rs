@@ -1,4 +1,4 @@
-//! The routes about other nodes: peers, members, and the paths to them.
+//! Routes about other nodes: peers, members, and paths to them.
 
 #![allow(
     clippy::wildcard_enum_match_arm,

@@ -1,4 +1,4 @@
-//! The routes about the node itself: its status, its health, what goes wrong, and its shutdown.
+//! Routes about the node itself: status, health, diagnosis and shutdown.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -61,5 +61,5 @@ pub(super) async fn shutdown(State(api): State<Api>) -> Result<StatusCode, ApiEr
     }
 }
 
-/// Damaged records that are listed by name.
+/// Maximum damaged records that are listed.
 const DAMAGED_SHOWN: usize = 100;

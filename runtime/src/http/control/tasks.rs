@@ -1,4 +1,4 @@
-//! The routes about tasks: submitting, listing, awaiting, cancelling, results and events.
+//! Routes about tasks: submit, list, await, cancel, result and events.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -57,7 +57,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Returns which tasks are asked for.
+    /// Returns the filter for the tasks of the page.
     fn which(&self) -> Result<TaskFilter, ApiError> {
         let status = self.status.as_deref().map(|text| {
             STATUSES.into_iter().find(|status| status.to_string().eq_ignore_ascii_case(text)).ok_or_else(
@@ -131,7 +131,7 @@ pub(super) async fn result(State(api): State<Api>, id: TaskPath) -> JsonResult<R
         return Err(ApiError::new(StatusCode::CONFLICT, "task_not_finished", message)
             .hint(format!("p2p-ai-agents task watch {id} waits for it")));
     }
-    // It may have expired between the two questions.
+    // It may have expired between the two requests.
     let result = node_client::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
     Ok(Json(ResultBody::from(result)))
 }
@@ -152,7 +152,7 @@ fn view(reply: NodeResponse) -> JsonResult<Task> {
 
 type TaskPath = Result<Path<String>, PathRejection>;
 
-/// A name that cannot be a task's is the name of no task.
+/// Reads the id of a task; text in another form is the id of no task.
 fn task_id(path: TaskPath) -> Result<TaskId, ApiError> {
     let text = path.map_or_else(|_| "not UTF-8".to_owned(), |Path(text)| text);
     text.to_ascii_lowercase().parse().map_err(|_| {
