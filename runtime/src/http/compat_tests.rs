@@ -1,4 +1,4 @@
-//! The routes for other programs, in front of a stand-in for a node that embeds, classifies and tells one story.
+//! Tests of the OpenAI and TEI routes in front of a fake node that embeds, classifies and generates one text.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever else is asked is the same mistake")]
 
@@ -23,14 +23,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a stand-in was asked for.
+/// Requests to the fake node, and its behaviour.
 #[derive(Default)]
 struct FakeNodeState {
     tasks: BTreeMap<TaskId, TaskSpec>,
     cancelled: Vec<TaskId>,
-    /// Submissions to refuse because the queue is full.
+    /// Submissions to reject because the queue is full.
     full_for: u32,
-    /// Results to give as those of tasks whose model was replaced.
+    /// Results to return as those of tasks whose model was replaced.
     replaced: u32,
 }
 
@@ -39,14 +39,14 @@ struct FakeNode(Arc<Mutex<FakeNodeState>>);
 
 /// Fingerprint of the model of every task.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
-/// Another one, that some node has under the same name.
+/// Another model that some node has under the same name.
 const OTHER: Fingerprint = Fingerprint([9; 16]);
 const STORY: &str = "once upon a time";
-/// What follows this comes back instead of the story.
+/// Prompts with this prefix are echoed.
 const ECHO: &str = "say ";
-/// Texts that are not to be cut may have as many bytes.
+/// Maximum bytes of texts that must not be truncated.
 const WHOLE_BYTES_MAX: usize = 10;
-/// How texts begin of which not more than that is read.
+/// Texts with this prefix are truncated.
 const LONG: &str = "long";
 
 impl FakeNode {
@@ -128,7 +128,7 @@ impl FakeNode {
     }
 }
 
-/// Tells the story piece by piece. Its first worker dies on the way, and the next one begins anew.
+/// Streams the text. Its first worker is lost on the way, and the next one starts again.
 fn news(task: TaskId, seen: Cursor, prompt: &str) -> Option<Answer> {
     if prompt.starts_with(ECHO) {
         let news = TaskUpdate { attempt: 1, offset: seen.bytes, text: String::new() };
@@ -148,7 +148,7 @@ fn news(task: TaskId, seen: Cursor, prompt: &str) -> Option<Answer> {
 
 impl ResultSource for FakeNode {
     fn result(&self, id: TaskId) -> Result<Option<TaskResult>, ResultReadError> {
-        // Not in the condition: it would hold the lock for as long as the block lasts.
+        // Not in the condition, which would hold the lock during the block.
         let left = self.node().replaced.checked_sub(1);
         if let Some(left) = left {
             self.node().replaced = left;
@@ -214,7 +214,7 @@ fn is_long(text: &str) -> bool {
     text.len() > WHOLE_BYTES_MAX && text.starts_with(LONG)
 }
 
-/// Says of long texts that all but the first bytes were not read.
+/// Reports all but the first bytes of long texts as truncated.
 fn truncations<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<Truncation> {
     let long = texts.enumerate().filter(|(_, text)| is_long(text));
     long.map(|(input, text)| Truncation {
@@ -291,7 +291,7 @@ impl Server {
         self.request("POST", path, &headers, body.to_string().as_bytes()).await
     }
 
-    /// Posts, and returns the data of each event of the answer.
+    /// Sends a request, and returns the data of each event of the response.
     async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
         let (status, head, text) = self.post(path, body).await;
         assert!(status == 200 && head.contains("content-type: text/event-stream"), "{status} {head}");
@@ -299,7 +299,7 @@ impl Server {
     }
 }
 
-/// Returns the data of each event; chunk lengths of HTTP stand between them.
+/// Returns the data of each event; HTTP chunk lengths stand between them.
 fn data(text: &str) -> Vec<Value> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!(line))).collect()
@@ -332,7 +332,7 @@ async fn embeddings_have_the_form_that_was_asked_for() {
     let nulls =
         json!({"input": "xyz", "model": null, "encoding_format": null, "dimensions": null, "user": null});
     assert_eq!(ask(nulls).await, json!([3.0, 1.0]), "null is not given");
-    // More than the 2 MiB that a control request may have.
+    // More than the 2 MiB of a control request.
     let long = vec!["ab ".repeat(1_024); 1_000];
     assert_eq!(ask(json!({ "input": long })).await, json!([3072.0, 1.0]));
 }
@@ -380,7 +380,7 @@ async fn errors_have_openais_shape_and_the_right_status() {
     let (_, _, answer) = server.post("/v1/embeddings", &json!({"input": "a", "model": "org/nobody"})).await;
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("(fetch it with: p2p-ai-agents model pull org/nobody)"), "{message}");
-    // Half of a character in UTF-16, and none of UTF-8.
+    // Half of a surrogate pair in UTF-16, and nothing in UTF-8.
     let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n");
     for (body, code) in
         [(&br#"{"input": "\ud800"}"#[..], "body_malformed"), (b"{\"input\": \"\xff\"}", "input_not_utf8")]
@@ -416,7 +416,7 @@ async fn a_request_whose_model_is_replaced_begins_again_with_the_new_one() {
     fake.node().replaced = 1;
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
     assert_eq!((status, body["data"].as_array().map(Vec::len)), (200, Some(40)), "{body}");
-    // One that changes for ever is given up, with an error that says to try again.
+    // A model that is replaced again and again is given up, with an error that says to retry.
     fake.node().replaced = u32::MAX;
     let (status, _, body) = server.post("/v1/embeddings", &json!({"input": texts})).await;
     assert_eq!((status, &body["error"]["code"]), (503, &json!("model_changed")), "{body}");
@@ -460,7 +460,7 @@ async fn a_completion_is_whole_or_in_pieces_that_make_the_same_text() {
     let deltas: Vec<&Value> = choices.iter().map(|choice| &choice["delta"]).collect();
     let expected = [
         json!({"role": "assistant", "content": "once"}),
-        // The second attempt came as far as the first, and then further.
+        // The second attempt caught up with the first and went further.
         json!({"content": " upon a"}),
         json!({"content": " time"}),
         json!({}),
@@ -625,7 +625,7 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
     assert!((body[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
     let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny"});
     let (_, _, body) = server.post("/rerank", &asked).await;
-    // Shares of one, whatever the model's own scores are.
+    // A sigmoid, whatever the model's own scores are.
     assert_eq!(body.to_string(), r#"[{"index":0,"score":0.59868765},{"index":1,"score":0.5249792}]"#);
     let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny", "raw_scores": true});
     let (_, _, body) = server.post("/rerank", &asked).await;
@@ -658,7 +658,7 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
 async fn information_has_all_fields_of_text_embeddings_inference() {
     let server = FakeNode::default().open().await;
     let (status, mut body) = server.get("/info").await;
-    // As this processor is best at.
+    // The best of this processor.
     let number_type = body["model_dtype"].take();
     assert!(["int8", "bfloat16", "float32"].contains(&number_type.as_str().unwrap()), "{number_type}");
     let expected = json!({

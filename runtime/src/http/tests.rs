@@ -1,4 +1,4 @@
-//! The API over real sockets, in front of a stand-in for the node.
+//! Tests of the API over real sockets, in front of a fake node.
 
 use super::*;
 use crate::blobs::SharedFiles;
@@ -26,7 +26,7 @@ const DONE: TaskId = TaskId([1; 16]);
 const OPEN: TaskId = TaskId([2; 16]);
 const TOKEN: &str = "secret";
 
-/// Answers as a node with one finished and one open task would.
+/// Responds as a node with one finished and one open task.
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
@@ -143,7 +143,7 @@ fn task_view(id: TaskId) -> TaskView {
     }
 }
 
-/// The model that every node has.
+/// The embedded model.
 fn built_in() -> Found {
     let entries = vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())];
     catalog::find(&Sources { entries, ..Sources::default() })
@@ -166,7 +166,7 @@ impl ResultSource for OneResult {
     }
 }
 
-/// What answers in place of a node.
+/// Responds in place of a node.
 pub(super) type Answerer = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
 
 pub(super) struct Server {
@@ -180,7 +180,7 @@ impl Server {
         Self::before(Box::new(answer), Arc::new(OneResult)).await
     }
 
-    /// Starts in front of something that answers like a node; what it does not answer stays open.
+    /// Starts in front of a fake node; requests that it does not answer stay open.
     pub(super) async fn before(mut answer: Answerer, results: Arc<dyn ResultSource>) -> Self {
         let (handle, mut asks) = Handle::new();
         tokio::spawn(async move {
@@ -216,10 +216,10 @@ impl Server {
         Self { address, stop: Some(stop), serving }
     }
 
-    /// Sends raw bytes, and returns the status, the head and the body of the answer.
+    /// Sends raw bytes, and returns the status, the head and the body of the response.
     pub(super) async fn raw(&self, bytes: &[u8]) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // The server may answer and close before it has read everything.
+        // The server may respond and close before it has read everything.
         let _ = stream.write_all(bytes).await;
         let mut text = Vec::new();
         let _ = stream.read_to_end(&mut text).await;
@@ -310,7 +310,7 @@ async fn foreign_hosts_and_origins_are_refused() {
         let headers = format!("Host: {host}:{port}\r\nOrigin: http://{host}:{port}\r\n");
         assert_eq!(server.request("GET", "/healthz", &headers, b"").await.0, 200, "{host}");
     }
-    // The name guards against DNS rebinding, not the port: a tunnel or a container may have another one.
+    // The name prevents DNS rebinding, not the port: a tunnel or a container may have another one.
     for host in ["localhost", "localhost:1", "127.0.0.1", "127.0.0.1:18080", "[::1]", "[::1]:65535"] {
         let headers = format!("Host: {host}\r\nOrigin: http://LocalHost:3000\r\n");
         assert_eq!(server.request("GET", "/healthz", &headers, b"").await.0, 200, "{host}");
@@ -368,7 +368,7 @@ async fn a_node_on_its_way_says_so() {
     assert!(head.contains("connection: close"), "{head}");
     let (status, _, body) = server.submit(br#"{"type": "embedding", "input": "hello"}"#).await;
     assert_eq!((status, &body["error"]["code"]), (503, &json!("node_not_ready")));
-    // In its second state it answers itself, and knows as little of its future.
+    // Later the node itself responds, and does not know more yet.
     let early = |request: &Request| {
         let view = StatusView { state: State::Registering, uptime_millis: None, ..status_view() };
         matches!(request, Request::Status).then(|| Ok(Response::Status(Box::new(view))))
@@ -588,7 +588,7 @@ async fn a_length_beside_chunks_is_refused() {
             "POST /api/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{AUTHORIZED}Content-Type: application/json\r\n"
         );
         let request = format!("{head}{framing}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-        // What comes after it is not taken for a request, whichever end somebody else saw.
+        // The rest is not taken for a request, whichever end a proxy saw.
         let (found, head, body) = server.raw(format!("{request}{request}").as_bytes()).await;
         assert_eq!(found, status, "{framing:?}: {body}");
         assert!(head.contains("connection: close"), "{head}");
