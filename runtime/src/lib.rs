@@ -54,6 +54,7 @@
 //! of the port that interests you. `links.rs` cuts byte streams into frames, between `transport` and the driver.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 #![warn(clippy::print_stdout)]
 
 pub mod cgroup;
