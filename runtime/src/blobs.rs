@@ -2,7 +2,7 @@
 //!
 //! Two threads carry out the orders of the node. One reads pieces for other nodes; the other writes received pieces.
 //! Thus no reader waits for the verification of a whole file. [`SharedFiles`] are found by their hash. A file that is
-//! being fetched is in [`PartialFiles`] until it is complete. Orders and reports are bounded by the node's own windows.
+//! being fetched is in `PartialFiles` until it is complete. Orders and reports are bounded by the node's own windows.
 
 mod manifest;
 mod partial;
