@@ -270,7 +270,7 @@ pub(super) struct ReadBuffers {
     numbers: Vec<f32>,
 }
 
-/// Returns candle's type for a format that the kernels do not support.
+/// Converts weights in a format that the kernels cannot read to f32, with candle.
 fn dequantise(raw: &[u8], dtype: GgmlDType, numbers: &mut [f32]) -> candle_core::Result<()> {
     let storage = QStorage::from_data(Cow::Borrowed(raw), &Device::Cpu, dtype)?;
     let tensor = QTensor::new(storage, numbers.len())?.dequantize(&Device::Cpu)?;
