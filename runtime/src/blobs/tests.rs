@@ -1,4 +1,4 @@
-//! The port over real files: what comes in, what goes out, and what a restart finds.
+//! The port on real files: writes, reads, and the state after a restart.
 
 #![allow(
     clippy::wildcard_enum_match_arm,
@@ -20,7 +20,7 @@ fn part(content: &[u8], piece: u32) -> &[u8] {
     content.chunks(PIECE_BYTES as usize).nth(piece as usize).unwrap_or_default()
 }
 
-/// Waits for a report that is not about what is shared.
+/// Waits for a report other than the list of shared files.
 async fn next(blobs: &mut FileBlobs) -> BlobReport {
     loop {
         match blobs.next().await {

@@ -1,4 +1,4 @@
-//! What loading a configuration gives and refuses.
+//! Tests of loading a configuration: what is accepted and what is rejected.
 
 use super::*;
 use serde_json::json;
@@ -144,7 +144,7 @@ fn the_memory_of_a_container_bounds_the_default_and_nothing_that_was_asked_for()
         warnings,
         ["max_memory_mb is 270; this container may have 300 MB of memory (/cgroup/memory.max)"]
     );
-    // The file of the first start holds the default, which nobody asked for.
+    // The file of the first start holds the default, which the user did not set.
     assert_eq!(loaded(Fixture::new().file(r#"{"max_memory_mb": 512}"#), 300).0, 270);
     assert_eq!(loaded(Fixture::new(), 2_000), (512, "default".to_owned(), Vec::new()));
     let (value, source, warnings) = loaded(Fixture::new().variable("P2P_AI_MAX_MEMORY_MB", "1000"), 300);

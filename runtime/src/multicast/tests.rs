@@ -1,4 +1,4 @@
-//! On loopback, and in network namespaces that the tests make for themselves.
+//! Tests on loopback, and in network namespaces that they create.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use super::*;
@@ -31,7 +31,7 @@ async fn packet(socket: &mut MulticastSocket) -> (u32, SocketAddr, Vec<u8>) {
     }
 }
 
-/// Waits for a report that is as wanted, and returns the time that it took.
+/// Waits for a matching report, and returns how long that took.
 async fn until(
     socket: &mut MulticastSocket,
     what: &str,
@@ -49,7 +49,7 @@ async fn until(
     }
 }
 
-/// Runs a test of this file again in a network namespace of its own; tells whether this is that second run.
+/// Runs a test of this file again in its own network namespace. Returns whether this is that second run.
 fn in_namespace(name: &str) -> bool {
     if std::env::var_os(NETNS).is_some() {
         return true;
@@ -76,7 +76,7 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Two sockets, each of which hears the other and itself over loopback.
+/// Two sockets that hear each other and themselves over loopback.
 async fn meet(options: MulticastOptions) {
     let port = options.port;
     let (mut a, mut b) = (MulticastSocket::open(options.clone()), MulticastSocket::open(options));
@@ -118,7 +118,7 @@ async fn packets_go_over_ipv6_alone_where_there_is_nothing_else() {
         ..MulticastOptions::default()
     };
     let (mut a, mut b) = (MulticastSocket::open(only("eth0")), MulticastSocket::open(only("eth1")));
-    // Not before the host has made sure that nobody else has the address.
+    // Only after the host has completed duplicate address detection.
     let (_, at_a) = until(&mut a, "there is an address", |interfaces| interfaces.len() == 1).await;
     let (_, at_b) = until(&mut b, "there is an address", |interfaces| interfaces.len() == 1).await;
     assert!(at_a[0].multicast && at_b[0].multicast, "{at_a:?} {at_b:?}");

@@ -70,7 +70,7 @@ impl Storage {
     }
 }
 
-/// Checks for free space in a directory before the start goes on.
+/// Checks for free space in a directory.
 pub(super) fn require_free_space(directory: &Path) -> Result<(), StartError> {
     check_free_space(directory).map_err(unusable(directory))
 }

@@ -31,7 +31,7 @@ fn id(seed: u8) -> NodeId {
     key(seed).node_id()
 }
 
-/// Returns the next event that is not about strangers.
+/// Returns the next event, without stranger faults.
 async fn next(transport: &mut Libp2pTransport) -> TransportEvent<LinkStream> {
     loop {
         let event = timeout(Duration::from_secs(10), transport.next()).await.expect("an event in time");
@@ -41,7 +41,7 @@ async fn next(transport: &mut Libp2pTransport) -> TransportEvent<LinkStream> {
     }
 }
 
-/// Returns what the next stranger did wrong, and from where.
+/// Returns the next stranger fault and its address.
 async fn stranger(transport: &mut Libp2pTransport) -> (IpAddr, StrangerFault) {
     match timeout(Duration::from_secs(10), transport.next()).await.expect("an event in time") {
         TransportEvent::StrangerFault { remote, fault } => (remote.ip(), fault),
@@ -119,7 +119,7 @@ async fn dropping_one_end_ends_the_other_and_loses_nothing_written() {
         a.dial(DialId(round), loopback(b.port()), Some(id(2)));
         let (here, there) = tokio::join!(up(&mut a), up(&mut b));
         assert_eq!(here.dial, Some(DialId(round)));
-        // Both ends take their turn.
+        // The ends alternate.
         let (mut first, mut last) =
             if round % 2 == 0 { (here.stream, there.stream) } else { (there.stream, here.stream) };
         last.write_all(b"nobody reads this").await.unwrap();
@@ -135,7 +135,7 @@ async fn dropping_one_end_ends_the_other_and_loses_nothing_written() {
 async fn a_dropped_stream_closes_the_connection_even_if_the_other_end_holds_on() {
     let (mut a, mut b, from_a, from_b) = linked().await;
     drop(from_a);
-    // Two links to one peer are allowed: once the first is really gone, two more come up.
+    // Two links with one peer are allowed. Once the first is closed, two more come up.
     let deadline = Instant::now() + Duration::from_secs(5);
     let mut held = Vec::new();
     while held.len() < 4 {
@@ -145,7 +145,7 @@ async fn a_dropped_stream_closes_the_connection_even_if_the_other_end_holds_on()
             held.push(event);
             held.push(next(&mut b).await);
         } else {
-            // The other end tells of the dial that it turned down, and takes no more while nobody listens.
+            // The other end reports the rejected dial, and takes no more while nobody polls it.
             let _ = timeout(Duration::from_millis(20), b.next()).await;
         }
         assert!(Instant::now() < deadline, "the dropped link still counts");
@@ -228,7 +228,7 @@ async fn random_bytes_on_the_port_harm_nobody() {
         let written = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             let _ = std::io::Write::write_all(&mut stream, &noise);
-            // Either an end of file or a reset: the other side hangs up by itself.
+            // Either an end of file or a reset: the other end closes by itself.
             stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
             let mut rest = Vec::new();
             std::io::Read::read_to_end(&mut stream, &mut rest).map_err(|error| error.kind())
@@ -359,7 +359,7 @@ async fn a_taken_port_is_an_error_before_anything_else() {
     assert_eq!(error.to_string(), format!("Port {} already in use", a.port()));
     let port = a.port();
     drop(a);
-    // The port comes back once the transport's task has ended.
+    // The port is free again once the transport's task has ended.
     let deadline = Instant::now() + Duration::from_secs(5);
     while Libp2pTransport::bind(&[2; 32], &[loopback(port)], LIMITS).is_err() {
         assert!(Instant::now() < deadline, "the port never came back");

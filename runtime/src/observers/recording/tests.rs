@@ -4,7 +4,7 @@ use engine::{Config, Identity, Node, UnixMillis};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 
-/// A file that writes only when it is allowed to, and then fails where it is told to.
+/// A file whose writes need permission, and fail on demand.
 struct Disk {
     written: Arc<Mutex<Vec<u8>>>,
     allowed: mpsc::Receiver<io::Result<()>>,
@@ -12,7 +12,7 @@ struct Disk {
 
 impl Write for Disk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // No word means that nothing is in its way any more.
+        // A closed channel means that all writes are allowed.
         self.allowed.recv().unwrap_or(Ok(()))?;
         self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -59,7 +59,7 @@ impl Recorded {
         }
     }
 
-    /// Lets the disk write, ends the recording, and returns how its journal ends, and its length.
+    /// Allows all writes, ends the recording, and returns how its journal ends, with its length.
     fn finish(self) -> (Option<End>, usize) {
         let Self { recording, node, done, disk, written } = self;
         drop((recording, node, disk));
@@ -98,7 +98,7 @@ fn a_recording_that_is_full_keeps_its_beginning() {
 #[test]
 fn a_disk_that_does_not_keep_up_ends_the_recording_and_not_the_node() {
     let mut recorded = record(1 << 30);
-    // Nothing is allowed to be written: this would hang if the node waited.
+    // No write is allowed, so this would hang if the node waited.
     (1..40).for_each(|n| recorded.step(n * 1000, large()));
     assert!(recorded.pipe_bytes() <= WAITING_BYTES_MAX + (2 << 20), "{}", recorded.pipe_bytes());
     let (end, bytes) = recorded.finish();

@@ -92,7 +92,7 @@ async fn a_file_belongs_to_one_store() {
     RedbStore::open(&path).unwrap();
 }
 
-/// A disk in memory that can be told to fail or to stall.
+/// A disk in memory that can fail or stall on demand.
 #[derive(Clone, Debug, Default)]
 struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -211,12 +211,12 @@ async fn writes_that_wait_together_share_a_commit() {
         disk.syncs.load(Ordering::SeqCst) - before
     };
     let one = syncs_of(&mut store, 0..1).await;
-    // What the thread took before the disk stalled, then full groups.
+    // The batch taken before the disk stalled, then full batches.
     let many = syncs_of(&mut store, 1..4_001).await;
     assert!(one > 0 && many < 20 * one, "{one} syncs for one write, {many} for 4000");
 }
 
-/// Puts a row under a task's key, past the store.
+/// Writes a row under a task's key, bypassing the store.
 fn insert_raw(path: &Path, table: Table, number: u64, value: &[u8]) {
     let database = open_file(path).unwrap();
     load::write(&database, |transaction| {
@@ -226,7 +226,7 @@ fn insert_raw(path: &Path, table: Table, number: u64, value: &[u8]) {
     .unwrap();
 }
 
-/// Writes the file that the first version of the program would have.
+/// Writes a file as the first version of the program did.
 fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterator<Item = u64>) {
     fn encode_old<T: serde::Serialize>(value: &T) -> Vec<u8> {
         postcard::to_extend(value, vec![1]).unwrap()
@@ -236,7 +236,7 @@ fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterat
         for number in tasks {
             let Record::Task(task) = task(number) else { unreachable!() };
             let mut value = encode_old(&task);
-            // It ended before what says which model it is for.
+            // It ends before the field that says which model it is for.
             assert_eq!(value.pop(), Some(0));
             transaction.open_table(Table::Tasks.definition())?.insert(&id(number).0, value.as_slice())?;
         }
@@ -340,7 +340,7 @@ async fn a_record_that_is_damaged_while_the_node_runs_is_found_when_it_is_read()
         .unwrap();
     assert!(matches!(reader.result(id(1)), Err(ReadError::Damaged { .. })));
     assert_eq!(reader.damage().list(), [(RecordKind::Result, id(1))]);
-    // Once it is removed, nothing is damaged any more.
+    // After its removal nothing is damaged any more.
     store.write(WriteId(1), vec![Record::RemoveResult(id(1))]);
     assert_eq!(next(&mut store).await, (WriteId(1), Ok(())));
     assert_eq!((reader.result(id(1)).unwrap(), reader.damage().count()), (None, 0));
@@ -348,7 +348,7 @@ async fn a_record_that_is_damaged_while_the_node_runs_is_found_when_it_is_read()
 
 const CHILD_PATH: &str = "STORE_TEST_CHILD_PATH";
 
-/// The child of the test below: writes for ever, and prints each number once it is acknowledged.
+/// The child process of the next test: writes without end, and prints each number once it is acknowledged.
 #[tokio::test]
 async fn child_that_writes_for_ever() {
     let Some(path) = std::env::var_os(CHILD_PATH) else { return };
@@ -357,7 +357,7 @@ async fn child_that_writes_for_ever() {
     let mut under_way = 0;
     loop {
         while under_way < 20 {
-            // Two records a write: both are there or none is.
+            // Two records per write: both are present or neither.
             store.write(WriteId(number), vec![task(number), task(number + 1)]);
             number += 2;
             under_way += 1;
@@ -366,7 +366,7 @@ async fn child_that_writes_for_ever() {
         outcome.unwrap();
         under_way -= 1;
         let mut out = io::stdout();
-        // Fails once the parent is gone, which ends this child too.
+        // Fails once the parent is gone, which ends the child.
         writeln!(out, "ack {}", done.0).and_then(|()| out.flush()).unwrap();
     }
 }
@@ -385,7 +385,7 @@ fn kill_at_any_moment_loses_nothing_acknowledged() {
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let acknowledgement = |line: String| line.rsplit_once("ack ")?.1.parse::<u64>().ok();
-        // The first acknowledgement says that the child is at work; then the blow falls after a varying time.
+        // The first acknowledgement shows that the child is writing. It is killed after a varying time.
         let first = lines.find_map(acknowledgement).expect("the child writes");
         acknowledged.insert(first);
         std::thread::sleep(Duration::from_micros(round * round * 70));
@@ -405,7 +405,7 @@ fn kill_at_any_moment_loses_nothing_acknowledged() {
 
 const SMALL_DISK: &str = "STORE_TEST_SMALL_DISK";
 
-/// Fills the file system at `home`, frees some of it, and goes on.
+/// Fills the file system at `home`, frees a part, and continues to write.
 async fn fill(home: &Path) {
     let path = home.join("node.redb");
     let ballast = home.join("ballast");
