@@ -3,7 +3,7 @@
 //! Every change in the behaviour of nodes changes them. If that is intended, write them again and read the difference:
 //!
 //! ```text
-//! INSTA_UPDATE=always cargo test --release --workspace --test golden
+//! INSTA_UPDATE=always cargo test --release --workspace --test simulator golden
 //! ```
 
 #![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
