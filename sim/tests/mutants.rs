@@ -1,6 +1,6 @@
 //! Known bugs, put back, are caught, each by the invariant that is meant to catch it.
 //!
-//! A few seeds of each are enough here; `cargo run --release -p sim --example mutants` tests all of them and prints a
+//! A few seeds of each are enough here; `cargo run --release -p p2p-ai-agents-sim --example mutants` tests all of them and prints a
 //! table.
 
 #![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]

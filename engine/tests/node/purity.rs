@@ -12,7 +12,7 @@ fn no_dependency_does_input_or_output() {
         .args([
             "tree",
             "--package",
-            "engine",
+            "p2p-ai-agents-engine",
             "--edges",
             "normal",
             "--prefix",

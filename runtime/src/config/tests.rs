@@ -44,7 +44,7 @@ impl Fixture {
     }
 }
 
-/// To write the table anew: `INSTA_UPDATE=always cargo test -p runtime --lib page_of_settings`.
+/// To write the table anew: `INSTA_UPDATE=always cargo test -p p2p-ai-agents-runtime --lib page_of_settings`.
 #[test]
 fn the_page_of_settings_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
@@ -64,7 +64,10 @@ fn the_page_of_settings_is_current() {
     if std::env::var_os("INSTA_UPDATE").is_some_and(|update| update == "always") {
         fs::write(path, &current).unwrap();
     }
-    assert!(page == current, "INSTA_UPDATE=always cargo test -p runtime --lib page_of_settings");
+    assert!(
+        page == current,
+        "INSTA_UPDATE=always cargo test -p p2p-ai-agents-runtime --lib page_of_settings"
+    );
 }
 
 #[test]

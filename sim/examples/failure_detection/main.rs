@@ -1,6 +1,6 @@
 //! Measures how fast a silent death is detected, and how often a live peer is declared dead, by loss rate.
 //!
-//! Prints a table, and draws it: `cargo run --release -p sim --example failure_detection -- [SEEDS [FILE.svg]]`. More
+//! Prints a table, and draws it: `cargo run --release -p p2p-ai-agents-sim --example failure_detection -- [SEEDS [FILE.svg]]`. More
 //! seeds give finer figures.
 //!
 //! Loss is modelled in two ways. Heartbeats that stay lost are what a datagram protocol would suffer; all other frames
