@@ -1,5 +1,5 @@
-//! Llamas against what PyTorch and candle compute with the same weights, in every format, and what they make of
-//! requests and of damaged files.
+//! Llama models in every weight format, compared with PyTorch and candle on the same weights; requests and damaged
+//! files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -105,7 +105,7 @@ fn texts_become_the_tokens_that_the_model_was_trained_on() {
     }
 }
 
-/// The golden weights by their names in GGUF, with the rows of queries and keys in the order of such files.
+/// Returns the golden weights by their GGUF names, with the rows of queries and keys in GGUF's order.
 fn golden(name: &str) -> HashMap<String, Tensor> {
     let tensors = safetensors::load(data(name).join("model.safetensors"), &Device::Cpu).unwrap();
     let mut renamed = HashMap::new();
@@ -131,7 +131,7 @@ fn golden(name: &str) -> HashMap<String, Tensor> {
     renamed
 }
 
-/// Brings the rows that turn together, half a head apart, side by side.
+/// Interleaves the two halves of each head, so that the rows of a rotated pair are adjacent.
 fn side_by_side(tensor: &Tensor, head: usize) -> Tensor {
     let (rows, columns) = tensor.dims2().unwrap();
     let halves = tensor.reshape((rows / head, 2, head / 2, columns)).unwrap();
@@ -153,7 +153,7 @@ const TINY: Sizes =
 const WIDE: Sizes =
     Sizes { hidden: 256, inner: 512, heads: 4, kv_heads: 2, layers: 2, context: 512, theta: 10_000.0 };
 
-/// Writes a GGUF file with the golden vocabulary; vectors stay as they are, matrices get this type.
+/// Returns a GGUF file with the golden vocabulary. Only matrices are quantised to `dtype`.
 fn gguf(sizes: &Sizes, tensors: &HashMap<String, Tensor>, dtype: GgmlDType) -> Vec<u8> {
     let quantised: Vec<(&String, QTensor)> = tensors
         .iter()
@@ -208,7 +208,7 @@ fn gguf(sizes: &Sizes, tensors: &HashMap<String, Tensor>, dtype: GgmlDType) -> V
     bytes.into_inner()
 }
 
-/// Weights of a shape that superblocks fit.
+/// Returns random weights with rows of whole 256-number superblocks.
 fn wide() -> HashMap<String, Tensor> {
     let mut state = 5_u64;
     let mut random = |rows: usize, columns: usize| {
@@ -252,7 +252,7 @@ fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// What candle computes with a file.
+/// Returns the logits that candle computes from a GGUF file.
 fn candle(bytes: &[u8], tokens: &[u32]) -> Vec<f32> {
     let mut reader = Cursor::new(bytes);
     let content = Content::read(&mut reader).unwrap();
@@ -282,7 +282,7 @@ fn a_gguf_file_of_plain_numbers_computes_what_pytorch_does() {
 fn every_format_computes_what_candle_does() {
     let tokens: Vec<u32> = (0..100).map(|at| (at * 37 + 11) % 400).collect();
     let plain = candle(&gguf(&WIDE, &wide(), GgmlDType::F32), &tokens);
-    // How near the other's rounding of activations can be expected to be, and how far from plain numbers the format is.
+    // The least cosine to candle, which rounds activations differently, and to the unquantised weights.
     let formats = [
         (GgmlDType::F32, 0.999_999, 0.999_999),
         (GgmlDType::F16, 0.999_999, 0.999_99),
@@ -323,7 +323,7 @@ fn a_prompt_of_several_passes_is_continued_like_one_of_one() {
     let tokenizer: serde_json::Value =
         serde_json::from_slice(&fs::read(data("llama/tokenizer.json")).unwrap()).unwrap();
     let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap();
-    // A prompt that is followed by a token of plain letters, whose text is known without a tokenizer.
+    // A token of plain ASCII letters has the same text in the vocabulary and in the output.
     let prompts = (0..20_u32).map(|seed| (0..300).map(|at| (at * 91 + 7 * seed) % 398 + 2).collect());
     let mut followed = prompts.filter_map(|tokens: Vec<u32>| {
         let next = likeliest(&candle(&bytes, &tokens));
@@ -334,7 +334,7 @@ fn a_prompt_of_several_passes_is_continued_like_one_of_one() {
     let (text, count, finish) = run(&mut generator, tokens.clone(), &greedy(8));
     assert!(text.starts_with(&word), "{text:?} does not begin with {word:?}");
     assert_eq!((count, finish), (8, FinishReason::Length));
-    // Passes have become longer by now.
+    // The generator now uses longer passes.
     assert_eq!(run(&mut generator, tokens, &greedy(8)).0, text);
 }
 
@@ -388,7 +388,7 @@ fn a_text_ends_where_it_should() {
     assert_eq!((text.as_str(), finish), (&row.greedy_text[..at], FinishReason::Stop));
     let (_, tokens, finish) = run(&mut generator, row.ids.clone(), &greedy(3));
     assert_eq!((tokens, finish), (3, FinishReason::Length));
-    // As far as there is room.
+    // The context of 128 tokens has room for two more.
     let (_, tokens, finish) = run(&mut generator, vec![5; 126], &greedy(1000));
     assert_eq!((tokens, finish), (2, FinishReason::Length));
     let error = generator.begin_with(vec![5; 128], &greedy(1)).err().unwrap().to_string();
@@ -414,7 +414,7 @@ fn a_conversation_goes_through_the_template_of_the_model() {
     assert!(error.contains("no chat template") && error.contains("hint: "), "{error}");
 }
 
-/// Every byte of the header changed, and every length cut: an error or a model, never a panic.
+/// Files with changed bytes or a cut end give an error or a model, never a panic.
 #[test]
 fn a_damaged_file_is_an_error() {
     let bytes = gguf(&TINY, &golden("llama"), GgmlDType::Q8_0);

@@ -1,5 +1,6 @@
-//! What the files of a Llama say, and what becomes of it: models without layers to speak of, whose next token is the one
-//! after the last in a row.
+//! Settings in the files of a Llama model: tokens at the start and end, templates, and features that are not supported.
+//!
+//! The weights only map each token to the next token of a given row.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -14,10 +15,10 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
-/// The length of a vector: as many tokens at most.
+/// The length of a vector, and the largest vocabulary.
 const HIDDEN: usize = 32;
 
-/// A model whose token `next[i]` follows token `i`, in the names of a folder.
+/// Returns weights by their names in a folder: token `next[i]` follows token `i`.
 fn weights(tokens: usize, next: &[usize]) -> BTreeMap<String, Tensor> {
     let matrix = |rows: usize, columns: usize, at: &dyn Fn(usize) -> usize| {
         let mut numbers = vec![0_f32; rows * columns];
@@ -73,8 +74,8 @@ fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-/// A GGUF file of pieces, in which each token is followed by the next of the row; types are control for what is in
-/// angle brackets, if not `types`.
+/// Returns a GGUF file with a SentencePiece vocabulary: each token is followed by the next one of `row`. Tokens in
+/// angle brackets have the type `types`, or control by default.
 fn gguf(row: &[&str], types: Option<i32>, more: &[(&str, Value)], tensors: &[&str]) -> Vec<u8> {
     let mut tokens = vec!["<unk>", "<s>", "</s>", "▁"];
     tokens.extend(row.iter().filter(|token| !["</s>", "▁"].contains(*token)));
@@ -122,7 +123,7 @@ fn generator(path: &Path) -> Generator {
     Generator::load(path, &Options { threads: 1, ..Options::default() }).unwrap()
 }
 
-/// What a model writes after a prompt, why it ends, and how many tokens the prompt has.
+/// Returns the generated text, the finish reason and the number of tokens of the prompt.
 fn continued(generator: &mut Generator, prompt: Prompt) -> Result<(String, FinishReason, u32), String> {
     let request = Generation { max_tokens: 8, temperature_thousandths: 0, ..Generation::from_prompt(prompt) };
     let mut session = generator.begin(&request).map_err(|error| error.to_string())?;
@@ -162,7 +163,7 @@ fn a_text_ends_with_a_token_that_ends_a_turn_whether_a_file_names_it_or_not() {
         "<|end|>",
     ];
     for end in ends {
-        // A control token, one that the file's author added, and one of no type of its own: llama.cpp stops at each.
+        // A control, a user-defined and a normal token: llama.cpp stops at each.
         for kind in [3, 4, 1] {
             fs::write(&path, gguf(&["h", "i", end, "J", "K", "</s>"], Some(kind), &[], &[])).unwrap();
             assert_eq!(completed(&mut generator(&path), "h"), stopped("i", 3), "{end} of type {kind}");
@@ -170,7 +171,7 @@ fn a_text_ends_with_a_token_that_ends_a_turn_whether_a_file_names_it_or_not() {
     }
     fs::write(&path, gguf(&["h", "i", "<|im_start|>", "J", "</s>"], None, &[], &[])).unwrap();
     assert_eq!(completed(&mut generator(&path), "h"), stopped("iJ", 3));
-    // A number of a token that is named counts whatever its text.
+    // A token whose id the file names ends the turn, whatever its text is.
     let named = [("tokenizer.ggml.eot_token_id", Value::U32(6))];
     fs::write(&path, gguf(&["h", "i", "<|mine|>", "J", "</s>"], None, &named, &[])).unwrap();
     assert_eq!(completed(&mut generator(&path), "h"), stopped("i", 3));
@@ -184,7 +185,7 @@ fn a_completion_keeps_its_first_space_and_a_text_ends_where_the_prompt_did() {
     fs::write(&path, gguf(&["h", "▁world", "▁again", "</s>"], None, &template, &[])).unwrap();
     let mut it = generator(&path);
     assert_eq!(completed(&mut it, "h"), stopped(" world again", 3));
-    // A template writes all that a conversation begins with.
+    // A chat template writes the start of a conversation itself, so no token is added.
     assert_eq!(answered(&mut it, "h"), stopped(" world again", 2));
 }
 
@@ -213,14 +214,14 @@ fn what_a_file_of_a_llama_holds_and_nothing_computes_is_named_when_it_is_looked_
         assert!(said.contains(key) || said.contains("split"), "{said}");
     }
     let pre = [("tokenizer.ggml.pre", text("kimi-k2"))];
-    // Vocabularies of pieces have no such rule.
+    // The pre-tokenizer does not apply to SentencePiece vocabularies.
     let path = folder.path().join("pieces.gguf");
     fs::write(&path, gguf(&["h", "i"], None, &pre, &[])).unwrap();
     assert_eq!(inspect(&path), Ok(()));
 }
 
-/// A folder with a vocabulary of bytes: `a`, `b`, a new line, `<s>` and `</s>`, in which `b`, new line, `a`, `b`, `</s>`
-/// follow each other.
+/// Creates a model folder with a byte-level vocabulary: `a`, `b`, a new line, `<s>` and `</s>`. The model continues
+/// a new line with `a`, `b` and `</s>`.
 fn folder(files: &[(&str, serde_json::Value)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let vocabulary: Map<String, serde_json::Value> = ["a", "b", "Ċ", "<s>", "</s>"]
@@ -258,7 +259,7 @@ fn folder(files: &[(&str, serde_json::Value)]) -> tempfile::TempDir {
     for (name, content) in all {
         fs::write(folder.path().join(name), content.to_string()).unwrap();
     }
-    // The last of "b\n" is followed by "a", that by "b", and that ends it.
+    // The prompt "b\n" is continued with "a", "b" and the end.
     let weights: HashMap<String, Tensor> = weights(5, &[1, 4, 0, 0, 0]).into_iter().collect();
     safetensors::save(&weights, folder.path().join("model.safetensors")).unwrap();
     folder
@@ -275,7 +276,7 @@ fn a_folder_says_itself_what_a_text_begins_with() {
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {"<s>": {"id": "<s>", "ids": [3], "tokens": ["<s>"]}}}});
     let processor = ("tokenizer.json", processor);
-    // The tokenizer's own file decides, unless the other one says so outright.
+    // `tokenizer.json` decides, unless `tokenizer_config.json` sets the field.
     assert_eq!(tokens(&[]), 2);
     assert_eq!(tokens(&[of(json!({"add_bos_token": null}))]), 2);
     assert_eq!(tokens(std::slice::from_ref(&processor)), 3);
@@ -283,7 +284,7 @@ fn a_folder_says_itself_what_a_text_begins_with() {
     assert_eq!(tokens(&[of(json!({"add_bos_token": true}))]), 3);
     assert_eq!(tokens(&[of(json!({"add_bos_token": true, "add_eos_token": true}))]), 4);
     assert_eq!(tokens(&[of(json!({"add_bos_token": true, "bos_token": null}))]), 2);
-    // Without any configuration of a tokenizer it is taken for one of Llama's own class.
+    // Without `tokenizer_config.json`, the class is taken to be Llama's, which adds `<s>`.
     let bare = folder(&[]);
     fs::remove_file(bare.path().join("tokenizer_config.json")).unwrap();
     assert_eq!(completed(&mut generator(bare.path()), "b\n").unwrap().2, 3);
@@ -295,7 +296,7 @@ fn nulls_change_nothing_and_one_bad_part_costs_what_needs_it() {
     let plain = folder(&[("config.json", nulls)]);
     let mut it = generator(plain.path());
     assert_eq!(completed(&mut it, "b\n"), stopped("ab", 2));
-    // There is no row for the last token of the tokenizer.
+    // The tokenizer's last token has no row in the embedding table.
     let error = completed(&mut it, "b<pad>\n").unwrap_err();
     assert!(error.contains("no row for token 5 (\"<pad>\")"), "{error}");
     assert!(answered(&mut it, "b").unwrap_err().contains("no chat template"));
@@ -311,7 +312,7 @@ fn nulls_change_nothing_and_one_bad_part_costs_what_needs_it() {
     let marked =
         template("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}");
     assert_eq!(answered(&mut generator(marked.path()), "b\n"), stopped("ab", 2));
-    // Ends by their texts, among the tokens that were added.
+    // Added tokens that end a turn are recognised by their texts.
     let end = json!({"added_tokens": [{"id": 1, "content": "b", "special": false, "single_word": false, "lstrip": false,
         "rstrip": false, "normalized": false}, {"id": 4, "content": "<|im_end|>", "special": true, "single_word": false,
         "lstrip": false, "rstrip": false, "normalized": false}], "model": {"type": "BPE", "merges": [],
