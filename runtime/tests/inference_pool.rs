@@ -1,6 +1,7 @@
-//! Several models behind the inference port: loaded when they are needed, within the memory and the share that there is.
+//! The worker pool: models are loaded on demand and evicted, within the limits on memory and CPU time.
 //!
-//! This program has its own `main`: started with `inference-worker MODEL` it is the worker, as a node's program is.
+//! This program has its own `main`. Like a node's program, it runs as the worker if started with
+//! `inference-worker MODEL`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -62,7 +63,7 @@ const TESTS: [(&str, own_main::Test); 9] = [
     }),
 ];
 
-/// Longer than anything here takes on a busy machine.
+/// The timeout for each step, with room for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
 
@@ -75,7 +76,7 @@ fn options() -> WorkerPoolOptions {
     }
 }
 
-/// The built-in model under another name, said to need 100 MiB.
+/// Returns the built-in model under another name. It claims to need 100 MiB.
 fn model(name: &str) -> ModelSpec {
     ModelSpec {
         name: name.to_owned(),
@@ -91,16 +92,16 @@ fn model(name: &str) -> ModelSpec {
     }
 }
 
-/// Which model every name stands for.
+/// The fingerprint of all models here.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
-/// What the built-in model can do.
+/// The task kinds of the built-in model.
 const KINDS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
 
 fn embed(text: &str) -> InferenceJob {
     InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] }
 }
 
-/// Several seconds of work for one core.
+/// Returns a job that takes one core several seconds.
 fn long_work() -> InferenceJob {
     let text = "a ".repeat(300);
     InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text)]; 1000] }
@@ -110,7 +111,7 @@ async fn next(pool: &mut WorkerPool) -> InferenceEvent {
     timeout(PATIENCE, pool.next()).await.expect("the pool says nothing")
 }
 
-/// Waits for the end of a job, whatever is said of models meanwhile.
+/// Waits for the end of a job. Skips events of models.
 async fn end(pool: &mut WorkerPool, wanted: u64) -> Result<usize, InferenceError> {
     loop {
         if let InferenceEvent::Done { job, result, .. } = next(pool).await {
@@ -125,7 +126,7 @@ async fn run(pool: &mut WorkerPool, job: u64, model: &str) -> Result<usize, Infe
     end(pool, job).await
 }
 
-/// Takes what is said of models until it is this of all kinds of one.
+/// Waits until all kinds of a model are announced as ready, or as not ready.
 async fn announced(pool: &mut WorkerPool, model: &str, wanted: bool) {
     let mut left: BTreeSet<TaskKind> = KINDS.into();
     while !left.is_empty() {
@@ -147,17 +148,17 @@ fn kill(pid: u32, signal: &str) {
     assert!(status.success());
 }
 
-/// Waits until a process has used some processor time: its job has begun.
+/// Waits until a process has used some CPU time, so that its job is running.
 async fn wait_until_busy(pool: &mut WorkerPool, pid: u32) {
     let (deadline, before) = (Instant::now() + PATIENCE, ticks(pid));
     while ticks(pid) < before + 3 {
         assert!(Instant::now() < deadline);
-        // The pool wants to be asked.
+        // The pool makes progress only when polled.
         let _ = timeout(Duration::from_millis(5), pool.next()).await;
     }
 }
 
-/// Processor time that a process has used, in the kernel's ticks of 10 ms.
+/// Returns the CPU time of a process in the kernel's ticks of 10 ms.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = stat.rsplit_once(')').unwrap().1;
@@ -261,7 +262,7 @@ async fn a_worker_has_no_more_memory_than_it_may() {
     assert!(data.contains(&(314 * MIB).to_string()), "{data}");
 }
 
-/// A worker that takes a gigabyte, and is ready if it gets it.
+/// Runs a worker that allocates 1 GiB and then reports that it is ready.
 fn be_greedy() -> ExitCode {
     bound_own_memory();
     let mut input = std::io::stdin().lock();
@@ -270,9 +271,9 @@ fn be_greedy() -> ExitCode {
     let mut output = std::io::stdout().lock();
     output.write_all(&asked).unwrap();
     output.flush().unwrap();
-    // Seen by somebody, or else the compiler need not take it.
+    // `black_box`, or the compiler could remove the allocation.
     let taken = std::hint::black_box(vec![1_u8; 1 << 30]);
-    // `Ready { kinds: [Embedding] }`, which nobody should hear.
+    // `Ready { kinds: [Embedding] }`, which must not be reached.
     output.write_all(&[3, 0, 0, 0, 3, 1, taken[taken.len() / 2]]).unwrap();
     output.flush().unwrap();
     let mut rest = Vec::new();
@@ -363,7 +364,7 @@ async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
 
     std::fs::write(&weights, std::fs::read(&weights).unwrap()).unwrap();
     classify(&mut pool, 2, FINGERPRINT);
-    // First that the model is gone, so that nobody tries it again, then that the job is over.
+    // The model is withdrawn before the job ends, so that nobody retries with it.
     let (name, kind) = ("mine".to_owned(), TaskKind::Classification);
     let away = InferenceEvent::Model { name, kind, fingerprint: None, state: ModelState::Away };
     assert_eq!(next(&mut pool).await, away);

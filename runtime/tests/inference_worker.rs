@@ -1,6 +1,7 @@
-//! The worker process behind the inference port: results, crashes, cancelling, and its end.
+//! The worker process behind the inference port: results, crashes, cancellation and exit.
 //!
-//! This program has its own `main`: started with `inference-worker MODEL` it is the worker, as a node's program is.
+//! This program has its own `main`. Like a node's program, it runs as the worker if started with
+//! `inference-worker MODEL`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     own_main::run(&TESTS, &arguments)
 }
 
-/// Whatever model a job is for: one worker has one.
+/// The fingerprint of all jobs: a worker has one model.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 const TESTS: [(&str, own_main::Test); 20] = [
     ("a_llama_continues_texts", |it| it.block_on(a_llama_continues_texts())),
@@ -71,7 +72,7 @@ const TESTS: [(&str, own_main::Test); 20] = [
     ("jobs_beyond_the_limit_are_refused", |it| it.block_on(jobs_beyond_the_limit_are_refused())),
 ];
 
-/// Longer than anything here takes on a busy machine.
+/// The timeout for each step, with room for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options() -> WorkerOptions {
@@ -84,7 +85,7 @@ fn embed(texts: &[&str]) -> InferenceJob {
     }
 }
 
-/// A worker with the small Llama, which is ready.
+/// Starts a worker with the small Llama and waits until it is ready.
 async fn llama() -> ProcessInference {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama");
     let kinds = vec![TaskKind::Generation];
@@ -129,7 +130,7 @@ async fn a_llama_continues_texts() {
     }
     assert_eq!(texts[0], texts[1], "the same seed");
     assert_ne!(texts[0], texts[2], "another seed");
-    // What this model does not do is said, and what does not fit it.
+    // Other task kinds and prompts that are too long are rejected with a reason.
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama").to_owned();
     Inference::start(&mut port, JobId(4), model.clone(), FINGERPRINT, embed(&["a"]));
     assert_eq!(reason(next_done(&mut port).await.1), "the model does generation, not embedding");
@@ -145,7 +146,7 @@ async fn generations_take_turns_and_can_be_cancelled() {
     for job in 0..8 {
         generate(&mut port, job, job, 100);
     }
-    // Four at a time take turns; of those in line and of those that run, some are no longer wanted.
+    // Four run at a time. Cancel one that runs and one that waits.
     port.cancel(JobId(7));
     port.cancel(JobId(1));
     let (mut written, mut ended) = (Vec::new(), Vec::new());
@@ -154,7 +155,7 @@ async fn generations_take_turns_and_can_be_cancelled() {
             InferenceEvent::Progress { job, .. } => written.push(job.0),
             InferenceEvent::Done { job, result, .. } => {
                 let wanted = job.0 != 1 && job.0 != 7;
-                // The one that runs may have ended before it is told to.
+                // Job 1 may have ended before the cancellation arrives.
                 let cancelled = result == Err(InferenceError::Cancelled);
                 assert!(if wanted { result.is_ok() } else { cancelled || job.0 == 1 }, "{job:?}: {result:?}");
                 ended.push(job.0);
@@ -162,7 +163,7 @@ async fn generations_take_turns_and_can_be_cancelled() {
             InferenceEvent::Model { .. } => panic!("the worker was replaced"),
         }
     }
-    // The first may be over before the others have come; these were there together.
+    // The first job may end before the others arrive; the later ones overlap.
     written.dedup();
     let took_turns = |job: &u64| written.iter().filter(|of| *of == job).count() > 1;
     assert!(written.iter().any(took_turns), "nobody took turns: {written:?}");
@@ -171,7 +172,7 @@ async fn generations_take_turns_and_can_be_cancelled() {
     assert_eq!(port.worker_pid(), Some(worker));
 }
 
-/// Writes a Llama of 9 MB whose texts take 64 KiB of memory for each token, and which always writes the same letter.
+/// Writes a Llama of 9 MB with a key-value cache of 64 KiB a token. It always generates the same letter.
 fn write_forgetful_llama(folder: &Path) {
     const LAYERS: usize = 16;
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/llama");
@@ -252,7 +253,7 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
             InferenceJob::Generate(Box::new(generation)),
         );
     };
-    // There is room for two texts of 94 MiB.
+    // Two texts of 94 MiB fit.
     for job in 1..=3 {
         generate(&mut port, job, 1_500);
     }
@@ -280,7 +281,7 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     for _ in 0..2 {
         assert_eq!(next_done(&mut port).await.1, Err(InferenceError::Cancelled));
     }
-    // One that never fits is told so, and the next is served.
+    // A text that can never fit is rejected, and the next one runs.
     generate(&mut port, 4, 4_000);
     let refused = next_done(&mut port).await.1.unwrap().remove(0);
     let Err(InferenceError::InputRejected(reason)) = refused else { panic!("it was written") };
@@ -294,7 +295,7 @@ async fn texts_for_which_there_is_no_memory_wait_or_are_refused() {
     assert_eq!(port.worker_pid(), Some(worker));
 }
 
-/// About ten seconds of work for one core.
+/// Returns a job that takes one core about ten seconds.
 fn long_work() -> InferenceJob {
     let text = |index| EmbeddingInput::Text(format!("{index} ").repeat(300));
     InferenceJob::Embed { inputs: (0..300).map(|index| vec![text(index)]).collect() }
@@ -304,12 +305,12 @@ async fn next(port: &mut ProcessInference) -> InferenceEvent {
     timeout(PATIENCE, port.next()).await.expect("an event in time")
 }
 
-/// Waits until the model is said to be ready, or not to be, for each kind of work that it does.
-/// Begins a job of the embedded model.
+/// Starts a job of the embedded model.
 fn begin(port: &mut ProcessInference, job: u64, work: InferenceJob) {
     Inference::start(port, JobId(job), EMBEDDED_MODEL.to_owned(), FINGERPRINT, work);
 }
 
+/// Waits until each kind of the embedded model is announced as ready, or as not ready.
 async fn model_is(port: &mut ProcessInference, ready: bool) {
     for kind in [TaskKind::Embedding, TaskKind::Classification] {
         let event = next(port).await;
@@ -364,7 +365,7 @@ async fn texts_of_many_jobs_come_back_to_their_own() {
     }
     let golden: Vec<Golden> = serde_json::from_str(include_str!("data/minilm.json")).unwrap();
     let mut port = ProcessInference::start(options());
-    // Jobs of one text, of several, and of none.
+    // Jobs with one text, several texts and no text.
     for (index, row) in golden.iter().enumerate() {
         begin(&mut port, index as u64, embed(&[&row.text]));
     }
@@ -415,7 +416,7 @@ async fn what_the_worker_cannot_do_is_said() {
     let said = reason(next_done(&mut port).await.1);
     assert_eq!(said, "the model does embedding and classification, not generation");
 
-    // One text that is refused fails alone.
+    // A text that is rejected does not affect the others.
     let unknown = EmbeddingInput::Tokens(vec![99_999_999]);
     let work =
         InferenceJob::Embed { inputs: vec![vec![unknown], vec![EmbeddingInput::Text("b".to_owned())]] };
@@ -424,7 +425,7 @@ async fn what_the_worker_cannot_do_is_said() {
     assert!(matches!(&outputs[0], Err(InferenceError::InputRejected(reason)) if reason.contains("99999999")));
     assert!(matches!(&outputs[1], Ok(TaskOutput::Embedding { tokens: 3, .. })));
 
-    // What a text has too many of is told, or refused; other texts go on.
+    // Texts that are too long are truncated, with a count, or rejected. Other texts are not affected.
     let long = |count: usize| EmbeddingInput::Text("a ".repeat(count));
     let inputs = vec![
         vec![long(254), long(255), long(1_000)],
@@ -469,7 +470,7 @@ fn classify(text: &str, labels: &[&str]) -> InferenceJob {
 async fn a_text_gets_the_label_that_fits() {
     let mut port = ProcessInference::start(options());
     let labels = ["sport", "cooking", "computers"];
-    // Again and again, so that labels are also taken from memory.
+    // Repeated, so that labels are also read from the cache.
     for (job, (text, expected)) in (0..).zip([
         ("The keeper saved a penalty in the last minute of the match.", "sport"),
         ("Stir the onions in butter until they are golden.", "cooking"),
@@ -547,7 +548,7 @@ async fn a_tokenizer_that_panics_fails_its_jobs() {
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("tokenizer.json: the tokenizer cannot be used: the tokenizer panics"), "{said}");
 
-    // A model that does something else than was said is not used.
+    // A model with other task kinds than expected is not used.
     let options = worker_for(data.into());
     let mut port = ProcessInference::start(options);
     begin(&mut port, 1, embed(&["a"]));
@@ -611,7 +612,7 @@ async fn a_killed_worker_ends_its_jobs_and_is_replaced() {
     }
 }
 
-/// Waits until a process has used some processor time after it was ready: its job has begun.
+/// Waits until a process that is ready has used some CPU time, so that its job is running.
 async fn wait_until_busy(pid: u32) {
     let deadline = Instant::now() + PATIENCE;
     let before = ticks(pid);
@@ -621,7 +622,7 @@ async fn wait_until_busy(pid: u32) {
     }
 }
 
-/// Processor time that a process has used, in the kernel's ticks of 10 ms.
+/// Returns the CPU time of a process in the kernel's ticks of 10 ms.
 fn ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let after_name = stat.rsplit_once(')').unwrap().1;
@@ -654,7 +655,7 @@ async fn a_cancelled_job_stops() {
         begin(&mut port, job, long_work());
     }
     wait_until_busy(worker).await;
-    // All but one, those that run and those that wait.
+    // Cancels all jobs but one, both running and waiting ones.
     for job in (0..20).filter(|job| *job != 2) {
         port.cancel(JobId(job));
     }
@@ -699,7 +700,7 @@ async fn a_damaged_model_fails_its_jobs() {
     let said = reason(next_done(&mut port).await.1);
     assert!(said.contains("the header claims 18446744073709551615 bytes"), "{said}");
 
-    // Once the file is right, the model is there without anyone asking.
+    // After the file is repaired, the model becomes ready without a new job.
     let whole = concat!(env!("CARGO_MANIFEST_DIR"), "/models/all-MiniLM-L6-v2/model.safetensors");
     std::fs::copy(whole, folder.path().join("whole")).unwrap();
     std::fs::rename(folder.path().join("whole"), &path).unwrap();
@@ -708,13 +709,13 @@ async fn a_damaged_model_fails_its_jobs() {
     assert_eq!(vectors(next_done(&mut port).await.1)[0].1, 3);
 }
 
-/// A worker for another model, whose jobs ask for it by the embedded one's name.
+/// Returns the options of a worker for another model. Its jobs still name the embedded one.
 fn worker_for(model: std::ffi::OsString) -> WorkerOptions {
     WorkerOptions { arguments: vec![WORKER_COMMAND.into(), model], ..options() }
 }
 
 async fn a_model_that_kills_its_loader_fails_its_jobs() {
-    // A worker that says hello as it should, reads, and dies before it is ready.
+    // A worker that greets correctly and then exits before it is ready.
     let script = r"printf '\011\000\000\000p2pworkr\002'; exit 7";
     let mut port = ProcessInference::start(shell(script));
     begin(&mut port, 1, embed(&["a"]));
@@ -766,7 +767,7 @@ async fn dropping_the_port_kills_the_worker() {
     }
 }
 
-/// What a worker's standard input ends like when its node is killed, which closes the only other end of the pipe.
+/// A killed node closes the only other end of the pipe, so the worker reads the end of its standard input.
 fn a_worker_without_a_node_exits() {
     let mut worker = start_worker();
     let mut input = worker.stdin.take().unwrap();
@@ -800,7 +801,7 @@ fn start_worker() -> std::process::Child {
         .unwrap()
 }
 
-/// The bytes of `Start { job: 1, work: Embed { inputs: 300 × [Text(600 bytes)] } }`.
+/// Returns the bytes of `Start { job: 1, work: Embed { inputs: 300 × [Text(600 bytes)] } }`.
 fn long_job() -> Vec<u8> {
     let mut body = vec![2, 1, 1, 0xac, 0x02];
     for _ in 0..300 {
@@ -827,7 +828,7 @@ const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x02";
 const LOAD: [u8; 8] = [4, 0, 0, 0, 1, 1, 0, 0];
 
 async fn jobs_beyond_the_limit_are_refused() {
-    // Nothing answers, so that all jobs stay open.
+    // The program never answers, so all jobs stay open.
     let mut port = ProcessInference::start(shell("cat > /dev/null"));
     for job in 0..1025 {
         begin(&mut port, job, embed(&["a"]));
