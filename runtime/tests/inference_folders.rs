@@ -1,4 +1,4 @@
-//! Models as they are published, in folders: against what PyTorch computes with them, and in every state of disrepair.
+//! Model folders as published, compared with PyTorch, and folders that are damaged or incomplete.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// What PyTorch computes.
+/// The results of PyTorch for one text.
 #[derive(Deserialize)]
 struct Golden {
     text: String,
@@ -26,7 +26,7 @@ struct Golden {
     label: String,
 }
 
-/// What 64-bit numpy computes of two texts that are read together, by the activation.
+/// The logits of 64-bit numpy for a pair of texts, by activation function.
 #[derive(Deserialize)]
 struct GoldenPair {
     query: String,
@@ -36,7 +36,7 @@ struct GoldenPair {
     logits: BTreeMap<String, Vec<f32>>,
 }
 
-/// What computes as PyTorch does.
+/// The backends that compute in f32, as PyTorch does.
 const EXACT: [Backend; 2] = [Backend::Candle, Backend::Kernels(Precision::F32)];
 
 const ARCHITECTURES: [&str; 2] = ["bert", "distilbert"];
@@ -49,7 +49,7 @@ fn golden(architecture: &str) -> Vec<Golden> {
     serde_json::from_slice(&fs::read(data(architecture).join("expected.json")).unwrap()).unwrap()
 }
 
-/// A copy of a golden model, to be changed.
+/// A copy of a golden model that a test may change.
 struct Copy(tempfile::TempDir);
 
 impl Copy {
@@ -75,14 +75,14 @@ impl Copy {
         fs::write(path, content).unwrap();
     }
 
-    /// Replaces text in a file where it is found first.
+    /// Replaces the first occurrence of a text in a file.
     fn replace(&self, name: &str, from: &str, to: &str) {
         let text = String::from_utf8(self.read(name)).unwrap();
         assert!(text.contains(from), "{from}");
         self.write(name, text.replacen(from, to, 1).as_bytes());
     }
 
-    /// Makes it a model that embeds.
+    /// Turns a classifier into an embedding model.
     fn without_head(&self) {
         self.replace("config.json", "ForSequenceClassification", "Model");
     }
@@ -99,7 +99,7 @@ impl Copy {
         self.write("modules.json", format!("[{}]", list.join(",")).as_bytes());
     }
 
-    /// Writes the weights anew, with other names, numbers or types.
+    /// Rewrites the weights with other names, numbers or types.
     fn rewrite(&self, change: impl Fn(&str, Vec<f32>) -> (String, Dtype, Vec<u8>)) {
         let bytes = self.read("model.safetensors");
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -118,7 +118,7 @@ impl Copy {
         Model::open(self.0.path(), EXACT[1]).map_err(|error| error.to_string())
     }
 
-    /// What is said of it, with its own path left out.
+    /// Opens the folder and returns the result as text, without the folder's path.
     fn told(&self) -> String {
         match self.open() {
             Ok(model) => format!("accepted: {:?}", model.kinds()),
@@ -147,7 +147,7 @@ fn furthest(one: &[f32], other: &[f32]) -> f32 {
     one.iter().zip(other).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
 }
 
-/// The vectors of all golden texts, in one batch.
+/// Embeds all golden texts in one batch.
 fn vectors(model: &Model<'_>, golden: &[Golden]) -> Vec<Vec<f32>> {
     let ids: Vec<Vec<u32>> = golden.iter().map(|row| model.tokenize(&row.text).unwrap()).collect();
     let batch: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
@@ -193,7 +193,7 @@ fn heads_give_the_logits_probabilities_and_labels_of_pytorch() {
     }
 }
 
-/// What a model makes of all pairs, in one batch.
+/// Computes the outputs of all pairs in one batch.
 fn outputs_of_pairs(model: &Model<'_>, golden: &[GoldenPair]) -> Vec<Vec<f32>> {
     let pairs: Vec<Pair> =
         golden.iter().map(|row| model.tokenize_pair(&row.query, &row.text).unwrap()).collect();
@@ -223,7 +223,7 @@ fn pairs_of_texts_and_every_activation_are_computed_exactly() {
             let model = Model::open(copy.0.path(), backend).unwrap();
             for (logits, row) in outputs_of_pairs(&model, &golden).iter().zip(&golden) {
                 let off = furthest(logits, &row.logits[activation]);
-                // Exact GELU and the one by tanh differ by up to 4e-4 here.
+                // Exact GELU and the tanh approximation differ by up to 4e-4 here.
                 assert!(off < 5e-5, "{name} {backend:?}: off by {off}: {:?}", row.text);
             }
         }
@@ -241,7 +241,7 @@ fn a_cross_encoder_gives_each_pair_one_score() {
             assert!(furthest(logits, &row.logits["gelu_new"]) < 5e-5, "{:?}", row.text);
         }
     }
-    // Without types of tokens, both texts look alike; with others than there are, the tokenizer is wrong.
+    // A model without token types gets none. A token type that the model lacks is an error.
     let distilled = Model::open(&data("distilbert"), EXACT[1]).unwrap();
     assert!(distilled.tokenize_pair("a", "b").unwrap().types.is_empty());
     let odd = Copy::of("bert");
@@ -358,7 +358,7 @@ fn weights_may_be_in_several_files() {
 
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The golden BERT in two files.
+/// Returns the golden BERT with its weights in two files.
 fn sharded() -> Copy {
     let copy = Copy::of("bert");
     let bytes = copy.read("model.safetensors");
@@ -379,7 +379,7 @@ fn sharded() -> Copy {
     copy
 }
 
-/// What happens to a folder before it is opened.
+/// A change to a folder before it is opened.
 type Damage = fn(&Copy);
 
 #[test]
@@ -492,7 +492,7 @@ fn a_head_is_kept_when_a_model_is_quantised() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever becomes of a model's files: it is refused, or it works; never a panic, and nothing without end.
+    /// A damaged folder is rejected or works. It causes no panic and no endless loop.
     #[test]
     fn a_damaged_folder_is_refused_or_works(
         file in prop::sample::select(vec!["config.json", "tokenizer.json", "model.safetensors", "modules.json"]),

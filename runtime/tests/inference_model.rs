@@ -1,4 +1,4 @@
-//! What the embedded model computes, and what becomes of model files that are not what they should be.
+//! The results of the embedded model, quantisation of a model folder, and damaged model files.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -132,7 +132,7 @@ fn empty_huge_and_strange_texts_have_a_vector() {
     let late = format!("{}late words", " \n".repeat(100_000));
     assert_eq!(model.tokenize(&late).unwrap(), model.tokenize("late words").unwrap());
 
-    // As long as they are, none of them takes noticeable time: what is looked at does not grow with them.
+    // Even texts of 10 MiB are fast, because only a bounded part of a text is read.
     let huge = 10 << 20;
     assert_eq!(model.tokenize(&"a".repeat(huge)).unwrap().len(), 3);
     assert_eq!(model.tokenize(&" ".repeat(huge)).unwrap().len(), 2);
@@ -171,7 +171,7 @@ fn the_same_source_gives_the_same_bytes() {
     assert_eq!(report.output_bytes, bytes.len() as u64);
     assert_eq!(report.left_out, ["pooler.dense.bias"]);
 
-    // A model with a head has its encoder under a prefix.
+    // In a model with a head, the names of the encoder's tensors have a prefix.
     let mut prefixed = Source::small();
     prefixed.rename_all(|name| format!("bert.{name}"));
     let folder = prefixed.write();
@@ -212,7 +212,7 @@ fn quantised_weights_are_within_half_a_step_and_outliers_exact() {
     assert_eq!(embed(&model, "one two").len(), HIDDEN);
 }
 
-/// What happens to a source before it is read.
+/// A change to a source before it is read.
 type Damage = fn(&mut Source);
 
 #[test]
@@ -319,7 +319,7 @@ fn a_damaged_model_file_is_refused_wherever_it_is_cut() {
     for length in (0..good.len()).step_by(41) {
         assert!(Model::load(&good[..length], FASTEST).is_err(), "cut to {length} bytes");
     }
-    // Any one byte of the header changed: an error or, where it was a blank, nothing; never a panic.
+    // A changed byte in the header is an error, or harmless in padding, but never a panic.
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
     for place in 0..header {
         let mut bad = good.clone();
@@ -339,7 +339,7 @@ fn a_model_file_with_an_outlier_outside_its_matrix_is_refused() {
     quantize(folder.path(), &output).unwrap();
     let mut bytes = fs::read(&output).unwrap();
     let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    // U32 tensors come first: these are the places.
+    // U32 tensors come first: these are the positions of outliers.
     bytes[data..data + 4].copy_from_slice(&(HIDDEN as u32).to_le_bytes());
     let error = Model::load(&bytes, FASTEST).err().unwrap();
     assert!(
@@ -355,7 +355,7 @@ const INTERMEDIATE: usize = 512;
 struct Source {
     config: String,
     tensors: BTreeMap<String, Small>,
-    /// Instead of the weights.
+    /// The bytes to write instead of the weights.
     tail: Option<Vec<u8>>,
 }
 
@@ -395,7 +395,7 @@ impl Source {
         source
     }
 
-    /// Adds a tensor of numbers between -1 and 1 that look random and never change.
+    /// Adds a tensor of deterministic pseudo-random numbers between -1 and 1.
     fn add(&mut self, name: &str, shape: Vec<usize>) {
         let count = shape.iter().product::<usize>();
         let seed = name.bytes().fold(7_u32, |seed, byte| seed.wrapping_mul(31).wrapping_add(u32::from(byte)));

@@ -1,4 +1,4 @@
-//! Settings beside a model's weights, against what transformers and sentence-transformers make of them.
+//! Settings in the files beside a model's weights, compared with transformers and sentence-transformers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What transformers makes of texts and pairs by each setting.
+/// The tokens of transformers for texts and pairs with each setting.
 #[derive(Deserialize)]
 struct Tokens {
     usual: Map<String, Value>,
@@ -21,14 +21,14 @@ struct Tokens {
 #[derive(Deserialize)]
 struct Case {
     what: String,
-    /// Fields of `tokenizer_config.json`, "-" for none; null where the file is missing.
+    /// Fields of `tokenizer_config.json`; "-" removes a field, and null removes the file.
     #[serde(default = "no_fields")]
     config: Option<Map<String, Value>>,
     special: Option<Map<String, Value>>,
     /// Fields of `tokenizer.json`.
     #[serde(default)]
     file: Map<String, Value>,
-    /// Whether there is a `vocab.txt` in its place.
+    /// Whether `vocab.txt` replaces it.
     #[serde(default)]
     words: bool,
     ids: Vec<Vec<u32>>,
@@ -55,7 +55,7 @@ fn read(name: &str) -> Value {
     serde_json::from_slice(&fs::read(data(name)).unwrap()).unwrap()
 }
 
-/// A copy of the model, with other files beside its weights.
+/// A copy of the model in which files can be replaced.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -74,7 +74,7 @@ impl Folder {
         self
     }
 
-    /// The modules of a sentence-transformers model, with this configuration of its pooling.
+    /// Adds the modules of a sentence-transformers model with this pooling configuration.
     fn with_modules(self, pooling: &Value) -> Self {
         let module = |at: usize, class: &str, path: &str| json!({"idx": at, "name": at.to_string(), "path": path, "type": format!("sentence_transformers.models.{class}")});
         let modules = json!([
@@ -134,7 +134,7 @@ fn cosine(one: &[f32], other: &[f32]) -> f64 {
     dot(one, other) / (dot(one, one) * dot(other, other)).sqrt()
 }
 
-/// Rows of the model's table of words.
+/// The rows of the model's embedding table.
 const ROWS: u32 = 41;
 
 #[test]
@@ -146,7 +146,7 @@ fn texts_and_pairs_have_the_tokens_of_transformers_by_every_setting() {
             let what = format!("{}: {text:?}", case.what);
             let tokens = model.tokenize(text);
             if ids.iter().any(|id| *id >= ROWS) {
-                // A token without a row costs the texts that have it, and no other.
+                // A token without a row is an error only in the texts that contain it.
                 assert!(tokens.unwrap_err().contains(r#"("<x>") is not in the vocabulary"#), "{what}");
             } else if ids.is_empty() {
                 assert!(tokens.unwrap_err().contains("no token"), "{what}");
@@ -208,13 +208,13 @@ fn a_prompt_counts_among_the_tokens_and_may_be_left_out_of_the_mean() {
     assert_eq!(model.tokenize_pair("cat", "sat").unwrap().tokens, [2, 9, 11, 12, 3, 13, 3]);
     let long = "cat ".repeat(40);
     assert_eq!(model.tokenize(&long).unwrap().len(), 32);
-    // Without its prompt, a text's first token is its own first word.
+    // Without the prompt, the first token is the first word of the text.
     let of_first = of(json!({"pooling_mode": "cls", "include_prompt": false}));
     let plain = of(json!({"pooling_mode": ["cls", "lasttoken"]}));
     let both = embed(&plain, "cat");
     assert_eq!(both.len(), 64);
     assert!(cosine(&embed(&of_first, "cat"), &both[..32]) < 0.999);
-    // The mean of what follows the prompt is that of its two tokens.
+    // The mean without the prompt is over the two tokens that follow it.
     let mean = of(json!({"pooling_mode": "mean", "include_prompt": false}));
     let two = of(json!({"pooling_mode": ["cls", "mean"], "include_prompt": false}));
     assert!(cosine(&embed(&mean, "cat"), &embed(&two, "cat")[32..]) > 0.999_99);
@@ -242,7 +242,7 @@ fn what_contradicts_the_tokenizer_is_refused_by_name() {
     assert!(class.starts_with("tokenizer_config.json: tokenizer_class is"), "{class}");
     let missing = Folder::new().without("tokenizer.json").open().map(drop).unwrap_err();
     assert_eq!(missing, "tokenizer.json: is missing");
-    // What every text has must have a row.
+    // A token that is part of every text must have a row.
     let mut words = read("tokenizer.json");
     words["model"]["vocab"]["[SEP]"] = 99.into();
     words["added_tokens"][3]["id"] = 99.into();
@@ -262,7 +262,7 @@ fn dropped_tokens_are_counted() {
     assert_eq!(dropped(&"cat ".repeat(100_000)), 100_000 - 30);
     let pair = model.tokenize_pair(&"cat ".repeat(20), &"sat ".repeat(20)).unwrap();
     assert_eq!((pair.tokens.len(), pair.dropped), (32, 11));
-    // Of more than is read, the end that is kept is right, and some count is known.
+    // Of a text beyond the read limit, the kept end is right and the count is a lower bound.
     let left =
         Folder::new().with("tokenizer_config.json", &json!({"truncation_side": "left"})).open().unwrap();
     let text = format!("{}dog ran", "cat ".repeat(1 << 20));
