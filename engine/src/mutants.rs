@@ -1,6 +1,6 @@
 //! Bugs put back on purpose, so that tests can show that they are caught.
 //!
-//! Without the feature `testing`, [`shows`] is a constant `false`, so a production build contains none of this. In a
+//! Without the feature `testing`, `shows` is a constant `false`, so a production build contains none of this. In a
 //! test build the running node sets the bug for its thread, so sub-machines need not be told.
 
 use serde::{Deserialize, Serialize};
