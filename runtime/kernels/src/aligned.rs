@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Numbers that any bytes are a value of.
+/// A number type for which all bytes are valid.
 ///
 /// # Safety
 /// The type has no padding, every bit pattern is valid, and its alignment is at most that of a cache line.
@@ -47,8 +47,8 @@ impl<T: Plain> Aligned<T> {
         padded
     }
 
-    /// Makes room for `length` numbers at least; what was in it may be lost, nothing is allocated where there is
-    /// room already.
+    /// Makes room for at least `length` numbers. The old content may be lost. Allocates only if there is too little
+    /// room.
     pub(crate) fn ensure(&mut self, length: usize) {
         if self.length < length {
             *self = Self::zeroed(length);
@@ -78,7 +78,7 @@ impl<T: Plain> DerefMut for Aligned<T> {
     }
 }
 
-/// Looks at aligned bytes as numbers of another type; what does not fill a number is left out.
+/// Returns aligned bytes as numbers of another type, without a remainder that does not fill a number.
 pub(crate) fn numbers<T: Plain>(bytes: &[u8]) -> &[T] {
     assert!(bytes.as_ptr().cast::<T>().is_aligned(), "the bytes do not begin where a number may");
     // SAFETY: the alignment was checked, the length is rounded down, and any bytes are a T.

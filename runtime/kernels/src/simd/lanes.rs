@@ -57,7 +57,7 @@ pub(crate) unsafe trait Lanes {
     unsafe fn bytes(x: &[u8; 64]) -> Self::Bytes;
     /// Adds the products of four nibbles a lane and the four signed bytes of `x`.
     unsafe fn dot_nibbles(sum: Self::Ints, w: Self::Bytes, x: i32) -> Self::Ints;
-    /// Adds the products of four signed bytes a lane and the four signed bytes of `x`, none of which is -128.
+    /// Adds the products of four signed bytes a lane and the four signed bytes of `x`, which must not contain -128.
     unsafe fn dot_bytes(sum: Self::Ints, w: Self::Bytes, x: i32) -> Self::Ints;
     /// Returns the start value of the [`Self::dot_bytes`] sums over a block whose bytes of `x` add up to this.
     unsafe fn start_bytes(sum_of_x: i32) -> Self::Ints;

@@ -1,7 +1,7 @@
 //! Reductions of a row (sum, largest, smallest), and stores, written with explicit vectors.
 //!
 //! The compiler would leave these loops scalar: it may not reorder a reduction, and cannot rule out that a store
-//! overlaps what is read.
+//! overlaps the input.
 
 use super::arithmetic::SymmetricArithmetic;
 use super::elements::{larger, smaller};

@@ -11,7 +11,7 @@ pub(crate) struct Neon;
     reason = "each function is one step of its trait, whose terms hold for all of it"
 )]
 // SAFETY: each intrinsic below belongs to NEON, which is part of the architecture; loads and stores go through
-// references to arrays of the loaded size. What is handed on needs no special instruction.
+// references to arrays of the loaded size. The functions of the portable form need no special instruction.
 unsafe impl Lanes for Neon {
     type Floats = [f32; 16];
     type Ints = [int32x4_t; 4];
