@@ -16,7 +16,7 @@ const NUMBERS: usize = 256;
 /// Writes the numbers of a row of Q5_K blocks.
 ///
 /// # Panics
-/// Where the row does not hold exactly as many numbers.
+/// Panics if the row does not hold exactly as many numbers as `numbers`.
 pub fn decode_q5_k(row: &[u8], numbers: &mut [f32]) {
     let (blocks, outputs) = blocks::<Q5_K_BYTES>(row, numbers);
     for (block, numbers) in blocks.iter().zip(outputs) {
@@ -37,7 +37,7 @@ pub fn decode_q5_k(row: &[u8], numbers: &mut [f32]) {
 /// Writes the numbers of a row of Q6_K blocks.
 ///
 /// # Panics
-/// Where the row does not hold exactly as many numbers.
+/// Panics if the row does not hold exactly as many numbers as `numbers`.
 pub fn decode_q6_k(row: &[u8], numbers: &mut [f32]) {
     let (blocks, outputs) = blocks::<Q6_K_BYTES>(row, numbers);
     for (block, numbers) in blocks.iter().zip(outputs) {

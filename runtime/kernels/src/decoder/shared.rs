@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::ops::Range;
 
-/// A slice of which different threads may write different parts at the same time.
+/// A slice whose parts different threads may write at the same time.
 pub(super) struct Shared<T> {
     cells: Box<[UnsafeCell<T>]>,
 }

@@ -232,8 +232,8 @@ unsafe fn nibbles<L: Lanes>(quants: &[u8; 256]) -> [L::Bytes; 8] {
     let groups = quants.as_chunks::<64>().0;
     // SAFETY: as the caller promises.
     unsafe {
-        // One by one: a closure, or what of the library calls it, may be compiled without the instructions of `L`, and
-        // then each of them is a call.
+        // Written out: with `map`, the closure and the library function may be compiled without the instructions of
+        // `L`, and each operation would be a call.
         let (a, b) = (L::nibbles(&groups[0]), L::nibbles(&groups[1]));
         let (c, d) = (L::nibbles(&groups[2]), L::nibbles(&groups[3]));
         [a.0, b.0, c.0, d.0, a.1, b.1, c.1, d.1]

@@ -44,7 +44,7 @@ impl<'a> Matrix<'a> {
     /// Makes a matrix of little-endian f32 numbers, row by row.
     ///
     /// # Errors
-    /// [`MatrixError`] where the bytes do not fit the dimensions.
+    /// [`MatrixError`] if the bytes do not fit the dimensions.
     pub fn f32(bytes: &'a [u8], rows: usize, columns: usize) -> Result<Self, MatrixError> {
         check("bytes", bytes.len(), 4, rows, columns)?;
         Ok(Self { rows, columns, values: Values::F32(bytes) })
@@ -53,7 +53,7 @@ impl<'a> Matrix<'a> {
     /// Makes a matrix of little-endian IEEE half-precision numbers, row by row.
     ///
     /// # Errors
-    /// [`MatrixError`] where the bytes do not fit the dimensions.
+    /// [`MatrixError`] if the bytes do not fit the dimensions.
     pub fn f16(bytes: &'a [u8], rows: usize, columns: usize) -> Result<Self, MatrixError> {
         check("bytes", bytes.len(), 2, rows, columns)?;
         Ok(Self { rows, columns, values: Values::F16(bytes) })
@@ -62,7 +62,7 @@ impl<'a> Matrix<'a> {
     /// Makes a matrix of little-endian bf16 numbers, row by row.
     ///
     /// # Errors
-    /// [`MatrixError`] where the bytes do not fit the dimensions.
+    /// [`MatrixError`] if the bytes do not fit the dimensions.
     pub fn bf16(bytes: &'a [u8], rows: usize, columns: usize) -> Result<Self, MatrixError> {
         check("bytes", bytes.len(), 2, rows, columns)?;
         Ok(Self { rows, columns, values: Values::Bf16(bytes) })
@@ -71,7 +71,7 @@ impl<'a> Matrix<'a> {
     /// Makes a matrix of signed bytes, row by row, with a scale for each row. `outliers` replace bytes that are zero.
     ///
     /// # Errors
-    /// [`MatrixError`] where the bytes, the scales or the outliers do not fit the dimensions.
+    /// [`MatrixError`] if the bytes, the scales or the outliers do not fit the dimensions.
     pub fn int8(
         values: &'a [u8],
         scales: Vec<f32>,
@@ -102,10 +102,10 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
-    /// Writes a row's numbers to `out`, which has a place for each.
+    /// Writes a row's numbers to `out`, which has the length of a row.
     ///
     /// # Panics
-    /// Panics where there is no such row or `out` is of another length.
+    /// Panics if there is no such row, or if `out` has another length.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         assert_eq!(out.len(), self.columns, "a row has {} numbers", self.columns);
         out.fill(0.0);
