@@ -283,7 +283,7 @@ impl Generator {
         self.spare = Some(session.cache);
     }
 
-    /// Returns the logits after these tokens, of which there may be up to [`PASS_TOKENS_MAX`].
+    /// Returns the logits after these tokens, at most [`PASS_TOKENS_MAX`].
     ///
     /// # Errors
     /// Returns the reason if the tokens are invalid.

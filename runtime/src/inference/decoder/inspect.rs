@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 /// Checks the metadata files of a folder, or the header of a GGUF file. Blocks.
 ///
 /// # Errors
-/// Returns what is not supported.
+/// Returns the unsupported feature.
 pub fn inspect(path: &Path) -> Result<(), String> {
     let stats = stats(path);
     if let Some((_, verdict)) = seen().get(path).filter(|(known, _)| *known == stats) {

@@ -27,7 +27,7 @@ impl TokenizerConfig {
     /// Reads the files that exist.
     ///
     /// # Errors
-    /// Returns what is damaged, of the wrong type, or not supported.
+    /// Returns the field that is damaged, of the wrong type, or not supported.
     pub(super) fn parse(config: Option<&[u8]>, special: Option<&[u8]>) -> Result<Self, String> {
         let is_there = config.is_some();
         let fields = |file, json: Option<&[u8]>| match json {

@@ -7,7 +7,7 @@ use std::f64::consts::SQRT_2;
 /// Checks the names of keys and tensors, the types of values, and values that are not supported.
 ///
 /// # Errors
-/// Returns what is not supported.
+/// Returns the unsupported feature.
 pub(crate) fn check(gguf: &Gguf) -> Result<(), String> {
     if let Some(parts) = gguf.number("split.count").filter(|parts| *parts > 1) {
         let part = gguf.number("split.no").map_or(0, |part| part + 1);
@@ -116,7 +116,7 @@ enum Expected {
 }
 
 impl Expected {
-    /// Returns what is expected, if a value does not match.
+    /// Returns a description of the expected value if `value` does not match.
     fn mismatch(self, value: &Value) -> Option<String> {
         let is_one = |numbers: &[i32]| {
             numbers.first().is_some_and(|first| *first >= 0 && numbers.iter().all(|number| number == first))
