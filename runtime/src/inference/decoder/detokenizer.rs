@@ -171,7 +171,7 @@ mod tests {
         run(&Bytes, &[], text.iter().map(|&byte| byte.into()), stops)
     }
 
-    /// Bytes as tokens of their own, some words, one that has no text.
+    /// Returns a vocabulary with a token for each byte, some words, and a token without text.
     fn with_byte_tokens() -> Vocabulary {
         let mut vocab: Map<String, Value> =
             (0..256).map(|byte| (format!("<0x{byte:02X}>"), byte.into())).collect();
@@ -188,7 +188,7 @@ mod tests {
         Vocabulary::load(json.to_string().as_bytes()).unwrap()
     }
 
-    /// Bytes as visible characters.
+    /// Returns a byte-level vocabulary, with bytes as visible characters.
     fn with_visible_bytes() -> Vocabulary {
         let mut visible: Vec<char> = ('!'..='~').chain('¡'..='¬').chain('®'..='ÿ').collect();
         visible.extend((0x100..0x144).filter_map(char::from_u32));
@@ -209,7 +209,7 @@ mod tests {
     fn a_text_keeps_its_first_space_and_what_follows_bytes_that_are_no_character() {
         let it = with_byte_tokens();
         let text = |prompt: &[u32], tokens: &[u32]| run(&it, prompt, tokens.iter().copied(), &[]).0.concat();
-        // What was written after "ali" begins with a space; what was written after nothing does not.
+        // After "ali" the text keeps its leading space. Without an earlier text it does not.
         assert_eq!(text(&[262, 258, 262], &[257, 257]), " world world");
         assert_eq!(text(&[258, 65], &[257]), " world");
         assert_eq!(text(&[262], &[257, 257]), "world world");
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(found.concat(), "é\u{fffd}");
         let (found, _) = pieces(&[0xff; 20], &[]);
         assert_eq!(found.concat(), "\u{fffd}".repeat(20));
-        // Many bytes that are no character, and then the beginning of one.
+        // Many invalid bytes, followed by a character.
         let late = [&[0xff; 9][..], "🚀a".as_bytes()].concat();
         assert_eq!(pieces(&late, &[]).0.concat(), String::from_utf8_lossy(&late));
     }
@@ -242,7 +242,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the pieces, together they are the text up to the stop text that is complete first.
+        /// The pieces together are the text up to the stop text that is complete first.
         #[test]
         fn pieces_are_the_text_up_to_the_first_stop(text in "[abé🚀 ]{0,24}", stops in prop::collection::vec("[abé🚀]{1,3}", 0..3)) {
             let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
@@ -253,7 +253,7 @@ mod tests {
             prop_assert_eq!(stopped, end.is_some());
         }
 
-        /// Whatever the tokens: the pieces together are the text of all of them together.
+        /// The pieces of any tokens together are the text of all tokens decoded at once.
         #[test]
         fn pieces_are_the_whole_text(
             tokens in prop::collection::vec(prop_oneof![0_u32..263, 194_u32..245, 256_u32..263], 0..24),

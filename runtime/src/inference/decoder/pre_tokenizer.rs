@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper};
 
-    /// The words of a text, each byte as its visible character.
+    /// Splits a text into words by a rule.
     fn words(rule: &str, text: &str) -> Vec<String> {
         let rule = PreTokenizerRule::by_name(rule).unwrap_or_else(|| panic!("no rule {rule}"));
         let it: PreTokenizerWrapper = serde_json::from_value(rule.described()).unwrap();
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(told("gpt-4o"), "Don't¦ ¦ split¦ ¦123¦45¦ words¦,\n\n¦please¦!¦ x¦=¦3¦.¦141¦5");
         assert_eq!(told("deepseek-v3"), "Don¦'t¦ ¦ split¦ ¦123¦45¦ words¦,\n\n¦please¦!¦ x¦=¦3¦.¦141¦5");
         assert_eq!(words("tekken", "HTTPServer camelCase"), ["HTTPServer", " camel", "Case"]);
-        // Each pattern splits what the ones before have found, too, and that of marks has letters between its ends.
+        // Each pattern also splits the matches of earlier ones, and the range of punctuation includes letters.
         assert_eq!(words("deepseek-llm", "naïve 日本 42\n").join("¦"), "na¦ï¦ve¦ ¦日本¦ ¦42¦\n");
     }
 

@@ -163,7 +163,7 @@ mod tests {
     }
 
     proptest! {
-        /// A nucleus among many tokens is what sorting all of them gives.
+        /// The nucleus is the same as after sorting all tokens.
         #[test]
         fn a_nucleus_is_the_same_however_it_is_found(seed: u64, top_p in 1..1000_u32, top_k in 0..400_u32, len in 1..400_usize) {
             let mut state = seed;

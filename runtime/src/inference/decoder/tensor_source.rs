@@ -291,7 +291,7 @@ mod tests {
         ) {
             let (mut own, mut candle) = (vec![0.0; 512], vec![0.0; 512]);
             let bits = |numbers: &[f32]| numbers.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
-            // A factor that is not finite gives numbers that are none; which of them is not said.
+            // A factor that is not finite gives NaN, whose bits may differ.
             let finite = |factor: &[u8]| factor[1] & 0x7c != 0x7c;
             prop_assume!(q5.chunks_exact(176).all(|block| finite(block) && finite(&block[2..])));
             prop_assume!(q6.chunks_exact(210).all(|block| finite(&block[208..])));
