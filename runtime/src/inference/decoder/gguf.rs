@@ -62,7 +62,7 @@ pub enum GgufError {
     /// A count or length is too large.
     #[error("it claims {found} {what}, at most {most} are accepted")]
     Count {
-        /// The counted thing.
+        /// The name of the counted items.
         what: &'static str,
         /// The claimed number.
         found: u64,
@@ -251,7 +251,7 @@ impl<R: Read> Header<R> {
         Ok(block)
     }
 
-    /// Reads a count of things that each take at least some bytes of the rest.
+    /// Reads a count of items that each take at least `bytes_each` bytes of the rest.
     fn count(&mut self, what: &'static str, most: u64, bytes_each: u64) -> Result<u64, GgufError> {
         let found = u64::from_le_bytes(self.bytes()?);
         let most = most.min((self.end - self.at) / bytes_each);

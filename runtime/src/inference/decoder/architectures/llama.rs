@@ -343,7 +343,7 @@ mod tests {
             "rope_parameters":null,"bos_token_id":null,"quantization_config":null,"pretraining_tp":2,"unheard_of":[]"#;
         assert_eq!(with(nulls).unwrap(), plain);
         assert_eq!(with(r#","rope_scaling":{"type":"dynamic","factor":2.0}"#).unwrap(), plain);
-        // A window is Mistral's alone; one that is not set is not one that is null.
+        // Only a Mistral has a sliding window. An absent field means the default, and null means no window.
         assert_eq!(with(r#","sliding_window":16"#).unwrap(), plain);
         let mistral = |more: &str| {
             let json =
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(of(mistral(r#","num_key_value_heads":2"#)), (2, 4096));
         assert_eq!(of(mistral(r#","num_key_value_heads":null,"sliding_window":null"#)), (4, 9999));
         assert_eq!(of(mistral(r#","num_key_value_heads":1,"sliding_window":16"#)), (1, 16));
-        // Ends of both files count, and a list, and none that the model has no row for is any harm.
+        // End tokens of both files count, also in a list. Tokens outside the vocabulary do no harm.
         let both = LlamaConfig::parse(
             format!("{TINY}}}").as_bytes(),
             Some(br#"{"eos_token_id":[7,999],"bos_token_id":3}"#),
