@@ -425,7 +425,7 @@ impl WorkerPool {
         if suspended {
             busy.into_iter().for_each(|pid| limits::suspend(pid, true));
         } else {
-            // Idle workers too.
+            // Resumes idle workers, too.
             self.suspend_all(false);
         }
         self.cpu_interval = Some(CpuInterval { suspended, over: Box::pin(sleep(length)) });

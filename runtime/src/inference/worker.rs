@@ -369,7 +369,7 @@ impl Tokenized {
     }
 }
 
-/// Returns the inputs of a job, and how its outputs are made of the vectors.
+/// Returns the inputs of a job, and how its outputs are computed from the vectors.
 ///
 /// # Errors
 /// Returns a message if the model does not support this kind of task.
@@ -426,7 +426,8 @@ fn reranking(input: Reranking, scores: Scores) -> Request {
     Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank { scores } }
 }
 
-/// Returns the tokens that the model reads of an input; one that is not to be cut is refused where it is too long.
+/// Returns the tokens of an input, truncated to the model's maximum. Rejects an input that is too long if it must not
+/// be truncated.
 fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
     let (pair, truncate) = match input {
         Input::One(input) => (model.sequence(input)?, !input.is_whole()),
@@ -439,7 +440,7 @@ fn tokenize(model: &Model<'_>, input: &Input) -> Result<Pair, String> {
     Ok(pair)
 }
 
-/// How many of these texts one pass takes: at least one, and no more than keeps a pass short.
+/// Returns how many of these texts one pass takes: at least one, up to a maximum of tokens.
 fn pass_len(texts: &[Tokenized]) -> usize {
     let mut tokens = 0;
     let fits = |text: &&Tokenized| {

@@ -43,7 +43,7 @@ pub enum Backend {
     Kernels(Precision),
 }
 
-/// How an output is made of hidden states.
+/// How an output is computed from hidden states.
 enum Purpose {
     Classify(ClassifierHead),
     Embed {

@@ -25,7 +25,7 @@ pub(super) struct Batcher {
     passes_begun: u64,
 }
 
-/// One task of a job: its inputs, and how its output is made of their vectors.
+/// One task of a job: its inputs, and how its output is computed from their vectors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) inputs: Vec<Input>,
@@ -51,12 +51,12 @@ pub(super) struct TextOutput {
     pub(super) dropped: u32,
 }
 
-/// How the output of a task is made of the vectors of its texts.
+/// How the output of a task is computed from the vectors of its texts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The vectors are the output.
     Embed,
-    /// The vector of the single text gives the scores of the model's labels; `asked` are the ones wanted.
+    /// The vector of the single text gives the scores of the model's labels; `asked` are the requested ones.
     Scores { labels: Arc<[String]>, asked: Vec<String>, scores: Scores },
     /// Zero-shot: the first text is compared with the labels, which are the other texts.
     Similarity { labels: Vec<String> },
@@ -330,7 +330,7 @@ fn in_words(labels: &[String]) -> String {
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
 }
 
-/// The error for a classification without labels, if the model has none either.
+/// The error for a classification without labels if the model also lacks them.
 const NO_LABELS: &str =
     "the model has no labels of its own; say which ones to choose from, with labels or --label";
 /// The number of a model's labels that an error names.
