@@ -182,7 +182,7 @@ mod tests {
         let plain = vector(Isa::portable());
         for isa in Isa::available() {
             let near = cosine(&plain, &vector(isa));
-            // A number between two steps may fall to either side, which is as much as 8 bits differ from 32.
+            // Rounding between two quantisation steps may differ, which costs as much as 8 bits cost against 32.
             assert!(near >= 0.998, "{isa}: {near}");
         }
     }

@@ -244,9 +244,9 @@ mod tests {
     fn a_prompt_may_be_left_out() {
         assert_eq!(pooled(&[Mode::Mean], &ROWS, 1), [4.0, 0.5]);
         assert_eq!(pooled(&[Mode::Cls, Mode::Max], &ROWS, 1), [3.0, 2.0, 5.0, 2.0]);
-        // Places are those in the whole text: (2 × 3 + 3 × 5) / 5, (2 × 2 − 3) / 5
+        // Positions count from the start of the whole text: (2 × 3 + 3 × 5) / 5, (2 × 2 − 3) / 5
         assert_eq!(pooled(&[Mode::WeightedMean], &ROWS, 1), [21.0 * 0.2, 0.2]);
-        // Cut down to the prompt.
+        // The text was truncated to the prompt.
         assert_eq!(pooled(&[Mode::Cls, Mode::Mean], &ROWS, 3), [1.0, -4.0, 0.0, 0.0]);
     }
 
