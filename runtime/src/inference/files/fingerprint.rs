@@ -318,7 +318,7 @@ mod tests {
 
     fn aged(folder: &Path, name: &str, content: &[u8]) -> ModelFile {
         let mut file = file(folder, name, content);
-        // The times of the inode cannot be set, so this is what would be found later.
+        // An inode's change time cannot be set, so the recorded times are changed instead.
         file.stat.changed.0 -= 10;
         file.stat.modified.0 -= 10;
         file
@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(later.known(std::slice::from_ref(&old), "f32"), Some(one));
         let other = aged(folder.path(), "model", b"another");
         assert_eq!(later.known(std::slice::from_ref(&other), "f32"), None);
-        // A damaged file is none.
+        // A damaged cache file is ignored.
         fs::write(kept.join(file_name(&old.key())), b"short").unwrap();
         assert_eq!(FileHashes::in_folder(later.folder).known(&[old], "f32"), None);
     }
@@ -387,7 +387,7 @@ mod tests {
         assert!(!before.is_unchanged());
         let error = FileHashes::default().compute(std::slice::from_ref(&before), "f32").unwrap_err();
         assert!(matches!(error, FingerprintError::Changed(_)), "{error}");
-        // It is not read for that: neither of these can be.
+        // The metadata alone shows the change: neither a directory nor this pipe could be read.
         fs::remove_file(&before.path).unwrap();
         fs::create_dir(&before.path).unwrap();
         let error = before.hash().unwrap_err();

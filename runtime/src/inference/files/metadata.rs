@@ -238,7 +238,7 @@ mod tests {
             ],
             &[("config.json", BERT), ("tokenizer_config.json", r#"{"do_lower_case":null}"#)],
             &[("config.json", BERT), ("tokenizer_config.json", "[[")],
-            // Without a list of modules, the library does not look at this file.
+            // Without a list of modules, the library ignores this file.
             &[("config.json", BERT), ("sentence_bert_config.json", r#"{"max_seq_length":256}"#)],
             &[("config.json", BERT), three, cls],
             &[("config.json", BERT), ("modules.json", &two), cls],
@@ -363,7 +363,7 @@ mod tests {
         assert!(with(identity).contains(r#"after "b""#) && with(identity).ends_with("head Plain"));
         let odd = with(r#"{"model_type":"CrossEncoder","activation_fn":"own.Function"}"#);
         assert!(odd.starts_with("config_sentence_transformers.json: activation_fn is"), "{odd}");
-        // With its states pooled, it is an encoder.
+        // With a pooling module, the head is ignored.
         let pooled = told(&[("config.json", &config), ("modules.json", THREE), CLS]);
         assert!(pooled.ends_with("head none"), "{pooled}");
     }

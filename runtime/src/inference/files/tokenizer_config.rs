@@ -346,7 +346,7 @@ mod tests {
         ] {
             assert!(read(refused, "").is_err(), "{refused}");
         }
-        // Fields of decoding, and those that it does not look at.
+        // Fields that only affect decoding, and fields that transformers ignores.
         let passed =
             r#"{"clean_up_tokenization_spaces":null,"never_split":["a"],"do_basic_tokenize":false,"x":1}"#;
         assert!(read(passed, "").is_ok());
