@@ -1,4 +1,4 @@
-//! The stored records that are known to be damaged. They are never returned, and a request for one says so.
+//! The stored records that are known to be damaged. They are never returned; a request for one fails with an error.
 
 use crate::clock;
 use engine::UnixMillis;

@@ -44,7 +44,7 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// A description of the damage.
         detail: String,
     },
     /// Another process has it open.
@@ -86,7 +86,7 @@ pub enum ReadError {
     Damaged {
         /// The task of the result.
         id: TaskId,
-        /// What is wrong with it.
+        /// A description of the damage.
         detail: String,
     },
     /// Reading failed.
@@ -359,7 +359,7 @@ impl File {
     fn close(&self) {
         // Not under the lock of the statement above, so that new readers see the closed file.
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        // What it could not write before, it will not write now.
+        // A panic is ignored: the drop writes nothing that could not be written before.
         drop(contain(|| drop(database)));
     }
 

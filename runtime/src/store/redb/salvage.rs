@@ -130,7 +130,7 @@ impl Contents {
         self.has_checksums |= load::format(database).map_err(Fault::Storage)?.is_some();
         let transaction = database.begin_read().map_err(|error| Fault::Storage(error.into()))?;
         let rows = match transaction.open_table(Table::for_kind(kind).definition()) {
-            // Only a file of the first version may have none.
+            // Only a file of the first version may lack this table.
             Err(TableError::TableDoesNotExist(_)) if self.takes_unchecked && !self.has_checksums => {
                 self.counted.insert(kind, 0);
                 return Ok(0);
@@ -233,7 +233,7 @@ impl Contents {
     }
 }
 
-/// The content of a data file, and what is wrong with it.
+/// The content of a data file, and its damage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Number of readable open tasks.
@@ -294,7 +294,7 @@ fn open_read_only(path: &Path) -> Result<Database, Fault> {
         .map_err(|error| Fault::Storage(error.into()))
 }
 
-/// Checks a file as a whole, without a change. Returns what is wrong with it, if anything.
+/// Checks the structure of a whole file without changing it.
 pub(super) fn check_structure(path: &Path) -> Result<(), Fault> {
     verify(Overlay::open(path).map_err(|error| Fault::Storage(::redb::Error::Io(error)))?)
 }

@@ -236,7 +236,7 @@ fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterat
         for number in tasks {
             let Record::Task(task) = task(number) else { unreachable!() };
             let mut value = encode_old(&task);
-            // It ends before the field that says which model it is for.
+            // The old encoding ends before the field with the model of the task.
             assert_eq!(value.pop(), Some(0));
             transaction.open_table(Table::Tasks.definition())?.insert(&id(number).0, value.as_slice())?;
         }
@@ -340,7 +340,7 @@ async fn a_record_that_is_damaged_while_the_node_runs_is_found_when_it_is_read()
         .unwrap();
     assert!(matches!(reader.result(id(1)), Err(ReadError::Damaged { .. })));
     assert_eq!(reader.damage().list(), [(RecordKind::Result, id(1))]);
-    // After its removal nothing is damaged any more.
+    // After the removal of the record, no damage is listed.
     store.write(WriteId(1), vec![Record::RemoveResult(id(1))]);
     assert_eq!(next(&mut store).await, (WriteId(1), Ok(())));
     assert_eq!((reader.result(id(1)).unwrap(), reader.damage().count()), (None, 0));
