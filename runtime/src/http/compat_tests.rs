@@ -658,7 +658,7 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
 async fn information_has_all_fields_of_text_embeddings_inference() {
     let server = FakeNode::default().open().await;
     let (status, mut body) = server.get("/info").await;
-    // The best of this processor.
+    // The type depends on the processor.
     let number_type = body["model_dtype"].take();
     assert!(["int8", "bfloat16", "float32"].contains(&number_type.as_str().unwrap()), "{number_type}");
     let expected = json!({

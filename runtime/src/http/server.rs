@@ -1,4 +1,4 @@
-//! Accept loop with timeouts. The one of axum has none: a client that sends one byte a minute would hold a connection
+//! Accept loop with timeouts. axum's loop lacks them, so a client that sends one byte a minute would hold a connection
 //! forever.
 
 use super::client_stream::ClientStream;
@@ -194,7 +194,7 @@ async fn answer(
         Err(never) => match never {},
     };
     if chunked {
-        // The start of the next request could not be told from the rest of this body.
+        // The rest of this body would be parsed as the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         connection.discard_rest();
     }

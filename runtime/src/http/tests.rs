@@ -588,7 +588,7 @@ async fn a_length_beside_chunks_is_refused() {
             "POST /api/v1/tasks HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{AUTHORIZED}Content-Type: application/json\r\n"
         );
         let request = format!("{head}{framing}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-        // The rest is not taken for a request, whichever end a proxy saw.
+        // The rest is not parsed as a request, wherever a proxy saw the end.
         let (found, head, body) = server.raw(format!("{request}{request}").as_bytes()).await;
         assert_eq!(found, status, "{framing:?}: {body}");
         assert!(head.contains("connection: close"), "{head}");

@@ -1,4 +1,4 @@
-//! What clients of several servers send and expect, and what they are told of their inputs.
+//! Requests of clients of several servers, the responses that they expect, and error messages about inputs.
 
 use super::*;
 
