@@ -22,7 +22,7 @@ pub enum RequestError {
     /// The hub requires authentication, or denies access.
     #[error("the hub denies access to {what}: {}", if *.with_token { "the token in use may not read it" } else { "it is private, gated, or does not exist" })]
     Forbidden {
-        /// What was asked for.
+        /// A description of the request.
         what: String,
         /// Whether a token was sent.
         with_token: bool,
@@ -30,7 +30,7 @@ pub enum RequestError {
     /// It does not exist.
     #[error("the hub has no {what}")]
     NotFound {
-        /// What was asked for.
+        /// A description of the request.
         what: String,
     },
     /// The node is offline.
@@ -50,7 +50,7 @@ pub enum RequestError {
     /// The answer is too long.
     #[error("the hub's answer about {what} is longer than {bytes_max} bytes")]
     TooLong {
-        /// What was asked for.
+        /// A description of the request.
         what: String,
         /// The limit.
         bytes_max: u64,

@@ -1,7 +1,7 @@
 //! The hash that names a blob: SHA-256 of a large file, or git's SHA-1 of a small one.
 //!
-//! Git hashes `blob LENGTH\0` before the bytes, so the length must be known first. SHA-1 is what the hub states for
-//! small files. It protects against damage; the encrypted connection protects against attackers.
+//! Git hashes `blob LENGTH\0` before the bytes, so the length must be known first. The hub states SHA-1 for small
+//! files. It protects against damage; the encrypted connection protects against attackers.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256};

@@ -57,7 +57,7 @@ pub enum SelectionError {
     /// It has no such file.
     #[error("the repository has no {wanted}; its GGUF files: {}", or_none(.found))]
     NoSuchFile {
-        /// What was asked for.
+        /// The requested file.
         wanted: String,
         /// The available files.
         found: Vec<String>,

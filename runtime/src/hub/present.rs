@@ -215,7 +215,7 @@ fn find_local(path: &Path) -> Result<Present, PresentError> {
     Ok(present)
 }
 
-/// Rejects what is not a regular file: a folder, a pipe or a device.
+/// Rejects an existing path that is not a regular file.
 fn check_file(path: &Path) -> Result<(), PresentError> {
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     if metadata.is_file() {
