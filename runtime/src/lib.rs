@@ -1,9 +1,8 @@
-//! The real world around the engine.
+//! The runtime of a node: the run loop around the engine, and the ports with their real implementations.
 //!
-//! The [`engine`] decides and touches nothing. This crate carries out what it decides: it has the driver loop, the
-//! [`ports`] through which the engine meets the world, and their real implementations. The simulator uses the same
-//! driver with ports of its own, so it needs neither sockets nor models: without the feature `node`, this crate is
-//! only the driver, the ports and the settings.
+//! The [`engine`] makes all decisions and does no I/O. This crate carries out its decisions through the [`ports`]:
+//! network, disk, models and time. The simulator uses the same driver with its own ports, so it needs neither sockets
+//! nor models: without the feature `node`, this crate has only the driver, the ports, the settings and the clock.
 //!
 //! # Ports
 //!

@@ -59,7 +59,7 @@ pub struct Service {
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
     stop_catalog: oneshot::Sender<()>,
-    /// Without these files nobody finds this node, or what it accepts is not durable.
+    /// The node stops if one of these is removed: clients could not find it, or its data would not be durable.
     watched_files: [WatchedFile; 2],
     warnings: Vec<String>,
     written: Option<Written>,

@@ -19,7 +19,7 @@ pub(super) struct Storage {
     pub(super) saved: Saved,
     pub(super) results: Arc<ResultReader>,
     pub(super) blobs: FileBlobs,
-    /// Without these files nobody finds the node, or what it accepts is not durable.
+    /// The node stops if one of these is removed: clients could not find it, or its data would not be durable.
     pub(super) watched_files: [WatchedFile; 2],
     /// Warnings for the user.
     pub(super) warnings: Vec<String>,
