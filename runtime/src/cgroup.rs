@@ -52,7 +52,7 @@ impl Group {
 
     /// Finds the group from the contents of the two files.
     fn find(groups: &str, mounts: &str) -> Option<Self> {
-        // If version 1 has a memory hierarchy, version 2 has none.
+        // At most one of the two versions has the memory controller.
         let first = Self::for_version(Version::One, groups, mounts);
         first.or_else(|| Self::for_version(Version::Two, groups, mounts))
     }
@@ -144,7 +144,7 @@ mod tests {
         for (groups, directory) in [
             ("5:cpu:/x\n4:memory:/docker/abc\n0::/\n", memory.to_owned()),
             ("4:cpuset,memory:/docker/abc/inner\n", format!("{memory}/inner")),
-            // In a namespace of its own, and where a sibling of what is mounted is meant.
+            // In its own cgroup namespace, and in a sibling of the mounted group.
             ("4:memory:/\n", memory.to_owned()),
             ("4:memory:/docker/abc/../other\n", memory.to_owned()),
         ] {

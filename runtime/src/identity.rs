@@ -121,7 +121,7 @@ pub enum IdentityError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The kind of damage.
         damage: Damage,
     },
     /// The file cannot be read or created.
@@ -167,7 +167,7 @@ impl IdentityError {
     }
 }
 
-/// What is wrong with the content of an identity file.
+/// Damage in the content of an identity file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// The parts do not match.

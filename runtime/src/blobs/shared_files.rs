@@ -229,7 +229,7 @@ impl SharedFiles {
 
     fn share_file(&self, path: &Path) -> Result<SharedFile, ShareError> {
         let failed = |source| ShareError::Io { path: path.to_owned(), source };
-        // Links are resolved, so the target is what is shared.
+        // Links are resolved, so the target is shared.
         let path = path.canonicalize().map_err(failed)?;
         let found = fs::metadata(&path).map_err(failed)?;
         let known = self.lock().files.values().find(|shared| shared.path == path).cloned();

@@ -215,7 +215,7 @@ mod tests {
     fn a_disk_that_stalls_costs_lines_and_no_time_and_the_log_owns_up() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        // A pipe that nobody reads takes a little and then blocks whoever writes, as a dead disk does.
+        // A pipe without a reader takes a few bytes and then blocks the writer, as a dead disk does.
         make_pipe(&path);
         let reader = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let queue = Queue::start(file(&path)).unwrap();
@@ -225,7 +225,7 @@ mod tests {
         assert!(dropped >= 24, "{dropped} of 32 lines of a MiB each were dropped");
         assert!(!queue.flush(Duration::from_millis(20)), "it is not written");
         let lines = io::BufRead::lines(io::BufReader::new(reader));
-        // It may be told in parts: some were lost before the pipe was full, others after.
+        // There may be several reports, because some lines were lost before the pipe was full and others after.
         let told = thread::spawn(move || {
             let mut told = 0;
             for line in lines.map(Result::unwrap).filter(|line| line.contains("lines were lost")) {
