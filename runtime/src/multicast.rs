@@ -199,8 +199,8 @@ impl Multicast for MulticastSocket {
     fn send(&mut self, interface: u32, family: Family, bytes: Vec<u8>) {
         let wire = (interface, family);
         let Some(socket) = self.sockets.get(&wire) else { return };
-        // Not through tokio, which does not try before it has seen the socket ready once. The socket does not block: a
-        // packet that the operating system cannot take now is dropped, as any packet may be.
+        // Not through tokio, which would wait until it has seen the socket ready once. The socket does not block: a
+        // packet that the operating system cannot take now is dropped.
         match SockRef::from(&socket.socket).send_to(&bytes, &socket.group) {
             Ok(_) => _ = self.blocked.remove(&wire),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

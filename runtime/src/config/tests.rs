@@ -1,4 +1,4 @@
-//! Tests of loading a configuration: what is accepted and what is rejected.
+//! Tests of loading a configuration: accepted and rejected values, and their sources.
 
 use super::*;
 use serde_json::json;
