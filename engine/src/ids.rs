@@ -54,11 +54,22 @@ pub struct ReadId(pub u64);
 
 /// Text that is not an id of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdError;
+pub enum IdError {
+    /// It should be the hash of a file.
+    Hash,
+    /// It should be an id in hexadecimal, as of a node.
+    Hex,
+    /// It should be a UUID, as of a task.
+    Uuid,
+}
 
 impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected 32 hexadecimal characters")
+        f.write_str(match self {
+            Self::Hash => "expected 64 lower-case hexadecimal characters",
+            Self::Hex => "expected 32 lower-case hexadecimal characters",
+            Self::Uuid => "expected a UUID: 32 lower-case hexadecimal characters in groups of 8-4-4-4-12",
+        })
     }
 }
 
@@ -81,19 +92,23 @@ fn write_id(f: &mut fmt::Formatter<'_>, bytes: &[u8; 16], form: &Form) -> fmt::R
 }
 
 fn parse_id(text: &str, form: &Form) -> Result<[u8; 16], IdError> {
+    let error = match form {
+        Form::Hex => IdError::Hex,
+        Form::Uuid => IdError::Uuid,
+    };
     let digits: Vec<u8> = match form {
         Form::Hex => text.bytes().collect(),
         Form::Uuid => {
             let hyphens_right =
                 text.len() == 36 && [8, 13, 18, 23].iter().all(|&at| text.as_bytes().get(at) == Some(&b'-'));
             if !hyphens_right {
-                return Err(IdError);
+                return Err(error);
             }
             text.bytes().filter(|&byte| byte != b'-').collect()
         }
     };
     if digits.len() != 32 {
-        return Err(IdError);
+        return Err(error);
     }
     let mut bytes = [0; 16];
     for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
@@ -103,7 +118,7 @@ fn parse_id(text: &str, form: &Form) -> Result<[u8; 16], IdError> {
                 | match digit {
                     b'0'..=b'9' => digit - b'0',
                     b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return Err(IdError),
+                    _ => return Err(error),
                 };
         }
         *byte = value;
@@ -178,10 +193,10 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for text in ["", "0123", "0123456789ABCDEF00010203040506ff", "zz23456789abcdef00010203040506ff"] {
-            assert_eq!(text.parse::<NodeId>(), Err(IdError), "{text:?}");
+            assert_eq!(text.parse::<NodeId>(), Err(IdError::Hex), "{text:?}");
         }
         for text in ["0123456789abcdef00010203040506ff", "01234567-89ab-cdef-0001-0203040506fé"] {
-            assert_eq!(text.parse::<TaskId>(), Err(IdError), "{text:?}");
+            assert_eq!(text.parse::<TaskId>(), Err(IdError::Uuid), "{text:?}");
         }
     }
 }
