@@ -383,7 +383,7 @@ fn sharded() -> Copy {
 type Damage = fn(&Copy);
 
 #[test]
-fn what_is_wrong_with_a_folder_is_said() {
+fn damaged_folders_are_rejected_with_a_reason() {
     let damages: [(&str, Damage); 27] = [
         ("nothing", |_| {}),
         ("no configuration", |it| fs::remove_file(it.path("config.json")).unwrap()),

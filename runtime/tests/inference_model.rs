@@ -216,7 +216,7 @@ fn quantised_weights_are_within_half_a_step_and_outliers_exact() {
 type Damage = fn(&mut Source);
 
 #[test]
-fn a_source_that_is_not_right_is_refused_and_leaves_the_output_alone() {
+fn a_damaged_source_is_rejected_and_the_output_is_unchanged() {
     let damages: [(&str, Damage); 11] = [
         ("header claims 87000000 bytes", |source| {
             source.tail = Some([87_000_000_u64.to_le_bytes().as_slice(), &[b' '; 99]].concat());
@@ -262,7 +262,7 @@ fn a_source_that_is_not_right_is_refused_and_leaves_the_output_alone() {
 }
 
 #[test]
-fn what_cannot_be_read_or_written_is_named() {
+fn files_that_cannot_be_read_or_written_are_named() {
     let folder = Source::small().write();
     let error = quantize(Path::new("/nonexistent"), &folder.path().join("x")).unwrap_err();
     assert_eq!(error.to_string(), "config.json: is missing");
@@ -286,7 +286,7 @@ fn only_an_earlier_output_is_replaced() {
 }
 
 #[test]
-fn a_place_where_something_else_than_a_file_is_is_refused() {
+fn an_output_path_that_is_not_a_file_is_rejected() {
     let folder = Source::small().write();
     let pipe = folder.path().join("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
