@@ -316,7 +316,7 @@ fn plain_numbers_can_be_rounded_to_eight_bits() {
 }
 
 #[test]
-fn a_prompt_of_several_passes_is_continued_like_one_of_one() {
+fn a_prompt_of_several_passes_is_continued_correctly() {
     let bytes = gguf(&WIDE, &wide(), GgmlDType::F32);
     let (_folder, path) = written(&bytes);
     let mut generator = load(&path);
@@ -377,7 +377,7 @@ fn sessions_take_turns_without_touching_each_other() {
 }
 
 #[test]
-fn a_text_ends_where_it_should() {
+fn a_text_ends_at_a_stop_text_or_a_limit() {
     let mut generator = load(&data("llama"));
     let row = expected("llama").remove(0);
     assert!(row.greedy_text.chars().count() > 8);
@@ -452,7 +452,7 @@ fn a_damaged_file_is_an_error() {
 }
 
 #[test]
-fn what_is_not_there_or_does_not_fit_is_named() {
+fn missing_and_mismatched_parts_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let refusal = |folder: &Path| Generator::load(folder, &options()).err().unwrap().to_string();
     assert!(refusal(folder.path()).contains("config.json is missing"));

@@ -190,7 +190,7 @@ fn a_completion_keeps_its_first_space_and_a_text_ends_where_the_prompt_did() {
 }
 
 #[test]
-fn what_a_file_of_a_llama_holds_and_nothing_computes_is_named_when_it_is_looked_at() {
+fn unsupported_contents_of_a_gguf_file_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let refusal = |more: &[(&str, Value)], tensors: &[&str], bytes: Option<Vec<u8>>| {
         let path = folder.path().join(format!("{}.gguf", fs::read_dir(folder.path()).unwrap().count()));
@@ -266,7 +266,7 @@ fn folder(files: &[(&str, serde_json::Value)]) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_folder_says_itself_what_a_text_begins_with() {
+fn the_files_of_a_folder_decide_which_tokens_are_added() {
     let tokens = |files: &[(&str, serde_json::Value)]| {
         completed(&mut generator(folder(files).path()), "b\n").unwrap().2
     };
@@ -291,7 +291,7 @@ fn a_folder_says_itself_what_a_text_begins_with() {
 }
 
 #[test]
-fn nulls_change_nothing_and_one_bad_part_costs_what_needs_it() {
+fn nulls_count_as_absent_and_a_bad_part_fails_only_its_users() {
     let nulls = json!({"attention_bias": null, "mlp_bias": null, "rope_scaling": null, "head_dim": null, "rms_norm_eps": null});
     let plain = folder(&[("config.json", nulls)]);
     let mut it = generator(plain.path());
@@ -326,7 +326,7 @@ fn nulls_change_nothing_and_one_bad_part_costs_what_needs_it() {
 }
 
 #[test]
-fn what_a_folder_says_and_nothing_computes_is_named_when_it_is_looked_at() {
+fn unsupported_settings_of_a_folder_are_named() {
     let cases = [
         ("config.json", json!({"attention_bias": true}), "attention_bias"),
         ("config.json", json!({"attention_bias": "yes"}), "attention_bias"),
