@@ -36,8 +36,8 @@ fn main() -> ExitCode {
 }
 
 const TESTS: [(&str, own_main::Test); 9] = [
-    ("files_that_are_replaced_end_what_runs_and_are_another_model", |it| {
-        it.block_on(files_that_are_replaced_end_what_runs_and_are_another_model());
+    ("replaced_files_end_running_jobs_and_are_another_model", |it| {
+        it.block_on(replaced_files_end_running_jobs_and_are_another_model());
     }),
     ("a_model_is_loaded_when_its_first_job_comes", |it| {
         it.block_on(a_model_is_loaded_when_its_first_job_comes());
@@ -45,14 +45,14 @@ const TESTS: [(&str, own_main::Test); 9] = [
     ("the_least_recently_used_model_makes_room", |it| {
         it.block_on(the_least_recently_used_model_makes_room())
     }),
-    ("what_cannot_be_used_is_not_offered_again_when_others_need_room", |it| {
-        it.block_on(what_cannot_be_used_is_not_offered_again_when_others_need_room());
+    ("an_unusable_model_stays_withdrawn_when_others_are_loaded", |it| {
+        it.block_on(an_unusable_model_stays_withdrawn_when_others_are_loaded());
     }),
     ("a_busy_model_stays_and_the_next_one_waits", |it| {
         it.block_on(a_busy_model_stays_and_the_next_one_waits())
     }),
-    ("what_does_not_fit_is_refused_with_the_figure", |it| {
-        it.block_on(what_does_not_fit_is_refused_with_the_figure());
+    ("a_model_that_does_not_fit_is_rejected_with_its_size", |it| {
+        it.block_on(a_model_that_does_not_fit_is_rejected_with_its_size());
     }),
     ("a_worker_has_no_more_memory_than_it_may", |it| it.block_on(a_worker_has_no_more_memory_than_it_may())),
     ("a_killed_worker_is_back_within_two_seconds_and_alone", |it| {
@@ -205,7 +205,7 @@ async fn the_least_recently_used_model_makes_room() {
     }
 }
 
-async fn what_cannot_be_used_is_not_offered_again_when_others_need_room() {
+async fn an_unusable_model_stays_withdrawn_when_others_are_loaded() {
     let broken = ModelSpec { source: vec!["/nowhere".into()], ..model("broken") };
     let (mut pool, handle) =
         WorkerPool::start(options(), vec![broken, model("one"), model("two"), model("three")]);
@@ -237,7 +237,7 @@ async fn a_busy_model_stays_and_the_next_one_waits() {
     assert_eq!(loaded(&pool), ["two"]);
 }
 
-async fn what_does_not_fit_is_refused_with_the_figure() {
+async fn a_model_that_does_not_fit_is_rejected_with_its_size() {
     let large = ModelSpec { memory_bytes: 2000 * MIB, ..model("two") };
     let (mut pool, handle) = WorkerPool::start(options(), vec![model("one"), large.clone()]);
     assert!(!options().fits(&large));
@@ -337,7 +337,7 @@ fn start_with_a_quarter_of_a_core() -> (WorkerPool, WorkerPoolHandle) {
     WorkerPool::start(options, vec![model("one")])
 }
 
-async fn files_that_are_replaced_end_what_runs_and_are_another_model() {
+async fn replaced_files_end_running_jobs_and_are_another_model() {
     let folder = tempfile::tempdir().unwrap();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bert");
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {

@@ -49,10 +49,10 @@ const TESTS: [(&str, own_main::Test); 20] = [
     ("hostile_texts_get_a_result_and_leave_the_worker_alive", |it| {
         it.block_on(hostile_texts_get_a_result_and_leave_the_worker_alive());
     }),
-    ("texts_of_many_jobs_come_back_to_their_own", |it| {
-        it.block_on(texts_of_many_jobs_come_back_to_their_own())
+    ("batched_texts_return_to_their_jobs", |it| it.block_on(batched_texts_return_to_their_jobs())),
+    ("unsupported_tasks_are_rejected_with_a_reason", |it| {
+        it.block_on(unsupported_tasks_are_rejected_with_a_reason())
     }),
-    ("what_the_worker_cannot_do_is_said", |it| it.block_on(what_the_worker_cannot_do_is_said())),
     ("a_killed_worker_ends_its_jobs_and_is_replaced", |it| {
         it.block_on(a_killed_worker_ends_its_jobs_and_is_replaced());
     }),
@@ -68,7 +68,7 @@ const TESTS: [(&str, own_main::Test); 20] = [
     }),
     ("dropping_the_port_kills_the_worker", |it| it.block_on(dropping_the_port_kills_the_worker())),
     ("a_worker_without_a_node_exits", |_| a_worker_without_a_node_exits()),
-    ("a_worker_that_is_not_spoken_to_properly_exits", |_| a_worker_that_is_not_spoken_to_properly_exits()),
+    ("a_worker_exits_on_an_invalid_first_message", |_| a_worker_exits_on_an_invalid_first_message()),
     ("jobs_beyond_the_limit_are_refused", |it| it.block_on(jobs_beyond_the_limit_are_refused())),
 ];
 
@@ -356,7 +356,7 @@ fn exists(pid: u32) -> bool {
     probe.unwrap().success()
 }
 
-async fn texts_of_many_jobs_come_back_to_their_own() {
+async fn batched_texts_return_to_their_jobs() {
     #[derive(serde::Deserialize)]
     struct Golden {
         text: String,
@@ -395,7 +395,7 @@ async fn texts_of_many_jobs_come_back_to_their_own() {
     assert_eq!(ended, (0..golden.len() as u64).chain([100, 101]).collect::<Vec<_>>());
 }
 
-async fn what_the_worker_cannot_do_is_said() {
+async fn unsupported_tasks_are_rejected_with_a_reason() {
     let mut port = ProcessInference::start(options());
     Inference::start(&mut port, JobId(1), "llama".to_owned(), FINGERPRINT, embed(&["a"]));
     let (job, result) = next_done(&mut port).await;
@@ -811,7 +811,7 @@ fn long_job() -> Vec<u8> {
     [&(body.len() as u32).to_le_bytes(), body.as_slice()].concat()
 }
 
-fn a_worker_that_is_not_spoken_to_properly_exits() {
+fn a_worker_exits_on_an_invalid_first_message() {
     let mut no_hello = start_worker();
     no_hello.stdin.take().unwrap().write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(!no_hello.wait().unwrap().success());
