@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_held_up_keeps_nobody_waiting_and_finds_its_phases_over() {
+    fn a_delayed_thread_delays_no_other_thread() {
         let mut team = ThreadTeam::new(2);
         let [ahead, caught_up] = [const { AtomicBool::new(false) }; 2];
         let phases: Vec<Vec<AtomicUsize>> =
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_and_the_team_goes_on() {
+    fn a_panic_reaches_the_caller_and_the_team_still_works() {
         let mut team = ThreadTeam::new(2);
         for bad in [0, 1] {
             let (mut indices, after) = ([0, 1], AtomicUsize::new(0));

@@ -256,7 +256,7 @@ fn quantised_weights_and_activations_stay_near_the_formulas_and_are_the_same_in_
 }
 
 #[test]
-fn a_cache_that_is_cut_goes_on_from_there() {
+fn a_truncated_cache_continues_from_its_end() {
     let vectors = vectors(30);
     let mut model = model(Kernel::best(), 2, false);
     let mut cache = model.cache(30).unwrap();

@@ -381,7 +381,7 @@ fn token_types_count() {
     assert!(distance(&ours, &exact) < 1e-4);
 }
 
-/// The words of a model, of which the first ones can be read.
+/// Token embeddings on disk. Reading fails from row `rows` on.
 struct Readable<'a> {
     token_embeddings: &'a [u8],
     columns: usize,
@@ -409,7 +409,7 @@ impl ReadRows for Readable<'_> {
 }
 
 #[test]
-fn words_that_are_read_are_those_in_memory_or_an_error() {
+fn token_embeddings_from_a_file_equal_those_in_memory() {
     let numbers = Numbers::new(&small());
     let mut weights = numbers.weights();
     weights.tables.token_embeddings = TokenEmbeddings::Read(Box::new(Readable {
@@ -433,7 +433,7 @@ fn words_that_are_read_are_those_in_memory_or_an_error() {
 }
 
 #[test]
-fn what_is_quantised_already_is_taken_as_it_is() {
+fn quantised_weights_are_used_unchanged() {
     let numbers = Numbers::new(&small());
     let outliers = [(3, 7, 40.0), (31, 63, -30.0), (0, 0, 20.0)];
     let outliers = outliers.map(|(row, column, weight)| Outlier { row, column, weight }).to_vec();
@@ -491,7 +491,7 @@ fn pooling_takes_the_mean_or_the_first() {
 }
 
 #[test]
-fn what_the_model_has_not_is_refused_before_anything_is_computed() {
+fn invalid_sequences_are_rejected_before_any_computation() {
     let numbers = Numbers::new(&small());
     let encoder = Encoder::new(numbers.weights(), Precision::F32, Isa::best()).unwrap();
     let long = vec![0; POSITIONS + 1];

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn mismatched_dimensions_are_rejected() {
         assert_eq!(
             Matrix::f32(&[0; 15], 2, 2).unwrap_err().to_string(),
             "15 bytes for a matrix of 2 rows and 2 columns, expected 16"
