@@ -1,4 +1,4 @@
-//! Events for observers: logs, metrics, traces, the dashboard, the simulator's invariants.
+//! Events for observers: the log, diagnostics, counters, and the simulator's invariants.
 //!
 //! All observers read this one stream, so nothing is measured in two ways. Observers feed nothing back.
 

@@ -5,7 +5,7 @@
 //! another 2.25 s of silence it is DEAD. A peer that goes silent is therefore SLOW within 12.3 s and DEAD within
 //! 14.5 s. A peer that is alive is declared DEAD only after six lost exchanges in a row.
 //!
-//! A peer with a long round trip gets more time before it is DEAD, up to the 23 s that are promised.
+//! A peer with a long round trip gets more time: it is DEAD within 23 s.
 //!
 //! A node that was suspended judges no peer by that time, as what peers sent meanwhile is still unread. It pings again
 //! first, like Lifeguard (Dadgar, Phillips and Currey, 2018, "local health awareness").

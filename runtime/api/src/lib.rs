@@ -1,8 +1,8 @@
 //! JSON types of the control API.
 //!
 //! A node serves its control API over HTTP/1 on loopback, below `/api/v1`. This crate has the body of every request and
-//! answer, and nothing else: no server, no client, no I/O. The server serialises what the command line, the dashboard and
-//! any other client deserialise, so both ends share one definition.
+//! answer, and nothing else: no server, no client, no I/O. The server serialises what the command line and any other
+//! client deserialise, so both ends share one definition.
 //!
 //! | route | request | answer |
 //! |---|---|---|
