@@ -42,7 +42,7 @@ impl Format {
         }
     }
 
-    /// Returns the bytes of a row of this many numbers in a file.
+    /// Returns the bytes of a block in a file.
     const fn block_bytes(self) -> usize {
         match self {
             Self::Bf16 | Self::F16 => 2,
@@ -58,13 +58,13 @@ impl Format {
         self.block_len() > 1
     }
 
-    /// The bytes of a row of so many numbers in a file; `None` where there is no such row.
+    /// Returns the bytes of a row of this many numbers in a file, or `None` if they are not whole blocks or too many.
     pub fn row_bytes(self, columns: usize) -> Option<usize> {
         let whole = columns.is_multiple_of(self.block_len());
         (columns / self.block_len()).checked_mul(self.block_bytes()).filter(|_| whole)
     }
 
-    /// The bytes of a tile with so many columns, a multiple of 64; `None` where there is no such row.
+    /// Returns the bytes of a tile with this many columns, a multiple of 64, or `None` if there are no such rows.
     pub fn tile_bytes(self, columns: usize) -> Option<usize> {
         let row = self.row_bytes(columns)?;
         let widened = match self {
