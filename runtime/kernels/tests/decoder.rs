@@ -1,4 +1,4 @@
-//! A whole Llama computes what its formulas say, however its tokens are divided into passes and its work among threads.
+//! A whole Llama matches textbook formulas for any division of its tokens into passes and any number of threads.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -7,7 +7,7 @@ use kernels::decoder::{
     kernel_names,
 };
 
-/// A small Llama with a shape that fits no tile or lane.
+/// Returns a small shape whose dimensions are no multiples of tiles or lanes.
 fn shape() -> Shape {
     let frequencies = vec![1.0, 0.3, 0.1, 0.03, 0.01];
     Shape {
@@ -25,7 +25,7 @@ fn shape() -> Shape {
 
 const LAYERS: usize = 2;
 
-/// Weights as plain numbers.
+/// A matrix of f32 numbers.
 struct Plain {
     rows: usize,
     columns: usize,
@@ -81,7 +81,7 @@ fn weights(shape: &Shape) -> Weights {
     Weights { layers, norm: random.norm(hidden), head: random.matrix(shape.vocabulary, hidden) }
 }
 
-/// The largest format for each: blocks of 32 where the columns allow it and `quantised` asks for them.
+/// Packs a matrix: as Q8_0 if `quantised` is set and the columns are whole blocks, else as f32.
 fn pack(plain: &Plain, quantised: bool, bytes: &mut Vec<u8>) -> Matrix {
     let format = if quantised && plain.columns.is_multiple_of(32) { Format::Q8_0 } else { Format::F32 };
     let rows: Vec<Vec<u8>> = plain
@@ -144,7 +144,7 @@ fn normal(x: &[f64], weight: &[f32]) -> Vec<f64> {
     x.iter().zip(weight).map(|(x, &weight)| x * factor * f64::from(weight)).collect()
 }
 
-/// The formulas, token by token, with nothing done twice as fast.
+/// Computes the textbook formulas in f64, token by token, without any optimisation.
 fn reference(vectors: &[f32]) -> Vec<f64> {
     let shape = shape();
     let weights = weights(&shape);

@@ -1,5 +1,4 @@
-//! A hidden state is the same whatever computes it: the textbook's formulas in f64, plain Rust, or any instruction
-//! set, alone or in a team, in whatever batch.
+//! Hidden states match textbook formulas in f64, for every instruction set, team size and batch.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
@@ -67,7 +66,7 @@ impl Numbers {
     fn new(shape: &Shape) -> Self {
         let mut state = shape.seed;
         let mut next = move || {
-            // xorshift64*, shaped like a bell.
+            // xorshift64*; the sum of four numbers is roughly normal.
             let mut sum = 0.0_f32;
             for _ in 0..4 {
                 state ^= state >> 12;
@@ -144,7 +143,7 @@ impl Numbers {
     }
 }
 
-/// Rows and columns of query, key, value, after attention, to the intermediate size and back.
+/// Returns rows and columns of the query, key, value and output maps, and of the two feed-forward maps.
 fn maps(shape: &Shape) -> [[usize; 2]; 6] {
     let (hidden, wide) = (shape.hidden(), shape.intermediate);
     [[hidden; 2], [hidden; 2], [hidden; 2], [hidden; 2], [wide, hidden], [hidden, wide]]
@@ -154,7 +153,7 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|&number| f32::from_le_bytes(number)).collect()
 }
 
-/// The formulas as they are in the papers.
+/// The formulas of the papers, in f64.
 mod textbook {
     use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence, TokenEmbeddings};
 
@@ -280,7 +279,7 @@ mod textbook {
     }
 }
 
-/// All hidden states of a batch, one after another.
+/// Returns all hidden states of a batch, concatenated.
 fn forward(encoder: &Encoder<'_>, team: usize, batch: &[Vec<u32>]) -> Vec<f32> {
     let sequences: Vec<Sequence<'_>> = batch.iter().map(|tokens| Sequence::from(tokens.as_slice())).collect();
     let mut workspace = Workspace::default();
@@ -290,7 +289,7 @@ fn forward(encoder: &Encoder<'_>, team: usize, batch: &[Vec<u32>]) -> Vec<f32> {
     (0..sequences.len()).flat_map(|index| hidden.rows(index)).flatten().copied().collect()
 }
 
-/// The distance between two lists of numbers, by the length of the second.
+/// Returns the distance between two vectors, relative to the norm of the second.
 fn distance(ours: &[f32], exact: &[f64]) -> f64 {
     assert_eq!(ours.len(), exact.len());
     let off: f64 = ours.iter().zip(exact).map(|(one, other)| (f64::from(*one) - other).powi(2)).sum();
@@ -313,7 +312,7 @@ proptest! {
             batch.iter().flat_map(|tokens| textbook::forward(&weights, &Sequence::from(tokens.as_slice()))).flatten().collect()
         };
         for isa in Isa::available() {
-            // Random weights amplify what rounding does to the first layer; real ones less so.
+            // Random weights amplify rounding errors of the first layer more than real weights do.
             for (precision, tolerance) in [(Precision::F32, 2e-4), (Precision::Bf16, 0.1), (Precision::Int8, 0.2)] {
                 let encoder = Encoder::new(numbers.weights(), precision, isa).unwrap();
                 let ours = forward(&encoder, team, &batch);
@@ -333,7 +332,7 @@ proptest! {
         let plain: Vec<f64> = all.last().unwrap().iter().copied().map(f64::from).collect();
         for (ours, isa) in all.iter().zip(Isa::available()) {
             let off = distance(ours, &plain);
-            // What lies between two steps may fall to either side; attention may be in bf16.
+            // Rounding between two quantisation steps may differ, and attention may be in bf16.
             prop_assert!(off < 0.05, "{isa}: off by {off}");
         }
     }
@@ -427,7 +426,7 @@ fn token_embeddings_from_a_file_equal_those_in_memory() {
     let tokens: Vec<u32> = (0..40).map(|at| u32::from(at == 39) * 20).collect();
     let answer = reading.forward(&mut ThreadTeam::new(2), &mut workspace, &[tokens.as_slice().into()], &stop);
     assert_eq!(answer.err(), Some(ForwardError::Unreadable));
-    // The same memory serves the next batch.
+    // The same workspace serves the next batch.
     let answer = reading.forward(&mut ThreadTeam::new(2), &mut workspace, &[tokens[..39].into()], &stop);
     assert!(answer.is_ok());
 }

@@ -1,4 +1,4 @@
-//! Every kernel of this processor does what the portable one does, and that one what its formulas say.
+//! Every kernel of this processor gives the results of the portable one, which matches textbook formulas.
 
 use super::*;
 use crate::decoder::format::TILE_ROWS;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 const PORTABLE: Kernel = portable::KERNEL;
 
-/// Numbers from a seed: the shapes are what proptest varies and shrinks.
+/// Pseudo-random numbers from a seed, so that proptest varies and shrinks only shapes.
 struct Numbers(u64);
 
 impl Numbers {
@@ -18,7 +18,7 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    /// Between -1 and 1.
+    /// Returns a number between -1 and 1.
     fn float(&mut self) -> f32 {
         (self.next() >> 40) as f32 / 8_388_608.0 - 1.0
     }
@@ -27,7 +27,7 @@ impl Numbers {
         (0..len).map(|_| self.float()).collect()
     }
 
-    /// A row of any bytes, but for scales of a sane size.
+    /// Returns a row of random bytes with scales of a moderate size.
     fn row(&mut self, format: Format, columns: usize) -> Vec<u8> {
         if !format.is_quantised() {
             let numbers = self.floats(columns);
@@ -56,7 +56,7 @@ impl Numbers {
         row
     }
 
-    /// A half whose magnitude is below 2, of either sign, subnormal ones among them.
+    /// Returns a half-precision number between -2 and 2, which may be subnormal.
     fn half(&mut self) -> [u8; 2] {
         let bits = self.next() as u16;
         ((bits & 0x8000) | ((bits & 0x7fff) % 0x4000)).to_le_bytes()
@@ -86,7 +86,7 @@ fn the_portable_kernel_is_always_there_and_the_best_one_is_first() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// The product of any weights in any format with any rows.
+    /// Products of random weights in each format with random rows.
     #[test]
     fn products(seed: u64, format in prop::sample::select(Format::ALL.to_vec()), blocks in 1..7_usize, count in 1..20_usize, weight_rows in 1..=16_usize, extra in 0..3_usize) {
         let mut numbers = Numbers(seed);
@@ -131,7 +131,7 @@ proptest! {
         }
     }
 
-    /// Rounding to 8 bits is the same to the bit, and off by half a step at most.
+    /// All kernels round to the same 8-bit numbers, with an error of at most half a step.
     #[test]
     fn roundings(seed: u64, scale in prop::sample::select(vec![0.0_f32, 1e-38, 1e-20, 0.3, 1.0, 77.0, 1e30]), blocks in 1..4_usize) {
         let mut numbers = Numbers(seed);
@@ -183,7 +183,7 @@ proptest! {
         }
     }
 
-    /// Attention over any number of positions, with heads in any groups; what lies behind them is never looked at.
+    /// Attention over any number of positions, with heads in any groups. Later positions are never read.
     #[test]
     fn attentions(seed: u64, heads in 1..7_usize, half in 1..25_usize, positions in 1..40_usize) {
         let mut numbers = Numbers(seed);
