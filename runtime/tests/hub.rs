@@ -157,7 +157,7 @@ fn a_model_is_pulled_once_and_any_tool_finds_it() {
 }
 
 #[test]
-fn a_cut_connection_goes_on_where_it_broke() {
+fn a_lost_connection_resumes_where_it_ended() {
     let scene = Scene::new();
     scene
         .hub
@@ -170,7 +170,7 @@ fn a_cut_connection_goes_on_where_it_broke() {
 }
 
 #[test]
-fn a_connection_that_always_breaks_is_given_up_and_what_came_is_kept() {
+fn repeated_disconnects_are_an_error_and_the_partial_download_is_kept() {
     let scene = Scene::new();
     let mut faults = vec![Fault::Cut(1000)];
     faults.extend([Fault::Cut(0); 5]);
@@ -187,7 +187,7 @@ fn a_connection_that_always_breaks_is_given_up_and_what_came_is_kept() {
 }
 
 #[test]
-fn a_stalled_connection_is_left_for_a_new_one() {
+fn a_stalled_connection_is_replaced_by_a_new_one() {
     let scene = Scene::new();
     scene.hub.fail("model.safetensors", &[Fault::Stall(5000)]);
     let mut reasons = Vec::new();
@@ -204,7 +204,7 @@ fn a_stalled_connection_is_left_for_a_new_one() {
 }
 
 #[test]
-fn a_hub_that_hears_another_range_or_none_gives_the_right_file_all_the_same() {
+fn a_hub_that_ignores_or_rejects_ranges_gives_the_right_file() {
     let scene = Scene::new();
     for second in [Fault::NoRanges, Fault::OtherRange, Fault::Status(416)] {
         scene.hub.fail("model.safetensors", &[Fault::Cut(100_000), second]);
@@ -215,7 +215,7 @@ fn a_hub_that_hears_another_range_or_none_gives_the_right_file_all_the_same() {
 }
 
 #[test]
-fn what_arrives_damaged_is_removed_and_fetched_anew_the_next_time() {
+fn a_damaged_download_is_removed_and_fetched_by_the_next_pull() {
     let scene = Scene::new();
     scene.hub.fail("model.safetensors", &[Fault::Flip]);
     let error = scene.pull().unwrap_err();
@@ -231,7 +231,7 @@ fn what_arrives_damaged_is_removed_and_fetched_anew_the_next_time() {
 }
 
 #[test]
-fn the_damaged_rest_of_an_earlier_attempt_costs_one_more_and_no_error() {
+fn a_damaged_partial_download_is_fetched_again_without_an_error() {
     let scene = Scene::new();
     fs::create_dir_all(scene.blob().parent().unwrap()).unwrap();
     for (rest, requests) in [(vec![7; 200_000], 2), (vec![7; 300_000], 1), (vec![7; 400_000], 1)] {
@@ -245,7 +245,7 @@ fn the_damaged_rest_of_an_earlier_attempt_costs_one_more_and_no_error() {
 }
 
 #[test]
-fn a_file_that_was_damaged_on_disk_is_fetched_anew() {
+fn a_file_damaged_on_disk_is_fetched_again() {
     let scene = Scene::new();
     scene.pull().unwrap();
     for damaged in [scene.weights[..1000].to_vec(), vec![0; 300_000]] {
@@ -256,7 +256,7 @@ fn a_file_that_was_damaged_on_disk_is_fetched_anew() {
 }
 
 #[test]
-fn who_may_not_and_what_is_not_there_is_said() {
+fn denied_access_and_missing_models_are_reported() {
     let scene = Scene::new();
     scene.hub.add("owner/gated", Special { token: Some("hf_good"), ..Special::default() }, &scene.files());
     let said = |token: &str, id: &str| {
@@ -280,7 +280,7 @@ fn who_may_not_and_what_is_not_there_is_said() {
 }
 
 #[test]
-fn a_hub_in_trouble_is_asked_again_and_one_out_of_reach_is_not() {
+fn server_errors_are_retried_and_an_unreachable_hub_is_an_error() {
     let scene = Scene::new();
     scene.hub.fail("config.json", &[Fault::Status(500), Fault::Status(429)]);
     scene.pull().unwrap();
@@ -309,7 +309,7 @@ fn a_model_that_does_not_fit_the_disk_is_refused_before_a_byte_is_fetched() {
 }
 
 #[test]
-fn offline_only_what_is_there_is_there() {
+fn offline_only_complete_models_are_available() {
     let scene = Scene::new();
     let offline = scene.tool_with(&[("HF_HUB_OFFLINE", "1")]);
     assert!(matches!(pull(&offline, MODEL), Err(PullError::Request(RequestError::Offline))));
@@ -322,7 +322,7 @@ fn offline_only_what_is_there_is_there() {
 }
 
 #[test]
-fn several_at_once_fetch_each_file_once() {
+fn concurrent_pulls_fetch_each_file_once() {
     let scene = Scene::new();
     let (one, other) = std::thread::scope(|scope| {
         let one = scope.spawn(|| scene.pull().unwrap().present);
@@ -334,7 +334,7 @@ fn several_at_once_fetch_each_file_once() {
 }
 
 #[test]
-fn whoever_does_not_want_it_any_more_ends_it_and_keeps_what_came() {
+fn a_cancelled_pull_keeps_its_partial_download() {
     let scene = Scene::new();
     let ended = scene.tool().pull(&MODEL.parse().unwrap(), |progress| {
         let enough = matches!(progress, Progress::Bytes { done } if done > 100_000);
@@ -349,7 +349,7 @@ fn whoever_does_not_want_it_any_more_ends_it_and_keeps_what_came() {
 }
 
 #[test]
-fn what_the_list_does_not_state_is_asked_of_each_file() {
+fn hashes_missing_from_the_list_are_requested_for_each_file() {
     let scene = Scene::with(Special { terse: true, ..Special::default() });
     scene.pull().unwrap();
     read_by_the_rules(&scene.directory.path().join("hub"), MODEL, "main");
@@ -358,7 +358,7 @@ fn what_the_list_does_not_state_is_asked_of_each_file() {
 }
 
 #[test]
-fn a_hostile_hub_writes_nothing_outside_and_is_not_believed() {
+fn a_hostile_hub_cannot_write_outside_the_cache_or_send_more_than_stated() {
     let scene = Scene::new();
     let evil = |listing: String| {
         scene.hub.add("owner/evil", Special { listing: Some(listing), ..Special::default() }, &[]);
