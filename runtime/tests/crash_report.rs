@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn a_crash_leaves_a_report_and_the_log_tells_of_it() {
+fn a_crash_leaves_a_report_and_a_log_line() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("node.log");
     let log = Log::open(&path, LogOptions::default()).unwrap();

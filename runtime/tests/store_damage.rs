@@ -50,11 +50,11 @@ async fn fill(path: &Path) -> RedbStore {
 /// The outcome for a damaged file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcome {
-    /// It was not opened.
+    /// The file was not opened.
     refused: u32,
-    /// Everything was there.
+    /// No record was missing.
     harmless: u32,
-    /// Some records were missing, and reported.
+    /// Some records were missing, and damage was reported.
     told: u32,
 }
 
@@ -91,7 +91,7 @@ fn judge(path: &Path, outcome: &mut Outcome, what: &str) {
             (Some(summary), Ok(Some(found))) => {
                 assert_eq!((summary, &found), (&result(number).summary, &*result(number)), "{what}");
             }
-            // The node has its summary, so a request is told.
+            // The node has the summary, so a request fails with an error.
             (Some(_), Ok(None) | Err(ReadError::Damaged { .. })) => missing += 1,
             (None, _) => missing += 1,
             (Some(_), Err(error)) => panic!("{what}: {error}"),
@@ -155,7 +155,7 @@ async fn flipped_bits_and_lost_pages_after_a_clean_stop_are_never_silent() {
 async fn flipped_bits_and_lost_pages_after_a_kill_are_never_silent() {
     let (_home, path) = home();
     let store = fill(&path).await;
-    // As a kill leaves it: everything is written, and nothing is closed.
+    // A copy as after a kill: everything is written, and nothing is closed.
     let bytes = fs::read(&path).unwrap();
     drop(store);
     let outcome = damage_everywhere(&bytes, 25, 15);
@@ -164,7 +164,7 @@ async fn flipped_bits_and_lost_pages_after_a_kill_are_never_silent() {
 }
 
 #[tokio::test]
-async fn every_kind_of_record_is_saved_or_named() {
+async fn every_kind_of_damaged_record_is_rebuilt_or_reported() {
     let (_home, path) = home();
     drop(fill(&path).await);
     let whole = fs::read(&path).unwrap();
@@ -191,7 +191,7 @@ async fn every_kind_of_record_is_saved_or_named() {
         drop(store);
         (saved, reader, salvaged.damaged)
     };
-    // A task is named, and a request for it is told, even after another start.
+    // A damaged task is reported, also after another start.
     let encoded = encode(RecordKind::Task, id(7), &stored_task(7));
     let (saved, _, damaged) = damage(&[&encoded]);
     assert_eq!((saved.tasks.len() as u64, damaged), (TASKS - 1, vec![(RecordKind::Task, id(7))]));
@@ -203,7 +203,7 @@ async fn every_kind_of_record_is_saved_or_named() {
     let summary = encode(RecordKind::Summary, id(number), &result(number).summary);
     let (saved, _, damaged) = damage(&[&summary]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![]));
-    // A result is named, and stays in the list of tasks.
+    // A damaged result is reported, and stays in the list of tasks.
     let encoded = encode(RecordKind::Result, id(number), &result(number));
     let (saved, reader, damaged) = damage(&[&encoded]);
     assert_eq!((saved.results.len() as u64, damaged), (RESULTS, vec![(RecordKind::Result, id(number))]));
@@ -216,7 +216,7 @@ async fn every_kind_of_record_is_saved_or_named() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_gives_what_is_left_and_one_that_is_none_is_refused() {
+async fn a_truncated_file_is_salvaged_and_garbage_is_rejected() {
     let (_home, path) = home();
     drop(fill(&path).await);
     let whole = fs::read(&path).unwrap();
