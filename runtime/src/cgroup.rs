@@ -1,7 +1,8 @@
 //! The control group of this process: the memory limit of a container, and kills by the kernel for lack of memory.
 //!
 //! Both cgroup versions are read through `/proc/self/cgroup` and `/proc/self/mountinfo`; see cgroups(7) and
-//! proc_pid_mountinfo(5). The limits of all parent groups apply as well.
+//! proc_pid_mountinfo(5). The limits of all parent groups apply as well. The configuration derives the default of
+//! `max_memory_mb` from the limit.
 
 use std::fs::{self, File};
 use std::io::Read;

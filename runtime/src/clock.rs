@@ -1,4 +1,5 @@
-//! The only source of time: a monotonic clock that starts with the node, and the wall clock.
+//! The only source of time: a monotonic clock that starts with the node, and the wall clock. The driver detects jumps
+//! of the wall clock.
 
 use crate::ports::Clock;
 use engine::{Instant, UnixMillis};

@@ -1,6 +1,7 @@
-//! Counts the members that offer each model under each name, to detect a name with two models when it arises.
+//! Counts the members that offer each model under each name, to detect when a name refers to two models.
 //!
-//! It holds only counts, not members: a network has few names, and all adverts are held anyway.
+//! It holds only counts, not members: a network has few names, and all adverts are held anyway. `node/models.rs`
+//! chooses between the models of one name.
 
 use crate::ids::Fingerprint;
 use crate::model::ModelOffer;

@@ -1,4 +1,4 @@
-//! The address book: the nodes and addresses that may be dialled, and when next.
+//! The address book: the nodes and addresses that may be dialled, and the backoff of each after a failed dial.
 
 use crate::ids::NodeId;
 use crate::mutants::{Mutant, shows};

@@ -1,7 +1,7 @@
-//! Chooses the nodes to dial, and bounds the dials in progress.
+//! Chooses the nodes to dial, and bounds the dials in progress. The address book computes the backoff between dials.
 //!
 //! An entry of the address book that is a member is dialled while the node has too few links and the member has room.
-//! An entry that is not a member is always dialled, as it may be a part of the mesh that lost its way. When the address
+//! An entry that is not a member is always dialled, as it may be in a partitioned part of the mesh. When the address
 //! book has nothing to dial, members are added to it.
 //!
 //! The few concurrent dials are divided by trust. So made-up nodes at silent addresses delay each other, but not real
@@ -51,7 +51,7 @@ impl Peers {
             let wanted = |target, node: Option<NodeId>, standing| {
                 let worth = match node.and_then(&has_room) {
                     Some(has_room) => below_target && has_room,
-                    // A node outside the mesh may be a part of it that lost its way.
+                    // A node outside the mesh may be in a partitioned part of it.
                     None => true,
                 };
                 worth && !busy(target, node, standing)
