@@ -111,7 +111,7 @@ impl Deliveries {
         }
     }
 
-    /// Drops the outcomes of an origin that has left for good.
+    /// Drops the outcomes of an origin that has left permanently.
     pub(crate) fn handle_gone(&mut self, origin: NodeId) {
         let all: Vec<Key> = self.keys_for(origin).collect();
         for key in all {

@@ -3,7 +3,7 @@
 //! Each member signs its own advert, which lists its links. Adverts spread by flooding; neighbours compare versions
 //! when a link comes up or their digests differ. An edge counts if both ends advertise it, and a member is reachable
 //! while a path of such edges leads to it. So a dead node vanishes everywhere as soon as its neighbours notice. No node
-//! can advertise for another, and no other list needs its own idea of which nodes are alive.
+//! can advertise for another, and no other list has to track which nodes are alive.
 
 mod advert_cache;
 mod flooding;
@@ -32,9 +32,9 @@ pub use advert_cache::AdvertCache;
 /// A command to the parent or a report to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// A name stands for more than one model from now on: the name and all its fingerprints.
+    /// A name now refers to more than one model: the name and all its fingerprints.
     Ambiguous { model: String, fingerprints: Vec<Fingerprint> },
-    /// Another running node signs adverts with this node's key. Whether this node gives way.
+    /// Another running node signs adverts with this node's key. `fenced` tells whether this node yields to it.
     Copied { fenced: bool },
     /// Two running nodes sign adverts with one member's key. The one that started later is `copy`.
     Doubled { member: NodeId, copy: u64 },
@@ -68,7 +68,7 @@ pub(crate) struct Membership {
     /// Another incarnation that signs with this node's key, and a sequence number. Only an incarnation that is alive
     /// can have signed above it.
     rival: Option<(u64, u64)>,
-    /// This node gives way to that incarnation.
+    /// Whether this node yields to that incarnation.
     fenced: bool,
     /// The interval after the last advert of this node. It grows while changes continue.
     own_pause: Duration,
@@ -603,7 +603,7 @@ const OWN_ADVERT_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// The maximum interval between two adverts of this node while changes continue. After a longer pause the interval
 /// starts at its minimum again.
 const OWN_ADVERT_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// How long a member that is gone may be expected back: it restarts, or a relay on the way to it does.
+/// How long an unreachable member is kept, in case it or a relay on the path to it restarts.
 const RECENTLY_REACHABLE: Duration = Duration::from_secs(60);
 /// How long the advert of an unreachable member is held, so that an old copy of it is recognised as old.
 const UNREACHABLE_RETENTION: Duration = Duration::from_secs(600);

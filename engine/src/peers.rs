@@ -88,7 +88,7 @@ pub(crate) struct Peers {
     network: String,
     max_peers: usize,
     accepting: bool,
-    /// Another node uses this node's key, and this node gives way to it.
+    /// Whether another node uses this node's key, and this node yields to it.
     fenced: bool,
     incarnations: Incarnations,
     /// Links that wait for the result of a probe. Each is new.
@@ -156,7 +156,7 @@ impl Peers {
     }
 
     /// Marks an incarnation of a node as a duplicate of one that started earlier. A link to the duplicate stays for
-    /// now: over it, the duplicate learns of the other and gives way.
+    /// now: over it, the duplicate learns of the other and yields.
     pub(crate) fn handle_duplicate(&mut self, now: Instant, node: NodeId, duplicate: u64) {
         self.incarnations.handle_duplicate(now, node, duplicate);
     }
@@ -436,8 +436,8 @@ impl Peers {
     }
 
     /// Handles due timeouts, and dials. `members` are the known members and their addresses; `has_room` tells whether a
-    /// member accepts one more link. A node that is in the address book but not a member may be a part of the mesh that
-    /// lost its way to this one.
+    /// member accepts one more link. A node that is in the address book but not a member may be in a part of the mesh
+    /// that is partitioned from this one.
     pub(crate) fn handle_timeout<'a, M>(
         &mut self,
         now: Instant,

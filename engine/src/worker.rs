@@ -3,8 +3,8 @@
 //! Queued texts for one model that are embedded or classified run in one batch. An attempt that may have crashed a
 //! model runs alone, so that it takes no others with it again.
 //!
-//! While an attempt waits or runs, its origin is told every ten seconds, and so is this node about its own. An attempt
-//! that is not renewed loses its lease.
+//! While an attempt waits or runs, the worker renews its lease with the origin every ten seconds, also if the origin is
+//! this node. A lease that is not renewed expires.
 
 mod progress;
 #[cfg(test)]
@@ -198,7 +198,7 @@ impl Worker {
         }
     }
 
-    /// Handles an origin that is reachable again: renews what is left of its attempts.
+    /// Handles an origin that is reachable again: renews the leases of its remaining attempts.
     pub(crate) fn handle_origin_reachable(&mut self, origin: NodeId) {
         let attempts: Vec<Attempt> =
             self.attempts_of(origin).map(|(_, entry)| entry.assignment.attempt).collect();
@@ -214,7 +214,7 @@ impl Worker {
         }
     }
 
-    /// Drops all attempts of an origin that has left for good.
+    /// Drops all attempts of an origin that has left permanently.
     pub(crate) fn handle_origin_gone(&mut self, origin: NodeId) {
         self.lost.remove(&origin);
         let all: Vec<Key> = self.attempts_of(origin).map(|(key, _)| *key).collect();
@@ -489,7 +489,7 @@ impl Worker {
         self.actions.extend(by_origin.into_iter().map(|(origin, attempts)| Action::Renew(origin, attempts)));
     }
 
-    /// Drops running attempts whose origins have been unreachable for too long. An origin that returns is told.
+    /// Drops running attempts whose origins have been unreachable for too long. An origin that returns is notified.
     fn drop_lost(&mut self, now: Instant) {
         let due: Vec<NodeId> = self
             .lost

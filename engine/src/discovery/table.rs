@@ -161,7 +161,7 @@ impl Table {
         self.expect(expires);
     }
 
-    /// Removes the entries whose lifetime is over.
+    /// Removes the expired entries.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Action> {
         if self.next_expiry.is_none_or(|due| due > now) {
             return Vec::new();

@@ -338,7 +338,7 @@ impl Node {
                 let computed = Computed { fingerprint, micros, result };
                 return self.handle_outcome(origin, attempt, computed, Some(message));
             }
-            // The outcome is already on its way, so the task need not run again.
+            // The outcome is already in transit, so the task need not run again.
             Payload::Assign(assignment)
                 if self.deliveries.owes_output(origin, assignment.attempt.task, assignment.fingerprint)
                     && !shows(Mutant::OutcomeForgotten) =>

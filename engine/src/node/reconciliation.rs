@@ -22,7 +22,7 @@ impl Node {
         self.check(peer, all);
     }
 
-    /// Drops the attempts and outcomes of a node that leaves for good.
+    /// Drops the attempts and outcomes of a node that leaves permanently.
     pub(super) fn forget_origin(&mut self, peer: NodeId) {
         self.worker.handle_origin_gone(peer);
         self.deliveries.handle_gone(peer);
