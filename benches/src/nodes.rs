@@ -33,7 +33,7 @@ pub struct Node {
     child: Child,
     questions: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    /// The address at which it accepts connections.
+    /// The port at which it accepts connections.
     pub port: u16,
     /// Its id.
     pub id: NodeId,

@@ -115,7 +115,7 @@ fn help_first(mut words: Vec<OsString>) -> Vec<OsString> {
     words
 }
 
-/// Adds a tip to the error if the text of a task stands at the wrong place or is not quoted.
+/// Adds a tip to the error if the text of a task is in the wrong position or not quoted.
 fn add_tip(mut error: clap::Error) -> clap::Error {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let is_text =

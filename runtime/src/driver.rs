@@ -62,7 +62,7 @@ where
     driver.drive(Inbox { arrivals, asks, drops }).await
 }
 
-/// A request on its way to the node.
+/// A request for the node.
 #[derive(Debug)]
 pub struct Ask {
     /// The request.

@@ -25,7 +25,7 @@ pub(crate) enum Step {
     Clear(usize),
     /// A fault is injected.
     Inject(usize),
-    /// The network is healed for good.
+    /// The network is healed until the end of the run.
     HealAll,
 }
 
@@ -319,7 +319,7 @@ impl Faults {
         }
     }
 
-    /// Cuts the power of a node for good.
+    /// Cuts the power of a node until the end of the run.
     pub(crate) fn cut_power(&mut self, node: NodeIndex) {
         self.stopped[node as usize] = Some(Stop::PowerLoss);
     }

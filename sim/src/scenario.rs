@@ -156,7 +156,7 @@ pub struct NodeSettings {
 /// When the system must have recovered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Liveness {
-    /// When the network is healed for good.
+    /// When the network is healed until the end of the run.
     pub after: Duration,
     /// The time after that until every task must have its outcome and the mesh must be whole.
     pub within: Duration,

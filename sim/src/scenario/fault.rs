@@ -115,7 +115,7 @@ pub enum FaultKind {
         /// How long it lasts; `None` until everything is healed.
         heal_after: Option<Duration>,
     },
-    /// Groups cannot reach each other, and what they send is lost.
+    /// Groups cannot reach each other, and all traffic between them is lost.
     Partition {
         /// The groups; nodes in none of them reach all.
         groups: Vec<Vec<u32>>,
@@ -143,7 +143,7 @@ pub enum FaultKind {
         /// How long all restarts together take.
         lasts: Duration,
     },
-    /// Frames between groups are held back, and arrive when the stall is over.
+    /// Frames between groups are held back, and arrive when the stall ends.
     Stall {
         /// The groups; nodes in none of them reach all.
         groups: Vec<Vec<u32>>,

@@ -201,7 +201,7 @@ pub(super) fn grace(plan: &Scenario) -> Duration {
     quiet.saturating_sub(last_change(plan))
 }
 
-/// Returns when the last fault is over and the last task is submitted.
+/// Returns when the last fault has ended and the last task is submitted.
 fn last_change(plan: &Scenario) -> Duration {
     let faults =
         plan.faults.iter().map(|fault| fault.at.to.saturating_add(fault.kind.lasts().unwrap_or_default()));

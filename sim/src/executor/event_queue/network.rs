@@ -342,7 +342,7 @@ impl EventQueue {
         }
     }
 
-    /// Releases what is no longer stalled, in order.
+    /// Releases the stalled traffic, in order.
     pub(super) fn release(&mut self) {
         for (from, to, scheduled) in mem::take(&mut self.stalled) {
             match self.faults.link_condition(from, to) {

@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-/// Shows the node until the user quits or the time is over.
+/// Shows the node until the user quits or the duration has passed.
 pub(super) async fn run(
     mut observer: Observer,
     interval: Duration,
