@@ -9,6 +9,7 @@ pub(super) mod inspect;
 pub(super) mod int8_layout;
 pub(super) mod json_fields;
 pub(super) mod metadata;
+pub(super) mod metadata_file;
 pub mod quantize;
 pub(super) mod safetensors;
 mod sentence_transformers;

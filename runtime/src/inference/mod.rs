@@ -22,7 +22,7 @@ pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
 pub use files::folder::FolderError;
 pub use files::inspect::inspect;
 pub use files::json_fields::FieldError;
-pub use files::metadata::MetadataError;
+pub use files::metadata_file::MetadataError;
 pub use files::quantize;
 pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
 pub use files::weights::WeightsError;

@@ -4,8 +4,8 @@
 //! Hugging Face's cache, are followed); and each kind of file has a size limit.
 
 use super::json_fields::within;
-use super::metadata::{MetadataError, is_plain, rejected};
-use super::tokenizer_json::TokenizerFile;
+use super::metadata_file::{MetadataError, is_plain, rejected};
+use super::tokenizer_json::{TOKENIZER, TokenizerFile, VOCABULARY};
 use super::weights::{Weights, WeightsError};
 use crate::inference::encoder::config::{CONFIG_BYTES_MAX, TOKENIZER_BYTES_MAX};
 use crate::regular_file;
@@ -145,10 +145,6 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The tokenizer, in the format of the library `tokenizers`.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// The vocabulary of BERT's tokenizer, one token a line, in older models.
-pub(crate) const VOCABULARY: &str = "vocab.txt";
 /// The weights, if they are in one file.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// The index of tensors, if the weights are in several files.

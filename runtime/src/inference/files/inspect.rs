@@ -2,9 +2,11 @@
 //! without loading weights.
 
 use super::fingerprint::Stat;
-use super::folder::{Folder, TOKENIZER, VOCABULARY, WEIGHTS};
-use super::metadata::{CONFIG, ModelMetadata};
+use super::folder::{Folder, WEIGHTS};
+use super::metadata::ModelMetadata;
+use super::metadata_file::CONFIG;
 use super::tokenizer_json::TokenizerFile;
+use super::tokenizer_json::{TOKENIZER, VOCABULARY};
 use super::weights::Weights;
 use crate::inference::encoder::config::EncoderConfig;
 use crate::inference::encoder::model::{LoadError, metadata_in};

@@ -7,14 +7,13 @@
 //! The invariant: each field that either library reads is read here, has a neutral value, or is rejected by name. By
 //! default a text is truncated to the model's positions, and its embedding is mean-pooled and normalised.
 
-use super::json_fields::{self, FieldError, Object, within};
+use super::json_fields::{self, Object, within};
+use super::metadata_file::{CONFIG, MetadataError, ReadFile, in_file, object, rejected};
 use super::sentence_transformers::{Modules, Settings};
 use super::tokenizer_config::{Origin, TokenizerConfig, TokenizerConfigError};
 use crate::inference::encoder::config::EncoderConfig;
-use crate::inference::encoder::config_error::ConfigError;
 use crate::inference::encoder::pooling::Pooling;
 use std::cell::RefCell;
-use std::path::{Component, Path};
 
 /// The metadata of an encoder.
 #[derive(Debug)]
@@ -35,25 +34,6 @@ pub(crate) struct ModelMetadata {
     /// The number of dimensions that embeddings are truncated to.
     pub(crate) dimensions: usize,
 }
-
-/// Why metadata is rejected.
-#[derive(Debug, thiserror::Error)]
-pub enum MetadataError {
-    /// `config.json` is invalid or not supported.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Another file is invalid, or asks for something that is not supported.
-    #[error("{file}: {reason}")]
-    File {
-        /// Its name within the model.
-        file: String,
-        /// The fault.
-        reason: String,
-    },
-}
-
-/// Reads a file of the model by its name. Returns `None` if it does not exist.
-pub(crate) type ReadFile<'r> = &'r dyn Fn(&str) -> Result<Option<Vec<u8>>, MetadataError>;
 
 impl ModelMetadata {
     /// Reads the files. `tokens_max` is the maximum text length if they do not specify one.
@@ -151,29 +131,6 @@ fn tokenizer_settings(
     )
 }
 
-/// Reads a file with a JSON object, if it exists.
-pub(crate) fn object(read: ReadFile<'_>, name: &str) -> Result<Option<Object>, MetadataError> {
-    let json = read(name)?;
-    json.map(|json| json_fields::parse(&json).map_err(|reason| rejected(name, &reason))).transpose()
-}
-
-/// Adds the file name to a field error.
-pub(crate) fn in_file(file: &str) -> impl Fn(FieldError) -> MetadataError {
-    move |error| rejected(file, &error.to_string())
-}
-
-/// Tells whether a relative path stays inside its folder.
-pub(crate) fn is_plain(path: &str) -> bool {
-    !path.contains(['\\', '\0'])
-        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
-}
-
-pub(crate) fn rejected(file: &str, reason: &str) -> MetadataError {
-    MetadataError::File { file: file.to_owned(), reason: reason.to_owned() }
-}
-
-/// The configuration of a model.
-pub(crate) const CONFIG: &str = "config.json";
 /// The settings of the tokenizer class.
 const TOKENIZER: &str = "tokenizer_config.json";
 /// The special tokens of older models.

@@ -16,7 +16,8 @@
 
 use super::folder::{Folder, WEIGHTS};
 use super::int8_layout::{outliers_name, places_name, quantize_rows, scales_name};
-use super::metadata::{MetadataError, ModelMetadata};
+use super::metadata::ModelMetadata;
+use super::metadata_file::MetadataError;
 use super::safetensors::HEADER_BYTES_MAX;
 use super::weights::{Weights, WeightsError};
 use crate::home;

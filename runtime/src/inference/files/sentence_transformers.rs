@@ -4,7 +4,7 @@
 //! prompts. Like the library, this reads it only if `modules.json` exists.
 
 use super::json_fields::{self, FieldError, Given, Neutral, Object, within};
-use super::metadata::{CONFIG, MetadataError, ReadFile, in_file, is_plain, object, rejected};
+use super::metadata_file::{CONFIG, MetadataError, ReadFile, in_file, is_plain, object, rejected};
 use super::tokenizer_config::{LOWER_CASE, tokens};
 use crate::inference::encoder::config::{ACTIVATION, Scores};
 use crate::inference::encoder::pooling::Pooling;

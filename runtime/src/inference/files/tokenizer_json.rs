@@ -3,7 +3,6 @@
 //! The invariant: an accepted file has a bounded number of tokens, and tokenising a word costs at most the square of
 //! its bounded length. A token may have no row in the model's embedding table; then texts with this token are rejected.
 
-use super::folder::{TOKENIZER, VOCABULARY};
 use crate::inference::encoder::config::VOCABULARY_MAX;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -148,6 +147,11 @@ const KINDS: [&str; 3] = ["Unigram", "WordLevel", "WordPiece"];
 const WORD_CHARS_MAX: u64 = 1000;
 /// The length at which a token is cut in errors.
 const SHOWN_CHARS: usize = 40;
+
+/// The tokenizer, in the format of the library `tokenizers`.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// The vocabulary of BERT's tokenizer, one token a line, in older models.
+pub(crate) const VOCABULARY: &str = "vocab.txt";
 
 #[cfg(test)]
 mod tests {
