@@ -12,7 +12,7 @@ mod gather;
 mod hearing;
 mod interface;
 mod packet;
-mod reader;
+mod parser;
 mod table;
 
 use crate::ids::NodeId;

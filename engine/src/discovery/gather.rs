@@ -6,7 +6,7 @@
 //! bounded, per source and in total.
 
 use super::packet::{ADDRESSES_MAX, Announcement, MissingRecords, TTL_MAX};
-use super::reader::{Attributes, Data, KIND_A, KIND_AAAA, KIND_SRV, KIND_TXT, Name, Packet, Question};
+use super::parser::{Attributes, Data, KIND_A, KIND_AAAA, KIND_SRV, KIND_TXT, Name, Packet, Question};
 use crate::ids::NodeId;
 use crate::input::Family;
 use crate::rate::Bucket;
@@ -305,7 +305,7 @@ const QUERY_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::super::packet::{self, KNOWN_ANSWER_TTL_MIN};
-    use super::super::reader::{Record, SERVICE, read};
+    use super::super::parser::{Record, SERVICE, read};
     use super::*;
 
     fn id(node: u8) -> NodeId {

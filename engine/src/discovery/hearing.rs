@@ -2,7 +2,7 @@
 
 use super::gather::Heard;
 use super::packet::{self, Announcement, ENUMERATION_TTL, KNOWN_ANSWER_TTL_MIN};
-use super::reader::{self, Data, KIND_A, KIND_AAAA, KIND_PTR, KIND_SRV, KIND_TXT, Packet, Question};
+use super::parser::{self, Data, KIND_A, KIND_AAAA, KIND_PTR, KIND_SRV, KIND_TXT, Packet, Question};
 use super::table::Claim;
 use super::{Action, Destination, Discovery, LIFETIME};
 use crate::ids::NodeId;
@@ -32,7 +32,7 @@ impl Discovery {
             self.packets_dropped = self.packets_dropped.saturating_add(1);
             return;
         }
-        let Some(packet) = reader::read(bytes) else {
+        let Some(packet) = parser::read(bytes) else {
             self.packets_unusable = self.packets_unusable.saturating_add(1);
             return;
         };
@@ -83,7 +83,7 @@ impl Discovery {
                 Heard::Mention(node, ttl) => self.table.handle_mention(now, node, ttl, from.ip()),
             }
         }
-        let is_enumeration = |record: &reader::Record| {
+        let is_enumeration = |record: &parser::Record| {
             let lasts = record.name.is_enumeration() && record.ttl >= ENUMERATION_TTL;
             lasts && matches!(&record.data, Data::Pointer(name) if name.is_service())
         };

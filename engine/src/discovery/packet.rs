@@ -4,7 +4,7 @@
 //! with its network and version, an A or AAAA record for each address. Every node sends each byte every minute, so the
 //! host name is short.
 
-use super::reader::{self, ENUMERATION, NETWORK, SERVICE, SLOTS, VERSION};
+use super::parser::{self, ENUMERATION, NETWORK, SERVICE, SLOTS, VERSION};
 use crate::ids::NodeId;
 use crate::input::Family;
 use core::net::IpAddr;
@@ -34,7 +34,7 @@ pub(super) struct MissingRecords {
     /// Whether the SRV or the TXT record is missing.
     pub(super) records: bool,
     /// The host whose addresses are missing.
-    pub(super) host: Option<reader::Name>,
+    pub(super) host: Option<parser::Name>,
 }
 
 /// Encodes the query for nodes, with those known for some more time.
@@ -80,7 +80,7 @@ pub(super) fn enumeration() -> Vec<u8> {
 
 /// Encodes the answer to a query in the way of ordinary DNS (RFC 6762, section 6.7); `None` if it is not about this
 /// node.
-pub(super) fn reply(asked: &reader::Packet, node: &Announcement) -> Option<Vec<u8>> {
+pub(super) fn reply(asked: &parser::Packet, node: &Announcement) -> Option<Vec<u8>> {
     let mut packet = Packet::new_reply(asked.id);
     packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
     let node = Announcement { ttl: REPLY_TTL, ..node.clone() };
@@ -129,8 +129,8 @@ pub(super) fn host_label(node: NodeId) -> Vec<u8> {
 }
 
 /// Returns a node's host name.
-pub(super) fn host(node: NodeId) -> reader::Name {
-    reader::Name::new(&format!("{}.local", host_of(node)))
+pub(super) fn host(node: NodeId) -> parser::Name {
+    parser::Name::new(&format!("{}.local", host_of(node)))
 }
 
 impl Announcement {
@@ -200,7 +200,7 @@ fn name(text: &str) -> Name<'static> {
     Name::new_unchecked(text).into_owned()
 }
 
-fn as_read(name: &reader::Name) -> Name<'_> {
+fn as_read(name: &parser::Name) -> Name<'_> {
     let labels: Vec<Label<'_>> = name.labels().map(Label::new_unchecked).collect();
     Name::new_with_labels(&labels)
 }
@@ -229,7 +229,7 @@ const REPLY_TTL: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
-    use super::super::reader::{Data, read};
+    use super::super::parser::{Data, read};
     use super::*;
 
     fn announcement() -> Announcement {
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_asked_for_in_one_packet() {
         use crate::input::Family;
-        let host = reader::Name::new("printer.local");
+        let host = parser::Name::new("printer.local");
         let wanted = |node, records, host| MissingRecords {
             interface: 1,
             family: Family::V4,
@@ -309,7 +309,7 @@ mod tests {
         let packet = read(&ask(&[wanted(1, true, None), wanted(2, false, Some(host.clone()))])).unwrap();
         let asked: Vec<_> =
             packet.questions.iter().map(|question| (question.name.clone(), question.kind)).collect();
-        let one = reader::Name::new(&instance(NodeId([1; 16])));
+        let one = parser::Name::new(&instance(NodeId([1; 16])));
         assert_eq!(asked, [(one.clone(), 33), (one, 16), (host.clone(), 1), (host, 28)]);
         assert!(packet.records.is_empty());
         let packet = read(&enumeration()).unwrap();

@@ -668,7 +668,7 @@ fn what_an_answer_leaves_out_is_asked_for() {
     alone.run(at(10_000));
     // Only the PTR of node 2.
     let mut pointer = announcement(id(2), &[], LIFETIME);
-    let owner = reader::SERVICE.len() + 2;
+    let owner = parser::SERVICE.len() + 2;
     pointer.truncate(12 + owner + 10 + 33 + 2);
     pointer[6..8].copy_from_slice(&[0, 1]);
     let reflector = SocketAddr::new(v4(66), 5353);
