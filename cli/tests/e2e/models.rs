@@ -254,7 +254,7 @@ fn a_node_fetches_what_a_task_names_where_it_may_and_says_what_does_not_fit() {
     scene.hub.add("owner/late", Special::default(), &files);
     let ended = classify(&scene, &node, "owner/late");
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(ended.stderr.contains("the model owner/late is being fetched"), "{ended:?}");
+    assert!(ended.stderr.contains("fetching the model owner/late"), "{ended:?}");
     // The default revision may be given explicitly, for present and for missing models.
     scene.hub.add("owner/third", Special::default(), &files);
     for (asked, name) in [("owner/late@main", "owner/late"), ("owner/third@main", "owner/third")] {

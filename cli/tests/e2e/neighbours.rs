@@ -131,7 +131,7 @@ fn what_nobody_has_or_is_no_list_is_told_apart() {
     let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     let (list, to) = (sandbox.path("model.json"), sandbox.path("fetched"));
     let said = b.run(&pull(&list, &to)).bad(1);
-    assert!(said.contains("is not a model manifest") && said.contains("hint: make one"), "{said}");
+    assert!(said.contains("is not a model manifest") && said.contains("hint: create one"), "{said}");
     let id = a.start_bare();
     b.start_bare();
     b.await_peers(&[&id]);

@@ -209,7 +209,7 @@ fn manuals_and_units_replace_only_their_own() {
     let unit = sandbox.path("settings/systemd/user/p2p-ai-agents.service");
     let text = std::fs::read_to_string(&unit).unwrap();
     write(&unit, &format!("{text}Nice=5\n"));
-    assert!(install().good().contains("is kept: "));
+    assert!(install().good().contains("The previous unit was kept as "));
     assert_eq!(std::fs::read_to_string(&unit).unwrap(), text);
     write(&unit, &format!("{text}Nice=6\n"));
     assert!(install().good().contains("p2p-ai-agents.service.old-2"));

@@ -14,10 +14,12 @@ fn reads_of_a_running_node() {
     a.await_peers(&[&id_b]);
     let task = a.submit("hello world");
     a.await_task(&task);
-    until("the node is checked and its models are loaded", || {
+    until("the node is checked, its models are loaded, and its link is measured", || {
         let status = a.json(&["node", "status", "--json"]);
         let loaded = status["models"].as_array()?.iter().all(|model| model["ready"] == true);
-        (loaded && !status["health"].is_null()).then_some(())
+        let peers = a.json(&["node", "peers", "--json"]);
+        let measured = peers["peers"][0]["round_trip_ms"].is_number();
+        (loaded && measured && !status["health"].is_null()).then_some(())
     });
     for (name, arguments) in [
         ("node_list", &["node", "list"][..]),

@@ -81,7 +81,8 @@ fn scenarios_are_listed_and_so_are_bugs() {
     let sandbox = Sandbox::new();
     let said = sim(&sandbox, &["list"]).bad(1);
     assert!(
-        said.starts_with("error: scenarios cannot be listed\n") && said.contains("hint: --dir DIR"),
+        said.starts_with("error: scenarios cannot be listed\n")
+            && said.contains("hint: name another directory with --dir DIR"),
         "{said}"
     );
     write(&sandbox.path("scenarios/late.toml"), TOO_LATE);

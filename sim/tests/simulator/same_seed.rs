@@ -36,7 +36,7 @@ fn in_two_processes() {
     let (here, there) = (scratch.0.join("here"), scratch.0.join("there"));
     let hashes = record_all(&here);
     let other = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "be_the_other_process", "--nocapture"])
+        .args(["--exact", "same_seed::be_the_other_process", "--nocapture"])
         .env(ASKED, &there)
         .output()
         .unwrap();
