@@ -14,12 +14,14 @@ fn reads_of_a_running_node() {
     a.await_peers(&[&id_b]);
     let task = a.submit("hello world");
     a.await_task(&task);
-    until("the node is checked, its models are loaded, and its link is measured", || {
+    until("the node is checked, its models are loaded and measured, and so is its link", || {
         let status = a.json(&["node", "status", "--json"]);
         let loaded = status["models"].as_array()?.iter().all(|model| model["ready"] == true);
         let peers = a.json(&["node", "peers", "--json"]);
         let measured = peers["peers"][0]["round_trip_ms"].is_number();
-        (loaded && measured && !status["health"].is_null()).then_some(())
+        let models = a.json(&["model", "list", "--json"]);
+        let weighed = models[0]["memory_bytes"].is_number();
+        (loaded && measured && weighed && !status["health"].is_null()).then_some(())
     });
     for (name, arguments) in [
         ("node_list", &["node", "list"][..]),
@@ -97,9 +99,19 @@ fn redact(text: &str) -> String {
         for column in line.split("  ").map(str::trim).filter(|column| !column.is_empty()) {
             let mut redacted: Vec<String> = Vec::new();
             for word in column.split(' ').map(redact_word) {
-                // Durations have one unit or two.
-                if word != "DURATION" || redacted.last().is_none_or(|last| last != "DURATION") {
-                    redacted.push(word);
+                let unit = word.trim_end_matches([',', ')']);
+                let end = &word[unit.len()..];
+                match redacted.last_mut() {
+                    // Durations have one unit or two.
+                    Some(last) if last == "DURATION" && word == "DURATION" => {}
+                    // The unit depends on the number.
+                    Some(last) if last == "N" && ["B", "kB", "MB", "GB"].contains(&unit) => {
+                        *last = format!("SIZE{end}");
+                    }
+                    Some(last) if last == "N" && ["µs", "ms", "s"].contains(&unit) => {
+                        *last = format!("DURATION{end}");
+                    }
+                    _ => redacted.push(word),
                 }
             }
             words.push(redacted.join(" "));
