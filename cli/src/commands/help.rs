@@ -6,6 +6,7 @@ use crate::error::Outcome;
 use crate::output;
 use clap::Command;
 use clap::error::ErrorKind;
+use runtime::text;
 use std::process::ExitCode;
 
 /// A page of the documentation.
@@ -77,7 +78,7 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
         format!("command of `{}`", before.join(" "))
     };
     let message = format!("no {what} is named {word:?}");
-    match nearest(word, known) {
+    match text::nearest(&word.to_lowercase(), known.iter().copied()) {
         Some(nearest) => {
             let words: Vec<&str> = before.iter().map(String::as_str).chain([nearest]).collect();
             format!("{message}\n\n  tip: try `p2p-ai-agents help {}`", words.join(" "))
@@ -86,20 +87,10 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
     }
 }
 
-/// Returns the known name that is most similar to a word, if one is similar enough.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let likeness = |name: &&str| strsim::jaro_winkler(&word.to_lowercase(), name);
-    let best = known.iter().copied().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))?;
-    (likeness(&best) >= LIKENESS_MIN).then_some(best)
-}
-
 /// Returns a page without the comments for the tools that generate parts of it.
 fn render(page: &str) -> String {
     page.lines().filter(|line| !line.starts_with("<!--")).map(|line| format!("{line}\n")).collect()
 }
-
-/// Minimum similarity of a name that is suggested; clap uses the same.
-const LIKENESS_MIN: f64 = 0.7;
 
 macro_rules! topic {
     ($name:literal, $summary:literal) => {

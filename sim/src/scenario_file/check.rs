@@ -7,7 +7,7 @@ mod machine_fault;
 mod workload;
 
 use super::defaults::{DISK_LATENCY, LATENCY, START, TICK};
-use super::error::{Place, Problem, ScenarioError, nearest};
+use super::error::{Place, Problem, ScenarioError};
 use super::format::{self as file, File};
 use super::units::Periods;
 use crate::invariants;
@@ -20,6 +20,7 @@ use crate::scenario::{
 use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
+use runtime::text::nearest;
 use toml::Spanned;
 
 /// Reads and checks a scenario.
@@ -104,9 +105,11 @@ impl Source<'_> {
             .into_iter()
             .find_map(|(words, what)| message.starts_with(words).then_some(what));
         let problem = match (what, quoted.next()) {
-            (Some(what), Some(name)) => {
-                Problem::Unknown { what, name: shortened(name), nearest: nearest(name, quoted) }
-            }
+            (Some(what), Some(name)) => Problem::Unknown {
+                what,
+                name: shortened(name),
+                nearest: nearest(name, quoted).map(str::to_owned),
+            },
             _ => Problem::Syntax(message.trim().replace('\n', "; ")),
         };
         self.at(error.span().unwrap_or_default(), problem)
@@ -145,7 +148,7 @@ impl Source<'_> {
         name: &Spanned<String>,
         candidates: &[&'static str],
     ) -> ScenarioError {
-        let nearest = nearest(name.as_ref(), candidates.iter().copied());
+        let nearest = nearest(name.as_ref(), candidates.iter().copied()).map(str::to_owned);
         let name_text = shortened(name.as_ref());
         self.at(name.span(), Problem::Unknown { what, name: name_text, nearest })
     }

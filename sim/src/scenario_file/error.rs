@@ -137,20 +137,6 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// Returns the candidate most similar to `name`, unless none is similar.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // A name is user input of up to a mebibyte, and the comparison is quadratic.
-    if name.len() > 64 {
-        return None;
-    }
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.7)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate.to_owned())
-}
-
 /// The most characters of a line that are shown.
 const SNIPPET_WIDTH: usize = 100;
 
