@@ -317,7 +317,7 @@ impl FromStr for Hash {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let (high, low) = text.split_at_checked(32).ok_or(IdError::Hash)?;
-        let half = |text: &str| text.parse::<crate::ids::NodeId>().map_or(Err(IdError::Hash), |id| Ok(id.0));
+        let half = |text: &str| text.parse::<crate::ids::NodeId>().map(|id| id.0).map_err(|_| IdError::Hash);
         let mut bytes = [0; 32];
         bytes[..16].copy_from_slice(&half(high)?);
         bytes[16..].copy_from_slice(&half(low)?);

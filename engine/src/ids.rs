@@ -92,19 +92,15 @@ fn write_id(f: &mut fmt::Formatter<'_>, bytes: &[u8; 16], form: &Form) -> fmt::R
 }
 
 fn parse_id(text: &str, form: &Form) -> Result<[u8; 16], IdError> {
-    let error = match form {
-        Form::Hex => IdError::Hex,
-        Form::Uuid => IdError::Uuid,
-    };
-    let digits: Vec<u8> = match form {
-        Form::Hex => text.bytes().collect(),
+    let (digits, error): (Vec<u8>, IdError) = match form {
+        Form::Hex => (text.bytes().collect(), IdError::Hex),
         Form::Uuid => {
             let hyphens_right =
                 text.len() == 36 && [8, 13, 18, 23].iter().all(|&at| text.as_bytes().get(at) == Some(&b'-'));
             if !hyphens_right {
-                return Err(error);
+                return Err(IdError::Uuid);
             }
-            text.bytes().filter(|&byte| byte != b'-').collect()
+            (text.bytes().filter(|&byte| byte != b'-').collect(), IdError::Uuid)
         }
     };
     if digits.len() != 32 {
