@@ -5,7 +5,7 @@
 //! are its output. A command without output has only to succeed. Shapes are compared, not values: ids, times, numbers
 //! and the width of columns may differ. An id that the page shows stands for the id that the program gave there.
 
-use crate::harness::{Ran, Sandbox, TIMEOUT, run};
+use crate::harness::{Ran, Sandbox, TIMEOUT, is_time, is_uuid, run};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -197,12 +197,7 @@ fn shape(line: &str) -> String {
 }
 
 fn is_id(word: &str) -> bool {
-    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (word.len() == 32 && is_hex(word)) || (word.len() == 36 && word.split('-').all(is_hex))
-}
-
-fn is_time(word: &str) -> bool {
-    word.len() == 24 && word.ends_with('Z') && word.as_bytes()[10] == b'T'
+    is_uuid(word) || (word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn root() -> PathBuf {

@@ -223,6 +223,17 @@ pub(crate) fn task_id(line: &str) -> &str {
     })
 }
 
+/// Tells whether a word is a UUID, as the id of a task.
+pub(crate) fn is_uuid(word: &str) -> bool {
+    let is_hex = |part: &str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    word.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && word.split('-').all(is_hex)
+}
+
+/// Tells whether a word is a time as the program writes it, to the millisecond.
+pub(crate) fn is_time(word: &str) -> bool {
+    word.len() == 24 && word.ends_with('Z') && word.as_bytes()[10] == b'T'
+}
+
 pub(crate) fn run(mut command: Command, input: &[u8]) -> Ran {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     if !input.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! The values that differ from run to run are replaced: ids, times, numbers, and the directory of the test.
 
-use crate::harness::{Node, Ran, Sandbox, until, write};
+use crate::harness::{Node, Ran, Sandbox, is_time, is_uuid, until, write};
 use serde_json::Value;
 
 #[test]
@@ -124,11 +124,11 @@ fn redact(text: &str) -> String {
 fn redact_word(word: &str) -> String {
     let ends = |c: char| "()[],;:".contains(c);
     let inner = word.trim_matches(ends);
-    let replaced = if inner.len() == 36 && inner.split('-').map(str::len).eq([8, 4, 4, 4, 12]) {
+    let replaced = if is_uuid(inner) {
         "TASK".to_owned()
     } else if inner.len() >= 16 && inner.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "ID".to_owned()
-    } else if inner.len() == 24 && inner.ends_with('Z') && inner.as_bytes()[10] == b'T' {
+    } else if is_time(inner) {
         "TIME".to_owned()
     } else if is_duration(inner) {
         "DURATION".to_owned()

@@ -50,9 +50,12 @@ impl Random {
     }
 }
 
-/// Seven matrices and two norms for each layer, then the last norm and matrix.
+/// Seven matrices and two norms.
+type PlainLayer = ([Plain; 7], [Vec<f32>; 2]);
+
+/// The layers, then the last norm and matrix.
 struct Weights {
-    layers: Vec<([Plain; 7], [Vec<f32>; 2])>,
+    layers: Vec<PlainLayer>,
     norm: Vec<f32>,
     head: Plain,
 }
@@ -106,28 +109,31 @@ fn pack(plain: &Plain, quantised: bool, bytes: &mut Vec<u8>) -> Matrix {
     Matrix { format, rows: plain.rows, columns: plain.columns, offset }
 }
 
+/// Packs the matrices of a layer one after the other.
+fn pack_layer(
+    ([query, key, value, output, gate, up, down], [attention_norm, gate_norm]): &PlainLayer,
+    quantised: bool,
+    bytes: &mut Vec<u8>,
+) -> Layer {
+    let mut packed = |plain| pack(plain, quantised, bytes);
+    Layer {
+        attention_norm: attention_norm.clone(),
+        query: packed(query),
+        key: packed(key),
+        value: packed(value),
+        output: packed(output),
+        gate_norm: gate_norm.clone(),
+        gate: packed(gate),
+        up: packed(up),
+        down: packed(down),
+    }
+}
+
 fn model(kernel: Kernel, threads: usize, quantised: bool) -> Llama {
     let shape = shape();
     let weights = weights(&shape);
     let mut bytes = Vec::new();
-    let layers = weights
-        .layers
-        .iter()
-        .map(|([query, key, value, output, gate, up, down], [attention_norm, gate_norm])| {
-            let mut packed = |plain| pack(plain, quantised, &mut bytes);
-            Layer {
-                attention_norm: attention_norm.clone(),
-                query: packed(query),
-                key: packed(key),
-                value: packed(value),
-                output: packed(output),
-                gate_norm: gate_norm.clone(),
-                gate: packed(gate),
-                up: packed(up),
-                down: packed(down),
-            }
-        })
-        .collect();
+    let layers = weights.layers.iter().map(|layer| pack_layer(layer, quantised, &mut bytes)).collect();
     let head = pack(&weights.head, quantised, &mut bytes);
     let mut arena = Arena::anonymous(bytes.len()).unwrap();
     arena.bytes_mut().unwrap()[..bytes.len()].copy_from_slice(&bytes);
@@ -295,19 +301,8 @@ fn weights_that_do_not_belong_together_are_refused() {
         let weights = weights(&self::shape());
         let mut bytes = Vec::new();
         let mut layers = Vec::new();
-        for ([query, key, value, output, gate, up, down], [attention_norm, gate_norm]) in &weights.layers {
-            let mut packed = |plain| pack(plain, false, &mut bytes);
-            let mut layer = Layer {
-                attention_norm: attention_norm.clone(),
-                query: packed(query),
-                key: packed(key),
-                value: packed(value),
-                output: packed(output),
-                gate_norm: gate_norm.clone(),
-                gate: packed(gate),
-                up: packed(up),
-                down: packed(down),
-            };
+        for layer in &weights.layers {
+            let mut layer = pack_layer(layer, false, &mut bytes);
             change(&mut layer);
             layers.push(layer);
         }
