@@ -127,7 +127,7 @@ impl Worker {
         }
         if let Some(entry) = self.attempts.get_mut(&key) {
             // The origin lost track and assigned the task again. The attempt continues under the newer number, or under
-            // the same one if the origin has restarted. Its deadline starts anew.
+            // the same one if the origin has restarted. Its deadline is reset.
             if assignment.attempt.number >= entry.assignment.attempt.number {
                 self.deadlines.remove(&(entry.deadline, key));
                 entry.deadline = now.after(Duration::from_millis(assignment.remaining_millis));

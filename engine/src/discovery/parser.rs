@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Name {
-    /// Builds a name from labels, none of which exceeds the maximum length.
+    /// Builds a name from labels. No label may exceed the maximum length.
     pub(super) fn new(labels: &str) -> Self {
         let mut name = Vec::new();
         for label in labels.split('.') {

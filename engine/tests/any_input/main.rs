@@ -67,7 +67,7 @@ fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
-/// Files, some of which exist in the world.
+/// Generates the hashes of files that exist in the world, and of others that do not.
 fn fetch() -> impl Strategy<Value = FetchSpec> {
     let pin = (0u8..6)
         .prop_map(|n| if n < 3 { Pin::Blake3(world::file(n).root) } else { Pin::Sha256(Hash([n; 32])) });

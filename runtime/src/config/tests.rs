@@ -44,7 +44,7 @@ impl Fixture {
     }
 }
 
-/// To write the table anew: `INSTA_UPDATE=always cargo test -p p2p-ai-agents-runtime --lib page_of_settings`.
+/// To update the table: `INSTA_UPDATE=always cargo test -p p2p-ai-agents-runtime --lib page_of_settings`.
 #[test]
 fn the_page_of_settings_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");

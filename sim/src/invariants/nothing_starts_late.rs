@@ -76,7 +76,7 @@ impl Invariant for NothingStartsLate {
         match observation {
             Observation::Started => {
                 self.nodes[node as usize] = NodeState::default();
-                // A restarted origin numbers its attempts anew.
+                // A restarted origin resets its attempt numbers.
                 let id = self.cluster.id(node);
                 for state in &mut self.nodes {
                     state.assigned.retain(|(origin, ..), _| *origin != id);

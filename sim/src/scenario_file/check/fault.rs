@@ -227,7 +227,7 @@ impl Source<'_> {
         written.as_ref().iter().map(|names| self.group("groups", names, nodes, &mut seen)).collect()
     }
 
-    /// Reads the names of some nodes, none of which may be in `seen`.
+    /// Reads the names of some nodes. A name that is in `seen` is an error.
     fn group(
         &self,
         key: &str,
