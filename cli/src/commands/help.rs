@@ -39,7 +39,7 @@ pub(crate) fn topics() -> String {
 /// If there is neither, a message that names the nearest one.
 fn find(words: &[String], program: Command) -> Result<String, String> {
     let topic = match words {
-        [word] => TOPICS.iter().find(|topic| topic.name == word.to_lowercase()),
+        [word] => topic(word),
         _ => None,
     };
     match (command_help(words, program), topic) {
@@ -48,6 +48,10 @@ fn find(words: &[String], program: Command) -> Result<String, String> {
         (Err(_), Some(topic)) => Ok(render(topic.page)),
         (Err(unknown), None) => Err(unknown),
     }
+}
+
+fn topic(word: &str) -> Option<&'static Topic> {
+    TOPICS.iter().find(|topic| topic.name == word.to_lowercase())
 }
 
 fn command_help(words: &[String], mut command: Command) -> Result<String, String> {
@@ -72,6 +76,11 @@ fn command_help(words: &[String], mut command: Command) -> Result<String, String
 }
 
 fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
+    if let Some(Topic { name, .. }) = topic(word).filter(|_| before.is_empty()) {
+        return format!(
+            "{name:?} is a topic, which has no commands\n\n  tip: try `p2p-ai-agents help {name}`"
+        );
+    }
     let what = if before.is_empty() {
         "command or topic".to_owned()
     } else {
@@ -167,6 +176,10 @@ mod tests {
         assert_eq!(
             tip(&["node", "strat"]),
             "no command of `node` is named \"strat\"\n\n  tip: try `p2p-ai-agents help node start`"
+        );
+        assert_eq!(
+            tip(&["models", "more"]),
+            "\"models\" is a topic, which has no commands\n\n  tip: try `p2p-ai-agents help models`"
         );
         assert_eq!(tip(&["xyzzy"]), "no command or topic is named \"xyzzy\"");
     }
