@@ -9,6 +9,7 @@ use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::time::Instant;
+use crate::trace::TraceContext;
 use crate::wire::Bytes;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) output: Option<Fingerprint>,
     /// The message payload.
     pub(crate) payload: Bytes,
+    /// The trace of the task.
+    pub(crate) trace: TraceContext,
 }
 
 /// The origin of a task, and the task.
@@ -49,6 +52,7 @@ struct Owed {
     since: Instant,
     /// The model that computed the output; `None` if the attempt failed.
     output: Option<Fingerprint>,
+    trace: TraceContext,
     place: Place,
 }
 
@@ -68,19 +72,20 @@ impl Deliveries {
         now: Instant,
         key: Key,
         output: Option<Fingerprint>,
+        trace: TraceContext,
         message: MessageId,
     ) {
         let since = self.forget(key).map_or(now, |owed| owed.since);
         self.sent.insert(message, key);
-        self.insert(key, Owed { since, output, place: Place::Sent(message) });
+        self.insert(key, Owed { since, output, trace, place: Place::Sent(message) });
     }
 
     /// Keeps an outcome whose origin cannot be reached.
     pub(crate) fn handle_unreachable(&mut self, now: Instant, outcome: Outcome) {
-        let Outcome { origin, task, output, payload } = outcome;
+        let Outcome { origin, task, output, payload, trace } = outcome;
         let key = (origin, task);
         let since = self.forget(key).map_or(now, |owed| owed.since);
-        self.insert(key, Owed { since, output, place: Place::Waits(payload, None) });
+        self.insert(key, Owed { since, output, trace, place: Place::Waits(payload, None) });
     }
 
     /// Removes the outcome that an acknowledged message carried.
@@ -130,13 +135,13 @@ impl Deliveries {
         }
         let mut due = Vec::new();
         while let Some(&(_, key)) = self.retries.first().filter(|(at, _)| *at <= now) {
-            let Some(Owed { place, since, output }) = self.owed.get_mut(&key) else { break };
+            let Some(Owed { place, since, output, trace }) = self.owed.get_mut(&key) else { break };
             let Place::Waits(payload, at) = place else { break };
             at.take().map(|at| self.retries.remove(&(at, key)));
             let payload = Bytes(core::mem::take(&mut payload.0));
             self.bytes -= payload.0.len();
             let (origin, task) = key;
-            due.push((*since, Outcome { origin, task, output: *output, payload }));
+            due.push((*since, Outcome { origin, task, output: *output, payload, trace: *trace }));
         }
         due.sort_by_key(|(since, _)| *since);
         due.into_iter().map(|(_, outcome)| outcome).collect()
@@ -152,6 +157,11 @@ impl Deliveries {
     /// Tells whether this node owes the outcome of a task to its origin.
     pub(crate) fn owes(&self, origin: NodeId, task: TaskId) -> bool {
         self.owed.contains_key(&(origin, task))
+    }
+
+    /// Returns the trace of a task whose outcome this node owes to its origin.
+    pub(crate) fn trace_of(&self, origin: NodeId, task: TaskId) -> Option<TraceContext> {
+        self.owed.get(&(origin, task)).map(|owed| owed.trace)
     }
 
     /// Tells whether this node owes the output of this model for a task to its origin.
@@ -216,11 +226,13 @@ const RETRY_BACKOFF: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TraceId;
 
     const ORIGIN: NodeId = NodeId([1; 16]);
     const TASK: TaskId = TaskId([2; 16]);
     const MODEL: Fingerprint = Fingerprint([6; 16]);
     const MESSAGE: MessageId = MessageId([3; 16]);
+    const TRACE: TraceContext = TraceContext { id: TraceId([5; 16]), sampled: true };
 
     fn at(seconds: u64) -> Instant {
         Instant::from_micros(seconds * 1_000_000)
@@ -231,7 +243,7 @@ mod tests {
     }
 
     fn outcome(task: TaskId) -> Outcome {
-        Outcome { origin: ORIGIN, task, output: Some(MODEL), payload: payload() }
+        Outcome { origin: ORIGIN, task, output: Some(MODEL), payload: payload(), trace: TRACE }
     }
 
     fn held(deliveries: &Deliveries) -> [u64; 2] {
@@ -241,12 +253,12 @@ mod tests {
     #[test]
     fn an_outcome_is_sent_until_it_is_acknowledged() {
         let mut deliveries = Deliveries::default();
-        deliveries.handle_sent(at(0), (ORIGIN, TASK), Some(MODEL), MESSAGE);
+        deliveries.handle_sent(at(0), (ORIGIN, TASK), Some(MODEL), TRACE, MESSAGE);
         assert_eq!((deliveries.poll_due(at(1)), held(&deliveries)), (vec![], [1, 0]));
         deliveries.handle_failed(at(20), MESSAGE, payload());
         assert_eq!((deliveries.poll_timeout(), held(&deliveries)), (Some(at(25)), [1, 1000]));
         assert_eq!(deliveries.poll_due(at(25)), vec![outcome(TASK)]);
-        deliveries.handle_sent(at(25), (ORIGIN, TASK), Some(MODEL), MessageId([4; 16]));
+        deliveries.handle_sent(at(25), (ORIGIN, TASK), Some(MODEL), TRACE, MessageId([4; 16]));
         deliveries.handle_acknowledged(MESSAGE);
         assert!(deliveries.owes(ORIGIN, TASK), "that message is given up");
         deliveries.handle_acknowledged(MessageId([4; 16]));

@@ -8,6 +8,7 @@ use crate::health::{HealthReason, Verdict};
 use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::lifecycle::State;
 use crate::task::{TaskKind, TaskStatus};
+use crate::trace::TraceContext;
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +118,19 @@ pub enum Event {
         /// The member.
         member: NodeId,
     },
+    /// The destination of a message acknowledged it.
+    MessageAcknowledged {
+        /// The message.
+        message: MessageId,
+        /// The node that it was addressed to.
+        destination: NodeId,
+        /// From its first transmission to the acknowledgement, in microseconds.
+        elapsed_micros: u64,
+        /// The kind of its payload.
+        payload: PayloadKind,
+        /// Its trace.
+        trace: TraceContext,
+    },
     /// A routed message reached its destination here and was processed.
     MessageDelivered {
         /// The message.
@@ -125,6 +139,10 @@ pub enum Event {
         origin: NodeId,
         /// Number of links that it crossed.
         hops: u8,
+        /// The kind of its payload.
+        payload: PayloadKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// A routed message ended here without reaching its destination.
     MessageDropped {
@@ -132,11 +150,15 @@ pub enum Event {
         message: MessageId,
         /// Why.
         reason: DropReason,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// A duplicate of a processed message arrived and was ignored.
     MessageDuplicate {
         /// The message.
         message: MessageId,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// A routed message for another node was forwarded.
     MessageForwarded {
@@ -146,6 +168,10 @@ pub enum Event {
         next: NodeId,
         /// Number of links that it may still cross.
         ttl: u8,
+        /// The kind of its payload, as far as a relay can see it.
+        payload: PayloadKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// A routed message left its origin.
     MessageSent {
@@ -157,6 +183,12 @@ pub enum Event {
         ttl: u8,
         /// The number of the retry; 0 for the first transmission.
         retry: u8,
+        /// The peer that got it; `None` if there is no path to its destination now.
+        next: Option<NodeId>,
+        /// The kind of its payload.
+        payload: PayloadKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// No retry of a message was acknowledged.
     MessageUnacknowledged {
@@ -164,6 +196,10 @@ pub enum Event {
         message: MessageId,
         /// The node that it was addressed to.
         destination: NodeId,
+        /// The kind of its payload.
+        payload: PayloadKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// Nodes of this network use one name for different models.
     ModelConflict {
@@ -221,6 +257,8 @@ pub enum Event {
         task: TaskId,
         /// The node that sent it.
         from: NodeId,
+        /// The trace of the task.
+        trace: TraceContext,
     },
     /// The lifecycle state changed.
     StateChanged {
@@ -242,6 +280,8 @@ pub enum Event {
         task: TaskId,
         /// Its kind.
         kind: TaskKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// A task was assigned to a worker.
     TaskAssigned {
@@ -251,6 +291,10 @@ pub enum Event {
         worker: NodeId,
         /// The number of the attempt, from 1.
         attempt: u32,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The trace of the task.
+        trace: TraceContext,
     },
     /// A task ended, and its outcome is durable.
     TaskFinished {
@@ -262,6 +306,16 @@ pub enum Event {
         worker: Option<NodeId>,
         /// From acceptance to outcome, in microseconds.
         elapsed_micros: u64,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// Number of attempts.
+        attempts: u32,
+        /// How long it took to store the outcome, in microseconds.
+        store_micros: u64,
+        /// Number of requests that waited for the outcome, and are answered now.
+        waiters: u32,
+        /// The trace of the task.
+        trace: TraceContext,
     },
     /// A task was taken from a worker and waits for the next attempt.
     TaskReassigned {
@@ -271,11 +325,21 @@ pub enum Event {
         worker: NodeId,
         /// Why.
         reason: ReassignReason,
+        /// The number of the attempt, from 1.
+        attempt: u32,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The trace of the task.
+        trace: TraceContext,
     },
     /// A task that was accepted before a restart waits for an attempt again.
     TaskRecovered {
         /// The task.
         task: TaskId,
+        /// Its kind.
+        kind: TaskKind,
+        /// Its trace.
+        trace: TraceContext,
     },
     /// This node started an attempt at a task.
     TaskStarted {
@@ -285,6 +349,16 @@ pub enum Event {
         origin: NodeId,
         /// The number of the attempt, from 1.
         attempt: u32,
+        /// The kind of the task.
+        kind: TaskKind,
+        /// The model's name.
+        model: String,
+        /// How long the attempt waited here, in microseconds.
+        queued_micros: u64,
+        /// Number of attempts that run in one job with it, itself included.
+        batch: u32,
+        /// The trace of the task.
+        trace: TraceContext,
     },
     /// A write failed: its records are not durable.
     WriteFailed {
@@ -301,7 +375,146 @@ pub enum Event {
         inputs: u32,
         /// Number of tokens that the model did not read.
         dropped: u64,
+        /// The trace of the task.
+        trace: TraceContext,
     },
+    /// An attempt at a task ended on this node, its worker. All work that a node does is reported here, for whichever
+    /// origin.
+    AttemptEnded(Box<AttemptEnd>),
+}
+
+/// The end of an attempt, at its worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnd {
+    /// The task.
+    pub task: TaskId,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The node that accepted the task.
+    pub origin: NodeId,
+    /// The kind of the task.
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// How the attempt ended.
+    pub ending: AttemptEnding,
+    /// From its arrival here to its start, or to its end if it did not start, in microseconds.
+    pub queued_micros: u64,
+    /// From its start to its end, in microseconds; `None` if it did not start.
+    pub run_micros: Option<u64>,
+    /// Its share of the time that its job spent computing, in microseconds.
+    pub compute_micros: u64,
+    /// Number of attempts in its job, itself included; 0 if it did not start.
+    pub batch: u32,
+    /// Number of tokens that the model read; 0 if unknown.
+    pub input_tokens: u64,
+    /// Number of tokens that the model generated.
+    pub output_tokens: u64,
+    /// From its start to the first generated token, in microseconds.
+    pub first_token_micros: Option<u64>,
+    /// The trace of the task.
+    pub trace: TraceContext,
+}
+
+/// How an attempt ended at its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptEnding {
+    /// Its origin is gone.
+    Abandoned,
+    /// Its origin no longer needs it.
+    Cancelled,
+    /// It has an output.
+    Completed,
+    /// The model process died.
+    Crashed,
+    /// The time of its task is over.
+    Expired,
+    /// The worker returned it, because it shuts down.
+    HandedBack,
+    /// The model rejected its input.
+    InputRejected,
+    /// The model was replaced by another one.
+    ModelChanged,
+    /// The model could not be loaded or run.
+    ModelFailed,
+}
+
+/// The kind of a routed message's payload: the variants of [`crate::wire::Payload`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayloadKind {
+    /// Acknowledges messages.
+    Ack,
+    /// Assigns an attempt.
+    Assign,
+    /// Cancels an attempt.
+    Cancel,
+    /// Asks which attempts a worker has.
+    Check,
+    /// Declines an attempt.
+    Decline,
+    /// Returns an attempt.
+    HandBack,
+    /// Names the file that its sender has.
+    Held,
+    /// Names attempts that its sender has.
+    Here,
+    /// Asks for a file.
+    Look,
+    /// Names attempts that its sender does not have.
+    Missing,
+    /// The outcome of an attempt.
+    Outcome,
+    /// A piece of a file.
+    Piece,
+    /// Rejects the request for a piece.
+    PieceRefused,
+    /// Requests a piece of a file.
+    PieceWanted,
+    /// Measures a round trip.
+    Probe,
+    /// Generated text.
+    Progress,
+    /// Renews leases.
+    Renew,
+    /// Hidden from a relay by its seal.
+    Sealed,
+    /// Reports that an attempt has started.
+    Started,
+    /// Reports that a message could not be forwarded.
+    Undeliverable,
+    /// Unknown to this version.
+    Unknown,
+}
+
+impl PayloadKind {
+    /// Returns the kind of an encoded payload, without decoding the rest.
+    pub(crate) const fn of(payload: &[u8]) -> Self {
+        // The encoding begins with the number of the variant.
+        match payload.first() {
+            Some(0) => Self::Ack,
+            Some(1) => Self::Assign,
+            Some(2) => Self::Cancel,
+            Some(3) => Self::Decline,
+            Some(4) => Self::Held,
+            Some(5) => Self::HandBack,
+            Some(6) => Self::Look,
+            Some(7) => Self::Outcome,
+            Some(8) => Self::Progress,
+            Some(9) => Self::Piece,
+            Some(10) => Self::PieceRefused,
+            Some(11) => Self::PieceWanted,
+            Some(12) => Self::Probe,
+            Some(13) => Self::Renew,
+            Some(14) => Self::Started,
+            Some(15) => Self::Undeliverable,
+            Some(16) => Self::Check,
+            Some(17) => Self::Missing,
+            Some(18) => Self::Here,
+            Some(_) | None => Self::Unknown,
+        }
+    }
 }
 
 /// Why a link went down.

@@ -70,6 +70,7 @@ mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
+pub mod trace;
 pub mod wire;
 mod worker;
 mod writes;
@@ -89,3 +90,4 @@ pub use output::Output;
 pub use record::{Record, Saved};
 pub use request::{Answer, Request, Response};
 pub use time::{Instant, UnixMillis};
+pub use trace::{SpanId, TraceContext};

@@ -108,6 +108,8 @@ mutants! {
     SlowKeepsTasks,
     /// A worker that returns an old attempt takes the task from its present worker.
     StaleReturnTakesTask,
+    /// Outcomes do not carry the trace of their task.
+    TraceLost,
     /// Crossing a link does not decrement the TTL of a message.
     TtlNotSpent,
     /// A message may cross one link too many.

@@ -52,6 +52,7 @@ use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::tasks::{Limits, Tasks};
 use crate::time::{Instant, UnixMillis, micros};
+use crate::trace::TraceContext;
 use crate::wire::Advert;
 use crate::worker::{Model, Worker};
 use crate::writes::{Promise, Writes};
@@ -168,7 +169,7 @@ struct Clock {
 #[derive(Debug)]
 struct InFlight {
     /// Messages to acknowledge, by their origin.
-    acks: BTreeMap<NodeId, Vec<MessageId>>,
+    acks: BTreeMap<NodeId, Vec<(MessageId, TraceContext)>>,
     /// The message that carries each task's assignment to its worker.
     assigning: BTreeMap<TaskId, MessageId>,
     /// The requests of `waiting` that cancel their task.
@@ -314,7 +315,8 @@ impl Node {
                 let away = wall.0.saturating_sub(task.submitted_at.0);
                 task.spec.timeout = task.spec.timeout.saturating_sub(Duration::from_millis(away));
             }
-            node.event(Event::TaskRecovered { task: task.id });
+            let (kind, trace) = (task.spec.kind(), task.trace_context());
+            node.event(Event::TaskRecovered { task: task.id, kind, trace });
             node.tasks.recover(now, task);
         }
         node.write(vec![Record::Probe], Promise::SelfCheck);
@@ -352,7 +354,9 @@ impl Node {
             }
             Input::FrameTruncated { link } => self.peers.handle_truncated(link),
             Input::InferenceDone { job, micros, result } => self.worker.handle_done(job, micros, result),
-            Input::InferenceProgress { job, text, tokens } => self.worker.handle_progress(job, &text, tokens),
+            Input::InferenceProgress { job, text, tokens } => {
+                self.worker.handle_progress(now, job, &text, tokens);
+            }
             Input::Interfaces(interfaces) => self.handle_interfaces(interfaces),
             Input::LinkDown { link } => self.peers.handle_link_down(now, link, &mut self.rng),
             Input::LinkStalled { link } => {

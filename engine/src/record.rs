@@ -248,6 +248,7 @@ mod tests {
     use crate::task::ModelChoice;
     use crate::task::{Outcome, TaskInput, TaskKind, TaskSpec};
     use crate::time::UnixMillis;
+    use crate::trace::{Caller, SpanId};
     use core::time::Duration;
 
     const ID: TaskId = TaskId([3; 16]);
@@ -324,19 +325,20 @@ mod tests {
             timeout: Duration::from_secs(30),
         };
         let (submitted_at, trace) = (UnixMillis(4), TraceId([5; 16]));
-        let task = StoredTask { id: ID, spec, submitted_at, trace, attempts: 6, choice: None };
+        let task = StoredTask { id: ID, spec, submitted_at, trace, attempts: 6, choice: None, caller: None };
         let summary = crate::testing::completed(ID, submitted_at, submitted_at);
         let result = TaskResult { summary, outcome: Outcome::Cancelled, fingerprint: None };
         let mut old_task = postcard::to_extend(&task, vec![VERSION_UNCHECKED]).unwrap();
         let mut old_result = postcard::to_extend(&result, vec![VERSION_UNCHECKED]).unwrap();
-        // The old records end before the byte that encodes `None`.
-        assert_eq!((old_task.pop(), old_result.pop()), (Some(0), Some(0)));
+        // The old records end before the bytes that encode `None`.
+        assert_eq!((old_task.pop(), old_task.pop(), old_result.pop()), (Some(0), Some(0), Some(0)));
         let upgraded = upgrade(RecordKind::Task, ID, &old_task).unwrap();
         assert_eq!(decode::<StoredTask>(RecordKind::Task, ID, &upgraded), Ok(task.clone()));
         let upgraded = upgrade(RecordKind::Result, ID, &old_result).unwrap();
         assert_eq!(decode::<TaskResult>(RecordKind::Result, ID, &upgraded), Ok(result));
         let choice = Some(ModelChoice { fingerprint: Fingerprint([7; 16]), required: true });
-        let chosen = StoredTask { choice, ..task };
+        let caller = Caller { parent: Some(SpanId([8; 8])), sampled: false, state: "a=b".to_owned() };
+        let chosen = StoredTask { choice, caller: Some(Box::new(caller)), ..task };
         let bytes = encode(RecordKind::Task, ID, &chosen);
         assert_eq!(decode::<StoredTask>(RecordKind::Task, ID, &bytes), Ok(chosen));
     }

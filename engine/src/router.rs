@@ -4,11 +4,13 @@
 //! three times, by another path if there is one. The destination delivers a message once and acknowledges every copy. A
 //! message may cross a limited number of links; the node that drops it at that limit tells the origin.
 
+use crate::event::PayloadKind;
 use crate::ids::{MessageId, NodeId, RequestId};
 use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::trace::TraceContext;
 use crate::wire::Envelope;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -75,6 +77,19 @@ struct Seen {
     acknowledged: bool,
 }
 
+/// A message that its destination acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// The request that waits for it.
+    pub(crate) waiter: Option<RequestId>,
+    /// The time since the first transmission.
+    pub(crate) took: Duration,
+    /// The kind of its payload.
+    pub(crate) payload: PayloadKind,
+    /// Its trace.
+    pub(crate) trace: TraceContext,
+}
+
 impl Router {
     /// Sends an envelope, and retransmits it until it is acknowledged. `waiter` waits for that.
     pub(crate) fn send(&mut self, now: Instant, envelope: Envelope, waiter: Option<RequestId>) {
@@ -97,17 +112,21 @@ impl Router {
         }
     }
 
-    /// Handles an acknowledgement, which only counts from the message's destination. Returns the request that waits for
-    /// it, and the time since the first transmission.
+    /// Handles an acknowledgement, which only counts from the message's destination.
     pub(crate) fn handle_ack(
         &mut self,
         now: Instant,
         from: NodeId,
         message: MessageId,
-    ) -> Option<(Option<RequestId>, Duration)> {
+    ) -> Option<Acknowledged> {
         self.sent.get(&message).filter(|sent| sent.envelope.destination == from)?;
         let sent = self.forget(message)?;
-        Some((sent.waiter, now.since(sent.begun)))
+        Some(Acknowledged {
+            waiter: sent.waiter,
+            took: now.since(sent.begun),
+            payload: PayloadKind::of(&sent.envelope.payload.0),
+            trace: sent.envelope.trace,
+        })
     }
 
     /// Tells whether a message is unacknowledged.
@@ -282,7 +301,6 @@ const SEEN_RETENTION: Duration = Duration::from_secs(120);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::TraceId;
     use crate::time::UnixMillis;
     use crate::wire::{Bytes, Seal};
 
@@ -300,7 +318,7 @@ mod tests {
             message: MessageId([7; 16]),
             origin: ME,
             destination,
-            trace: TraceId([0; 16]),
+            trace: TraceContext::NONE,
             sent_at: UnixMillis(0),
             seal: Seal::None,
             payload: Bytes(vec![1]),
@@ -338,8 +356,9 @@ mod tests {
         router.send(at(0), envelope(OTHER, TTL), Some(RequestId(5)));
         assert_eq!(router.handle_ack(at(1), NodeId([3; 16]), MessageId([7; 16])), None);
         assert!(router.poll_timeout().is_some(), "only its destination can acknowledge it");
-        let waited = router.handle_ack(at(3), OTHER, MessageId([7; 16]));
-        assert_eq!(waited, Some((Some(RequestId(5)), Duration::from_secs(3))));
+        let waited = router.handle_ack(at(3), OTHER, MessageId([7; 16])).unwrap();
+        assert_eq!((waited.waiter, waited.took), (Some(RequestId(5)), Duration::from_secs(3)));
+        assert_eq!((waited.payload, waited.trace), (PayloadKind::Assign, TraceContext::NONE));
         assert_eq!(router.poll_timeout(), None);
     }
 

@@ -12,6 +12,7 @@ pub use input::{
 use crate::bounded_text::FailureReason;
 use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
 use crate::time::UnixMillis;
+use crate::trace::{Caller, TraceContext};
 use core::fmt::{self, Write as _};
 use core::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -184,6 +185,17 @@ impl TaskOutput {
         }
     }
 
+    /// Returns the number of tokens that the model read, as far as the output tells, and of those that it generated.
+    pub fn token_counts(&self) -> (u64, u64) {
+        match self {
+            Self::Classification { .. } => (0, 0),
+            Self::Embedding { tokens, .. }
+            | Self::Ranking { tokens, .. }
+            | Self::Reranking { tokens, .. } => (u64::from(*tokens), 0),
+            Self::Generation { prompt_tokens, tokens, .. } => (u64::from(*prompt_tokens), u64::from(*tokens)),
+        }
+    }
+
     /// Returns the number of input tokens that the model did not read.
     pub fn dropped_tokens(&self) -> u64 {
         self.truncated().iter().map(|truncation| u64::from(truncation.dropped)).sum()
@@ -349,9 +361,20 @@ pub struct StoredTask {
     pub trace: TraceId,
     /// Number of attempts begun.
     pub attempts: u32,
-    /// The model for all attempts; `None` while it is unknown, and in records of earlier versions, which end here.
+    /// The model for all attempts; `None` while it is unknown, and in records of earlier versions, which end before it.
     #[serde(default, deserialize_with = "trailing")]
     pub choice: Option<ModelChoice>,
+    /// What the client's trace context adds; `None` if this node began the trace and keeps it, and in records of earlier
+    /// versions, which end here.
+    #[serde(default, deserialize_with = "trailing")]
+    pub caller: Option<Box<Caller>>,
+}
+
+impl StoredTask {
+    /// Returns the trace of the task.
+    pub fn trace_context(&self) -> TraceContext {
+        TraceContext { id: self.trace, sampled: self.caller.as_ref().is_none_or(|caller| caller.sampled) }
+    }
 }
 
 /// Reads the last field of a record; `None` in records of earlier versions, which lack the field.

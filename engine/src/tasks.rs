@@ -102,6 +102,8 @@ pub(crate) struct OpenTask {
     pub(crate) watchers: Vec<(RequestId, Cursor)>,
     /// The time of the last assignment.
     pub(crate) assigned_at: Instant,
+    /// The time at which the outcome arrived that is being stored.
+    pub(crate) ending_since: Option<Instant>,
     /// The time of the first report that the attempt has started.
     begun_at: Instant,
     /// The text that the attempt has generated so far.
@@ -241,7 +243,7 @@ impl Tasks {
             fingerprint,
             input: spec.input.clone(),
             remaining_millis: micros(open.deadline.since(now)) / 1000,
-            trace: open.stored.trace,
+            trace: open.stored.trace_context(),
             alone: open.deaths + open.failures > 0,
         };
         self.arm(id);
@@ -509,6 +511,7 @@ impl Tasks {
             acks: Vec::new(),
             watchers: Vec::new(),
             assigned_at: now,
+            ending_since: None,
             begun_at: now,
             progress: None,
             phase,
@@ -585,6 +588,7 @@ impl Tasks {
             }
             Phase::Assigned { .. } | Phase::Waiting => {}
         }
+        open.ending_since = Some(now);
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
         let result = result(&open.stored, outcome, worker, execution_micros, wall, self.limits.retention);

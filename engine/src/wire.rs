@@ -12,12 +12,13 @@ pub use envelope::{Envelope, Seal};
 
 use crate::blobs::{BlobId, Hash, Piece, Pin};
 use crate::error::{DecodeError, InferenceError};
-use crate::event::{DropReason, RefuseReason};
+use crate::event::{DropReason, PayloadKind, RefuseReason};
 use crate::identity::PublicKey;
-use crate::ids::{Fingerprint, MessageId, NodeId, TaskId, TraceId};
+use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::model::ModelOffer;
 use crate::task::{TaskInput, TaskOutput};
 use crate::time::UnixMillis;
+use crate::trace::TraceContext;
 use core::net::SocketAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
@@ -29,7 +30,7 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const HELLO_BYTES_MAX: usize = 8 << 10;
 
 /// The version of the protocol. Nodes of different versions refuse links with each other.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// A message on one link.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,7 +239,7 @@ pub struct Assignment {
     /// Time until the deadline, in milliseconds. No clock of another machine is relied on.
     pub remaining_millis: u64,
     /// The trace of the task.
-    pub trace: TraceId,
+    pub trace: TraceContext,
     /// Whether the attempt must run in a job of its own, since the model crashed or failed with it before.
     pub alone: bool,
 }
@@ -357,6 +358,31 @@ impl Payload {
     /// [`DecodeError`] if the bytes are not a payload.
     pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
         whole(&bytes.0)
+    }
+
+    /// Returns the kind of the payload.
+    pub const fn kind(&self) -> PayloadKind {
+        match self {
+            Self::Ack(_) => PayloadKind::Ack,
+            Self::Assign(_) => PayloadKind::Assign,
+            Self::Cancel(_) => PayloadKind::Cancel,
+            Self::Decline(_) => PayloadKind::Decline,
+            Self::Held { .. } => PayloadKind::Held,
+            Self::HandBack(_) => PayloadKind::HandBack,
+            Self::Look { .. } => PayloadKind::Look,
+            Self::Outcome { .. } => PayloadKind::Outcome,
+            Self::Progress(_) => PayloadKind::Progress,
+            Self::Piece { .. } => PayloadKind::Piece,
+            Self::PieceRefused { .. } => PayloadKind::PieceRefused,
+            Self::PieceWanted { .. } => PayloadKind::PieceWanted,
+            Self::Probe(_) => PayloadKind::Probe,
+            Self::Renew(_) => PayloadKind::Renew,
+            Self::Started(_) => PayloadKind::Started,
+            Self::Undeliverable { .. } => PayloadKind::Undeliverable,
+            Self::Check(_) => PayloadKind::Check,
+            Self::Missing(_) => PayloadKind::Missing,
+            Self::Here(_) => PayloadKind::Here,
+        }
     }
 }
 
@@ -559,7 +585,7 @@ mod tests {
             message: MessageId([1; 16]),
             origin: NodeId([2; 16]),
             destination: NodeId([3; 16]),
-            trace: TraceId([4; 16]),
+            trace: TraceContext { id: crate::ids::TraceId([4; 16]), sampled: true },
             sent_at: UnixMillis(5),
             seal: Seal::Answer { session: 7, handshake: Bytes(vec![8; 48]), nonce: 9 },
             payload: Payload::Ack(vec![MessageId([6; 16])]).encode(),
@@ -578,6 +604,35 @@ mod tests {
         ] {
             assert_eq!(Message::decode(&message.encode()), Ok(message));
         }
+    }
+
+    #[test]
+    fn the_kind_of_a_payload_is_read_from_its_encoding() {
+        let (attempt, message) = (Attempt { task: TaskId([1; 16]), number: 1 }, MessageId([2; 16]));
+        let (root, pin) = (Hash([3; 32]), Pin::Blake3(Hash([3; 32])));
+        let text = String::new();
+        for payload in [
+            Payload::Ack(Vec::new()),
+            Payload::Cancel(attempt),
+            Payload::Decline(attempt),
+            Payload::Held { query: 1, blob: None },
+            Payload::HandBack(attempt),
+            Payload::Look { query: 1, pin },
+            Payload::Progress(ProgressChunk { attempt, offset: 0, text, tokens: 0 }),
+            Payload::PieceRefused { root, number: 0, gone: true },
+            Payload::PieceWanted { root, number: 0 },
+            Payload::Probe(Bytes(Vec::new())),
+            Payload::Renew(vec![attempt]),
+            Payload::Started(attempt),
+            Payload::Undeliverable { message, reason: DropReason::NoRoute },
+            Payload::Check(Vec::new()),
+            Payload::Missing(Vec::new()),
+            Payload::Here(Vec::new()),
+        ] {
+            assert_eq!(PayloadKind::of(&payload.encode().0), payload.kind());
+        }
+        assert_eq!(PayloadKind::of(&[0xff]), PayloadKind::Unknown);
+        assert_eq!(PayloadKind::of(&[]), PayloadKind::Unknown);
     }
 
     #[test]

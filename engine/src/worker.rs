@@ -13,6 +13,7 @@ mod tests;
 use self::progress::ProgressBuffer;
 use crate::bounded_text::FailureReason;
 use crate::error::InferenceError;
+use crate::event::{AttemptEnd, AttemptEnding};
 use crate::ids::{Fingerprint, JobId, NodeId, TaskId};
 use crate::input::ModelState;
 use crate::model::ModelOffer;
@@ -20,7 +21,8 @@ use crate::mutants::{Mutant, shows};
 use crate::occupancy::Occupancy;
 use crate::output::InferenceJob;
 use crate::task::{OUTPUT_BYTES_MAX, TaskInput, TaskKind, TaskOutput};
-use crate::time::Instant;
+use crate::time::{Instant, micros};
+use crate::trace::TraceContext;
 use crate::wire::{Assignment, Attempt, ProgressChunk};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,21 +31,94 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Action {
     /// An attempt of the origin has started.
-    Begun(NodeId, Attempt),
+    Begun(NodeId, Attempt, Begun),
     /// Cancel a job.
     Cancel(JobId),
     /// The queue is full, or this node does not have the model.
-    Declined(NodeId, Attempt),
+    Declined(NodeId, Attempt, TraceContext),
+    /// An attempt ended here. Only reports it; other actions tell its origin.
+    Ended(Box<Ended>),
     /// An attempt of the origin will not be finished here.
-    HandedBack(NodeId, Attempt),
+    HandedBack(NodeId, Attempt, TraceContext),
     /// Run a job.
     Infer(JobId, String, Fingerprint, InferenceJob),
     /// The outcome of an attempt of the origin.
-    Outcome(NodeId, Attempt, Fingerprint, u64, Result<TaskOutput, InferenceError>),
+    Outcome {
+        origin: NodeId,
+        attempt: Attempt,
+        /// The model that computed it.
+        fingerprint: Fingerprint,
+        /// Compute time, in microseconds.
+        micros: u64,
+        result: Result<TaskOutput, InferenceError>,
+        trace: TraceContext,
+    },
     /// Generated text of an attempt of the origin.
-    Progress(NodeId, ProgressChunk),
-    /// Renew the leases of these attempts of the origin.
-    Renew(NodeId, Vec<Attempt>),
+    Progress(NodeId, ProgressChunk, TraceContext),
+    /// Renew the leases of these attempts of the origin. They have the trace in common, if they have one.
+    Renew(NodeId, Vec<Attempt>, TraceContext),
+}
+
+/// What is known of an attempt that has started.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Begun {
+    pub(crate) kind: TaskKind,
+    pub(crate) model: String,
+    /// The time at which the attempt arrived.
+    pub(crate) queued_since: Instant,
+    /// Number of attempts in the job, this one included.
+    pub(crate) batch: u32,
+    pub(crate) trace: TraceContext,
+}
+
+/// An attempt that has ended here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ended {
+    origin: NodeId,
+    attempt: Attempt,
+    kind: TaskKind,
+    model: String,
+    trace: TraceContext,
+    times: Times,
+    ending: AttemptEnding,
+    /// Compute time, in microseconds.
+    compute_micros: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+}
+
+/// The steps of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Times {
+    queued_since: Instant,
+    /// The time of its start, and the number of attempts in its job.
+    begun: Option<(Instant, u32)>,
+    first_token_at: Option<Instant>,
+}
+
+impl Ended {
+    /// Returns the report about an attempt that ended now.
+    pub(crate) fn at(self, now: Instant) -> AttemptEnd {
+        let Times { queued_since, begun, first_token_at } = self.times;
+        let since = |then: Instant| micros(now.since(then));
+        let start = begun.map(|(at, _)| at);
+        AttemptEnd {
+            task: self.attempt.task,
+            attempt: self.attempt.number,
+            origin: self.origin,
+            kind: self.kind,
+            model: self.model,
+            ending: self.ending,
+            queued_micros: micros(start.unwrap_or(now).since(queued_since)),
+            run_micros: start.map(since),
+            compute_micros: self.compute_micros,
+            batch: begun.map_or(0, |(_, batch)| batch),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
+            first_token_micros: start.zip(first_token_at).map(|(start, first)| micros(first.since(start))),
+            trace: self.trace,
+        }
+    }
 }
 
 /// The attempts and models of one worker.
@@ -85,6 +160,7 @@ struct QueuedAttempt {
     assignment: Assignment,
     deadline: Instant,
     job: Option<JobId>,
+    times: Times,
 }
 
 impl Worker {
@@ -123,7 +199,7 @@ impl Worker {
         };
         if self.attempts.get(&key).is_some_and(other) {
             // The task is for another model now, so its output so far does not count.
-            self.drop_attempt(key);
+            self.drop_attempt(key, AttemptEnding::ModelChanged);
         }
         if let Some(entry) = self.attempts.get_mut(&key) {
             // The origin lost track and assigned the task again. The attempt continues under the newer number, or under
@@ -136,9 +212,8 @@ impl Worker {
                 if let Some(buffer) = self.progress.get_mut(&key) {
                     buffer.restart();
                 }
-                if entry.job.is_some() {
-                    self.actions.push(Action::Begun(origin, assignment.attempt));
-                }
+                let begun = entry.job.map(|_| entry.begun());
+                self.actions.extend(begun.map(|begun| Action::Begun(origin, assignment.attempt, begun)));
             }
             return;
         }
@@ -151,22 +226,19 @@ impl Worker {
         });
         if let Some(ModelState::Unusable(why)) = known.map(|known| &known.state) {
             let error = InferenceError::ModelFailed(why.clone());
-            self.actions.push(Action::Outcome(
-                origin,
-                assignment.attempt,
-                assignment.fingerprint,
-                0,
-                Err(error),
-            ));
+            let Assignment { attempt, fingerprint, trace, .. } = assignment;
+            let result = Err(error);
+            self.actions.push(Action::Outcome { origin, attempt, fingerprint, micros: 0, result, trace });
             return;
         }
         if !self.accepting || known.is_none() || of_origin >= share || self.attempts.len() >= ATTEMPTS_MAX {
-            self.actions.push(Action::Declined(origin, assignment.attempt));
+            self.actions.push(Action::Declined(origin, assignment.attempt, assignment.trace));
             return;
         }
         let deadline = now.after(Duration::from_millis(assignment.remaining_millis));
         self.deadlines.insert((deadline, key));
-        self.attempts.insert(key, QueuedAttempt { assignment, deadline, job: None });
+        let times = Times { queued_since: now, begun: None, first_token_at: None };
+        self.attempts.insert(key, QueuedAttempt { assignment, deadline, job: None, times });
         self.queue.push_back(key);
         self.renew_at.get_or_insert_with(|| now.after(RENEW_INTERVAL));
     }
@@ -175,7 +247,7 @@ impl Worker {
     pub(crate) fn handle_release(&mut self, origin: NodeId, attempt: Attempt) {
         let key = (origin, attempt.task);
         if self.attempts.get(&key).is_some_and(|entry| entry.assignment.attempt.number <= attempt.number) {
-            self.drop_attempt(key);
+            self.drop_attempt(key, AttemptEnding::Cancelled);
         }
     }
 
@@ -194,7 +266,7 @@ impl Worker {
         }
         self.lost.insert(origin, Some(now.after(LOST_ORIGIN_TIMEOUT)));
         for (key, _) in of_origin.into_iter().filter(|(_, runs)| !runs) {
-            self.drop_attempt(key);
+            self.drop_attempt(key, AttemptEnding::Abandoned);
         }
     }
 
@@ -210,7 +282,9 @@ impl Worker {
             buffer.restart();
         }
         if !shows(Mutant::LeaseNotRenewed) {
-            self.actions.push(Action::Renew(origin, attempts));
+            let trace =
+                TraceContext::common(attempts.iter().map(|attempt| self.trace_of(origin, attempt.task)));
+            self.actions.push(Action::Renew(origin, attempts, trace));
         }
     }
 
@@ -219,7 +293,7 @@ impl Worker {
         self.lost.remove(&origin);
         let all: Vec<Key> = self.attempts_of(origin).map(|(key, _)| *key).collect();
         for key in all {
-            self.drop_attempt(key);
+            self.drop_attempt(key, AttemptEnding::Abandoned);
         }
     }
 
@@ -262,8 +336,10 @@ impl Worker {
             } else {
                 continue;
             };
-            if let Some(entry) = self.drop_attempt(key) {
-                self.actions.push(Action::Outcome(key.0, entry.assignment.attempt, wanted, 0, Err(error)));
+            if let Some(entry) = self.drop_attempt(key, ending_of(&error)) {
+                let Assignment { attempt, trace, .. } = entry.assignment;
+                let (origin, fingerprint, result) = (key.0, wanted, Err(error));
+                self.actions.push(Action::Outcome { origin, attempt, fingerprint, micros: 0, result, trace });
             }
         }
         if model.state == ModelState::Away && !listed {
@@ -274,12 +350,11 @@ impl Worker {
     }
 
     /// Handles generated text of a job.
-    pub(crate) fn handle_progress(&mut self, job: JobId, text: &str, tokens: u32) {
+    pub(crate) fn handle_progress(&mut self, now: Instant, job: JobId, text: &str, tokens: u32) {
         let Some(&[key]) = self.jobs.get(&job).map(Vec::as_slice) else { return };
-        let generates = |entry: &&QueuedAttempt| {
-            entry.job == Some(job) && entry.assignment.input.kind() == TaskKind::Generation
-        };
-        if self.attempts.get(&key).filter(generates).is_some() {
+        let Some(entry) = self.attempts.get_mut(&key) else { return };
+        if entry.job == Some(job) && entry.assignment.input.kind() == TaskKind::Generation {
+            entry.times.first_token_at.get_or_insert(now);
             self.progress.entry(key).or_default().push(text, tokens);
         }
     }
@@ -305,8 +380,22 @@ impl Worker {
                 && let Some(entry) = self.remove(key)
             {
                 let result = result.and_then(bounded);
-                let Assignment { attempt, fingerprint, .. } = entry.assignment;
-                self.actions.push(Action::Outcome(key.0, attempt, fingerprint, each, result));
+                self.actions.push(Action::Ended(Box::new(entry.ended(
+                    key.0,
+                    ending(&result),
+                    each,
+                    result.as_ref().ok(),
+                ))));
+                let Assignment { attempt, fingerprint, trace, .. } = entry.assignment;
+                let origin = key.0;
+                self.actions.push(Action::Outcome {
+                    origin,
+                    attempt,
+                    fingerprint,
+                    micros: each,
+                    result,
+                    trace,
+                });
             }
         }
     }
@@ -319,7 +408,10 @@ impl Worker {
         self.accepting = false;
         for key in core::mem::take(&mut self.queue) {
             if let Some(entry) = self.remove(key) {
-                self.actions.push(Action::HandedBack(key.0, entry.assignment.attempt));
+                let ended = entry.ended(key.0, AttemptEnding::HandedBack, 0, None);
+                self.actions.push(Action::Ended(Box::new(ended)));
+                let Assignment { attempt, trace, .. } = entry.assignment;
+                self.actions.push(Action::HandedBack(key.0, attempt, trace));
             }
         }
     }
@@ -328,8 +420,9 @@ impl Worker {
     pub(crate) fn handle_cut_off(&mut self) -> usize {
         let running: Vec<Key> = self.attempts.keys().copied().collect();
         for &key in &running {
-            if let Some(entry) = self.drop_attempt(key) {
-                self.actions.push(Action::HandedBack(key.0, entry.assignment.attempt));
+            if let Some(entry) = self.drop_attempt(key, AttemptEnding::HandedBack) {
+                let Assignment { attempt, trace, .. } = entry.assignment;
+                self.actions.push(Action::HandedBack(key.0, attempt, trace));
             }
         }
         running.len()
@@ -341,7 +434,7 @@ impl Worker {
             self.deadlines.remove(&(due, key));
             // The origin ends the task by its own clock.
             if !shows(Mutant::DeadlineIgnored) {
-                self.drop_attempt(key);
+                self.drop_attempt(key, AttemptEnding::Expired);
             }
         }
         self.drop_lost(now);
@@ -349,7 +442,7 @@ impl Worker {
             self.renew(now);
         }
         self.send_progress(now);
-        while self.jobs.len() < self.slots && self.begin_job() {}
+        while self.jobs.len() < self.slots && self.begin_job(now) {}
     }
 
     /// Returns the next deadline.
@@ -397,6 +490,11 @@ impl Worker {
         }
     }
 
+    /// Returns the trace of a task of an origin that this node has.
+    pub(crate) fn trace_of(&self, origin: NodeId, task: TaskId) -> TraceContext {
+        self.attempts.get(&(origin, task)).map_or(TraceContext::NONE, |entry| entry.assignment.trace)
+    }
+
     /// Returns how full each collection is.
     pub(crate) fn occupancy(&self) -> [Occupancy; 5] {
         [
@@ -409,7 +507,7 @@ impl Worker {
     }
 
     /// Starts a job with the oldest attempt that can run, batched with similar ones.
-    fn begin_job(&mut self) -> bool {
+    fn begin_job(&mut self, now: Instant) -> bool {
         let generates = |key: &Key| {
             self.attempts.get(key).is_some_and(|entry| entry.assignment.input.kind() == TaskKind::Generation)
         };
@@ -439,11 +537,13 @@ impl Worker {
         let job = JobId(self.next_job);
         self.next_job += 1;
         let mut inputs = Vec::new();
+        let batch = u32::try_from(keys.len()).unwrap_or(u32::MAX);
         for key in &keys {
             let Some(entry) = self.attempts.get_mut(key) else { continue };
             entry.job = Some(job);
+            entry.times.begun = Some((now, batch));
             inputs.push(entry.assignment.input.clone());
-            self.actions.push(Action::Begun(key.0, entry.assignment.attempt));
+            self.actions.push(Action::Begun(key.0, entry.assignment.attempt, entry.begun()));
         }
         self.jobs.insert(job, keys);
         self.actions.push(Action::Infer(job, lead.model, lead.fingerprint, as_job(inputs, lead.input)));
@@ -486,7 +586,11 @@ impl Worker {
             by_origin.remove(&self.me);
         }
         by_origin.retain(|origin, _| !self.lost.contains_key(origin));
-        self.actions.extend(by_origin.into_iter().map(|(origin, attempts)| Action::Renew(origin, attempts)));
+        for (origin, attempts) in by_origin {
+            let trace =
+                TraceContext::common(attempts.iter().map(|attempt| self.trace_of(origin, attempt.task)));
+            self.actions.push(Action::Renew(origin, attempts, trace));
+        }
     }
 
     /// Drops running attempts whose origins have been unreachable for too long. An origin that returns is notified.
@@ -512,7 +616,7 @@ impl Worker {
             let Some(entry) = self.attempts.get(key) else { continue };
             let pause = if key.0 == self.me { Duration::ZERO } else { progress::CHUNK_INTERVAL };
             while let Some(piece) = buffer.take(now, entry.assignment.attempt, pause) {
-                self.actions.push(Action::Progress(key.0, piece));
+                self.actions.push(Action::Progress(key.0, piece, entry.assignment.trace));
             }
         }
     }
@@ -529,8 +633,9 @@ impl Worker {
     }
 
     /// Drops an attempt, and cancels its job if no attempt of it is left.
-    fn drop_attempt(&mut self, key: Key) -> Option<QueuedAttempt> {
+    fn drop_attempt(&mut self, key: Key, ending: AttemptEnding) -> Option<QueuedAttempt> {
         let entry = self.remove(key)?;
+        self.actions.push(Action::Ended(Box::new(entry.ended(key.0, ending, 0, None))));
         match entry.job {
             None => self.queue.retain(|queued| *queued != key),
             Some(job) => {
@@ -541,6 +646,63 @@ impl Worker {
             }
         }
         Some(entry)
+    }
+}
+
+impl QueuedAttempt {
+    /// Returns the report about the start of the attempt.
+    fn begun(&self) -> Begun {
+        Begun {
+            kind: self.assignment.input.kind(),
+            model: self.assignment.model.clone(),
+            queued_since: self.times.queued_since,
+            batch: self.times.begun.map_or(0, |(_, batch)| batch),
+            trace: self.assignment.trace,
+        }
+    }
+
+    /// Returns the report about the end of the attempt.
+    fn ended(
+        &self,
+        origin: NodeId,
+        ending: AttemptEnding,
+        micros: u64,
+        output: Option<&TaskOutput>,
+    ) -> Ended {
+        let (input_tokens, output_tokens) = output.map_or((0, 0), TaskOutput::token_counts);
+        Ended {
+            origin,
+            attempt: self.assignment.attempt,
+            kind: self.assignment.input.kind(),
+            model: self.assignment.model.clone(),
+            trace: self.assignment.trace,
+            times: self.times,
+            ending,
+            compute_micros: micros,
+            input_tokens,
+            output_tokens,
+        }
+    }
+}
+
+/// Returns how an attempt with this result ended.
+const fn ending(result: &Result<TaskOutput, InferenceError>) -> AttemptEnding {
+    match result {
+        Ok(_) => AttemptEnding::Completed,
+        Err(error) => ending_of(error),
+    }
+}
+
+/// Returns how an attempt with this error ended.
+const fn ending_of(error: &InferenceError) -> AttemptEnding {
+    match error {
+        InferenceError::Cancelled => AttemptEnding::Cancelled,
+        InferenceError::Crashed => AttemptEnding::Crashed,
+        InferenceError::InputRejected(_) | InferenceError::PartRejected { .. } => {
+            AttemptEnding::InputRejected
+        }
+        InferenceError::ModelChanged => AttemptEnding::ModelChanged,
+        InferenceError::ModelFailed(_) => AttemptEnding::ModelFailed,
     }
 }
 

@@ -106,6 +106,7 @@ mod tests {
             trace: TraceId([0; 16]),
             attempts: 0,
             choice: None,
+            caller: None,
         }))
     }
 

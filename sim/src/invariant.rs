@@ -8,7 +8,7 @@ use core::fmt;
 use core::ops::BitOr;
 use engine::record::{Record, Saved};
 use engine::wire::Payload;
-use engine::{Input, Instant, MessageId, Node, NodeId, Output};
+use engine::{Input, Instant, MessageId, Node, NodeId, Output, TraceContext};
 use serde::Serialize;
 
 /// Something that happened to a node.
@@ -35,6 +35,7 @@ pub(crate) struct DirectMessage<'a> {
     pub(crate) origin: NodeId,
     pub(crate) destination: NodeId,
     pub(crate) payload: &'a Payload,
+    pub(crate) trace: TraceContext,
 }
 
 /// The kinds of observations that an invariant needs; it is shown no others.

@@ -15,6 +15,7 @@ mod goodbye_is_heard;
 mod honest_peers_make_no_faults;
 mod lifecycle_along_arrows;
 mod messages_are_retried;
+mod messages_carry_traces;
 mod neighbours_agree_at_rest;
 mod no_duplicate_delivery;
 mod no_effect_from_strangers;
@@ -59,6 +60,7 @@ pub const NAMES: &[&str] = &[
     honest_peers_make_no_faults::NAME,
     lifecycle_along_arrows::NAME,
     messages_are_retried::NAME,
+    messages_carry_traces::NAME,
     neighbours_agree_at_rest::NAME,
     no_duplicate_delivery::NAME,
     no_effect_from_strangers::NAME,
@@ -101,6 +103,7 @@ pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<B
         Box::new(honest_peers_make_no_faults::HonestPeersMakeNoFaults::new(shared())),
         Box::new(lifecycle_along_arrows::LifecycleAlongArrows::new(nodes)),
         Box::new(messages_are_retried::MessagesAreRetried::new(nodes)),
+        Box::<messages_carry_traces::MessagesCarryTraces>::default(),
         Box::new(neighbours_agree_at_rest::NeighboursAgreeAtRest::new(shared())),
         Box::new(no_duplicate_delivery::NoDuplicateDelivery::new(nodes)),
         Box::new(no_effect_from_strangers::NoEffectFromStrangers::new(shared())),

@@ -21,7 +21,7 @@ use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
 use engine::wire::{Envelope, Message, Payload, Seal};
-use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TraceId, UnixMillis};
+use engine::{Event, Identity, Input, Instant, MessageId, Node, NodeId, Output, TraceContext, UnixMillis};
 use flight_recorder::{FlightRecorder, LastEvents};
 use journals::Journals;
 use liveness::Liveness;
@@ -187,8 +187,8 @@ impl Observer {
             return;
         }
         let Ok(payload) = Payload::decode(&envelope.payload) else { return };
-        let Envelope { message, origin, destination, .. } = *envelope;
-        let message = DirectMessage { sent, id: message, origin, destination, payload: &payload };
+        let Envelope { message, origin, destination, trace, .. } = *envelope;
+        let message = DirectMessage { sent, id: message, origin, destination, payload: &payload, trace };
         self.check_invariants(now, Some(node), Some(Interests::MESSAGES), |invariant| {
             invariant.observe_message(now, node, &message)
         });
@@ -328,7 +328,7 @@ fn first_byte_of_routed() -> u8 {
         message: MessageId([0; 16]),
         origin: nobody,
         destination: nobody,
-        trace: TraceId([0; 16]),
+        trace: TraceContext::NONE,
         sent_at: UnixMillis(0),
         seal: Seal::None,
         payload: Payload::Ack(Vec::new()).encode(),

@@ -298,6 +298,7 @@ fn leave_for_tomorrow(node: &Node<'_>, tomorrow: UnixMillis) -> (TaskId, TaskId)
         trace: TraceId([4; 16]),
         attempts: 0,
         choice: None,
+        caller: None,
     };
     let (mut store, ..) = RedbStore::open(&node.home.root().join("data/node.redb")).unwrap();
     // Dropping it flushes the queued writes.

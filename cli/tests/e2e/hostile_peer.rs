@@ -7,7 +7,7 @@ use crate::raw_peer::{RawPeer, advert, frame};
 use engine::event::RefuseReason;
 use engine::ids::{MessageId, TraceId};
 use engine::wire::{Beat, Envelope, Message, PROTOCOL_VERSION, Payload, Seal};
-use engine::{Identity, UnixMillis};
+use engine::{Identity, TraceContext, UnixMillis};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -144,7 +144,7 @@ fn frames_that_no_node_sends_once_it_is_a_peer() {
         message: MessageId([1; 16]),
         origin: other.node_id(),
         destination: me,
-        trace: TraceId([2; 16]),
+        trace: TraceContext { id: TraceId([2; 16]), sampled: true },
         sent_at: UnixMillis(0),
         seal: Seal::None,
         payload: Payload::Probe(engine::wire::Bytes(Vec::new())).encode(),

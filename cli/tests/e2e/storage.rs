@@ -64,6 +64,7 @@ fn task(number: u8) -> Record {
         trace,
         attempts: 0,
         choice: None,
+        caller: None,
     }))
 }
 

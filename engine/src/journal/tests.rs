@@ -5,6 +5,7 @@ use crate::ids::{LinkId, TaskId, TraceId, WriteId};
 use crate::node::Node;
 use crate::output::Priority;
 use crate::task::{TaskInput, TaskKind, TaskSpec};
+use crate::trace::TraceContext;
 use core::time::Duration;
 use proptest::prelude::*;
 
@@ -24,7 +25,8 @@ fn saved() -> Saved {
         timeout: Duration::from_secs(9),
     };
     let (id, trace) = (TaskId([2; 16]), TraceId([3; 16]));
-    let task = StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1, choice: None };
+    let task =
+        StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1, choice: None, caller: None };
     Saved { tasks: vec![task], results: Vec::new() }
 }
 
@@ -101,7 +103,11 @@ fn the_private_key_is_not_in_it() {
 #[test]
 fn events_and_frames_come_back() {
     let outputs = [
-        Output::Event(Event::TaskRecovered { task: TaskId([1; 16]) }),
+        Output::Event(Event::TaskRecovered {
+            task: TaskId([1; 16]),
+            kind: TaskKind::Embedding,
+            trace: TraceContext::NONE,
+        }),
         Output::Event(Event::DiscoveryAvailable),
         Output::Send { link: LinkId(1), frame: vec![1, 2, 3], priority: Priority::Bulk },
     ];

@@ -2,9 +2,9 @@
 
 use super::Node;
 use crate::deliveries::Outcome;
-use crate::event::{Event, LinkDownReason, ReassignReason};
+use crate::event::{Event, LinkDownReason, PayloadKind, ReassignReason};
 use crate::heartbeat;
-use crate::ids::{LinkId, NodeId, TaskId, TraceId};
+use crate::ids::{LinkId, NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
 use crate::output::{Output, Priority};
 use crate::record::Record;
@@ -12,6 +12,7 @@ use crate::request::Response;
 use crate::router;
 use crate::task::TaskResult;
 use crate::tasks::Computed;
+use crate::time::micros;
 use crate::wire::{Attempt, Message, Payload};
 use crate::writes::{Promise, ending};
 use crate::{health, membership, peers, tasks, worker};
@@ -162,8 +163,10 @@ impl Node {
         match action {
             router::Action::Transmit { envelope, avoid, retry } => {
                 let (message, destination, ttl) = (envelope.message, envelope.destination, envelope.ttl);
-                self.event(Event::MessageSent { message, destination, ttl, retry });
-                let Some(next) = self.membership.next_hop(destination, avoid) else { return };
+                let (payload, trace) = (PayloadKind::of(&envelope.payload.0), envelope.trace);
+                let next = self.membership.next_hop(destination, avoid);
+                self.event(Event::MessageSent { message, destination, ttl, retry, next, payload, trace });
+                let Some(next) = next else { return };
                 if self.peers.link_to(next).is_some() {
                     self.router.handle_transmitted(message, next);
                     self.hand_over(next, envelope, Priority::Bulk);
@@ -171,7 +174,8 @@ impl Node {
             }
             router::Action::Failed(envelope, waiter) => {
                 let (message, destination) = (envelope.message, envelope.destination);
-                self.event(Event::MessageUnacknowledged { message, destination });
+                let (payload, trace) = (PayloadKind::of(&envelope.payload.0), envelope.trace);
+                self.event(Event::MessageUnacknowledged { message, destination, payload, trace });
                 if let Some(waiter) = waiter {
                     self.handle_pinged(waiter, None);
                 }
@@ -200,8 +204,11 @@ impl Node {
                     // If the worker is alive after all, it need not continue.
                     self.release(attempt, worker);
                 }
-                let task = attempt.task;
-                self.event(Event::TaskReassigned { task, worker, reason });
+                let Attempt { task, number: attempt } = attempt;
+                let trace = self.trace_of(task);
+                if let Some(kind) = self.tasks.get(task).map(|open| open.stored.spec.kind()) {
+                    self.event(Event::TaskReassigned { task, worker, reason, attempt, kind, trace });
+                }
             }
             tasks::Action::Release(attempt, worker) => {
                 self.scheduler.handle_returned(attempt.task, worker, None);
@@ -214,7 +221,7 @@ impl Node {
         if worker == self.me {
             self.worker.handle_release(self.me, attempt);
         } else if self.membership.hops(worker).is_some() && !shows(Mutant::CancelNotSent) {
-            self.send_payload(worker, &Payload::Cancel(attempt), TraceId([0; 16]));
+            self.send_payload(worker, &Payload::Cancel(attempt), self.trace_of(attempt.task));
         }
     }
 
@@ -237,55 +244,70 @@ impl Node {
 
     pub(super) fn handle_worker(&mut self, action: worker::Action) {
         match action {
-            worker::Action::Begun(origin, attempt) => {
+            worker::Action::Begun(origin, attempt, begun) => {
+                let worker::Begun { kind, model, queued_since, batch, trace } = begun;
                 let (task, number) = (attempt.task, attempt.number);
-                self.event(Event::TaskStarted { task, origin, attempt: number });
+                let queued_micros = micros(self.clock.now.since(queued_since));
+                self.event(Event::TaskStarted {
+                    task,
+                    origin,
+                    attempt: number,
+                    kind,
+                    model,
+                    queued_micros,
+                    batch,
+                    trace,
+                });
                 if origin == self.me {
                     self.tasks.handle_renewed(self.clock.now, self.me, attempt, true);
                 } else {
-                    self.send_payload(origin, &Payload::Started(attempt), TraceId([0; 16]));
+                    self.send_payload(origin, &Payload::Started(attempt), trace);
                 }
             }
             worker::Action::Cancel(job) => self.outputs.push_back(Output::Cancel { job }),
-            worker::Action::Declined(origin, attempt) => {
+            worker::Action::Declined(origin, attempt, trace) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::Refused);
                 } else {
-                    self.send_payload(origin, &Payload::Decline(attempt), TraceId([0; 16]));
+                    self.send_payload(origin, &Payload::Decline(attempt), trace);
                 }
             }
-            worker::Action::HandedBack(origin, attempt) => {
+            worker::Action::Ended(ended) => {
+                let now = self.clock.now;
+                self.event(Event::AttemptEnded(Box::new(ended.at(now))));
+            }
+            worker::Action::HandedBack(origin, attempt, trace) => {
                 if origin == self.me {
                     self.tasks.handle_returned(self.me, attempt, ReassignReason::HandedBack);
                 } else if self.membership.hops(origin).is_some() {
-                    self.send_payload(origin, &Payload::HandBack(attempt), TraceId([0; 16]));
+                    self.send_payload(origin, &Payload::HandBack(attempt), trace);
                 }
             }
             worker::Action::Infer(job, model, fingerprint, work) => {
                 self.outputs.push_back(Output::Infer { job, model, fingerprint, work });
             }
-            worker::Action::Outcome(origin, attempt, fingerprint, micros, result) => {
+            worker::Action::Outcome { origin, attempt, fingerprint, micros, result, trace } => {
                 if origin == self.me {
                     let computed = Computed { fingerprint, micros, result };
-                    self.handle_outcome(self.me, attempt, computed, None);
+                    self.handle_outcome(self.me, attempt, computed, None, trace);
                 } else {
                     let (task, output) = (attempt.task, result.is_ok().then_some(fingerprint));
                     let payload = Payload::Outcome { attempt, fingerprint, micros, result }.encode();
-                    self.send_outcome(Outcome { origin, task, output, payload });
+                    self.send_outcome(Outcome { origin, task, output, payload, trace });
                 }
             }
-            worker::Action::Progress(origin, piece) => {
+            worker::Action::Progress(origin, piece, trace) => {
                 if origin == self.me {
                     self.tasks.handle_progress(self.clock.now, self.me, piece);
                 } else {
-                    self.send_payload(origin, &Payload::Progress(piece), TraceId([0; 16]));
+                    self.send_payload(origin, &Payload::Progress(piece), trace);
                 }
             }
-            worker::Action::Renew(origin, attempts) if origin == self.me => {
+            worker::Action::Renew(origin, attempts, _) if origin == self.me => {
                 self.handle_all_here(origin, attempts);
             }
-            worker::Action::Renew(origin, attempts) => {
-                self.send_payload(origin, &Payload::Renew(attempts), TraceId([0; 16]));
+            worker::Action::Renew(origin, attempts, trace) => {
+                self.send_payload(origin, &Payload::Renew(attempts), trace);
             }
         }
     }

@@ -5,10 +5,11 @@ use crate::blobs::{BlobOrder, BlobReport};
 use crate::blobs::{downloader, provider};
 use crate::error::{FetchError, PeerFault, Rejection};
 use crate::event::Event;
-use crate::ids::{NodeId, RequestId, TraceId};
+use crate::ids::{NodeId, RequestId};
 use crate::lifecycle::State;
 use crate::output::Output;
 use crate::request::{FetchSpec, Fetched, Response};
+use crate::trace::TraceContext;
 use crate::wire::Payload;
 
 impl Node {
@@ -50,7 +51,7 @@ impl Node {
             Payload::Held { query, blob } => self.downloader.handle_held(origin, query, blob),
             Payload::Look { query, pin } => {
                 let blob = self.provider.find(pin);
-                self.send_once(origin, &Payload::Held { query, blob }, TraceId([0; 16]));
+                self.send_once(origin, &Payload::Held { query, blob }, TraceContext::NONE);
             }
             Payload::Piece { root, number, piece } => {
                 self.downloader.handle_piece(now, origin, root, number, piece);
@@ -86,7 +87,7 @@ impl Node {
     }
 
     fn handle_downloader(&mut self, action: downloader::Action) {
-        let nothing = TraceId([0; 16]);
+        let nothing = TraceContext::NONE;
         match action {
             downloader::Action::Ask(peer, root, number) => {
                 self.send_once(peer, &Payload::PieceWanted { root, number }, nothing);
@@ -127,7 +128,7 @@ impl Node {
                 self.outputs.push_back(Output::Blob(BlobOrder::Read { read, root, piece }));
             }
             provider::Action::Refuse(peer, root, number, gone) => {
-                self.send_once(peer, &Payload::PieceRefused { root, number, gone }, TraceId([0; 16]));
+                self.send_once(peer, &Payload::PieceRefused { root, number, gone }, TraceContext::NONE);
             }
         }
     }

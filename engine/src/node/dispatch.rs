@@ -5,7 +5,7 @@ use super::requests::has_labels;
 use crate::bounded_text::FailureReason;
 use crate::event::Event;
 use crate::heartbeat::Liveness;
-use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
+use crate::ids::{Fingerprint, NodeId, TaskId};
 use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
@@ -24,7 +24,7 @@ impl Node {
         let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
         for task in waiting {
             let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
-            let (kind, trace) = (stored.spec.kind(), stored.trace);
+            let (kind, trace) = (stored.spec.kind(), stored.trace_context());
             let model = stored.spec.model.as_deref().unwrap_or_default();
             let fingerprint = stored.choice.map(|choice| choice.fingerprint);
             if none_for.iter().any(|(none, of, which)| *none == kind && of == model && *which == fingerprint)
@@ -46,17 +46,18 @@ impl Node {
             let Some(assignment) = self.tasks.assign(self.clock.now, task, worker) else { continue };
             busy = true;
             self.scheduler.handle_assigned(task, worker);
-            self.event(Event::TaskAssigned { task, worker, attempt: assignment.attempt.number });
-            self.assign(worker, assignment, trace);
+            let attempt = assignment.attempt.number;
+            self.event(Event::TaskAssigned { task, worker, attempt, kind, trace });
+            self.assign(worker, assignment);
         }
         busy
     }
 
-    fn assign(&mut self, worker: NodeId, assignment: Assignment, trace: TraceId) {
+    fn assign(&mut self, worker: NodeId, assignment: Assignment) {
         if worker == self.me {
             self.worker.handle_assignment(self.clock.now, self.me, assignment);
         } else {
-            let task = assignment.attempt.task;
+            let (task, trace) = (assignment.attempt.task, assignment.trace);
             let message = self.send_payload(worker, &Payload::Assign(assignment), trace);
             self.in_flight.assigning.insert(task, message);
         }

@@ -2,13 +2,15 @@
 
 use super::Node;
 use crate::error::{DecodeError, PeerFault};
-use crate::event::{DropReason, Event, LinkDownReason, ReassignReason, RefuseReason};
-use crate::ids::{LinkId, MessageId, NodeId, TraceId};
+use crate::event::{DropReason, Event, LinkDownReason, PayloadKind, ReassignReason, RefuseReason};
+use crate::ids::{LinkId, MessageId, NodeId};
 use crate::mutants::{Mutant, shows};
 use crate::output::Priority;
 use crate::peers::Introduction;
-use crate::router::Arrival;
+use crate::router::{Acknowledged, Arrival};
 use crate::tasks::{Computed, Verdict};
+use crate::time::micros;
+use crate::trace::TraceContext;
 use crate::wire::{
     self, Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Head, Hello, Message, Payload, Seal,
 };
@@ -186,7 +188,8 @@ impl Node {
             head.ttl -= u8::from(!shows(Mutant::TtlNotSpent));
             head.hops = head.hops.saturating_add(1);
             head.write_counts(&mut frame);
-            self.event(Event::MessageForwarded { message: head.message, next, ttl: head.ttl });
+            let Head { message, ttl, payload, trace, .. } = head;
+            self.event(Event::MessageForwarded { message, next, ttl, payload, trace });
             let priority = priority_onward(&frame);
             return self.send_frame(onward, frame, priority);
         }
@@ -200,8 +203,8 @@ impl Node {
     pub(super) fn handle_shed(&mut self, frame: &[u8]) {
         let Ok(envelope) = Envelope::decode_frame(frame) else { return };
         if envelope.origin == self.me {
-            let (message, reason) = (envelope.message, DropReason::Overload);
-            self.event(Event::MessageDropped { message, reason });
+            let (message, reason, trace) = (envelope.message, DropReason::Overload, envelope.trace);
+            self.event(Event::MessageDropped { message, reason, trace });
             self.router.handle_undeliverable(self.clock.now, message, &mut self.rng);
         } else {
             self.drop_envelope(&envelope, DropReason::Overload);
@@ -211,22 +214,23 @@ impl Node {
     fn handle_envelope(&mut self, peer: NodeId, mut envelope: Envelope) {
         if envelope.origin == self.me {
             // The next link would vouch for it, so it is dropped. If it is genuine, it needs another path.
-            let (message, reason) = (envelope.message, DropReason::Returned);
-            self.event(Event::MessageDropped { message, reason });
+            let (message, reason, trace) = (envelope.message, DropReason::Returned, envelope.trace);
+            self.event(Event::MessageDropped { message, reason, trace });
             return self.router.handle_undeliverable(self.clock.now, message, &mut self.rng);
         }
         if envelope.destination == self.me
             && let Err(reason) = self.open(peer, &mut envelope)
         {
-            return self.event(Event::MessageDropped { message: envelope.message, reason });
+            let (message, trace) = (envelope.message, envelope.trace);
+            return self.event(Event::MessageDropped { message, reason, trace });
         }
-        let (message, origin) = (envelope.message, envelope.origin);
+        let (message, origin, trace) = (envelope.message, envelope.origin, envelope.trace);
         match self.router.handle_envelope(self.clock.now, self.me, envelope) {
             Arrival::Deliver(envelope) => self.deliver(envelope),
             Arrival::Duplicate { acknowledged } => {
-                self.event(Event::MessageDuplicate { message });
+                self.event(Event::MessageDuplicate { message, trace });
                 if acknowledged {
-                    self.acknowledge(message, origin);
+                    self.acknowledge(message, origin, trace);
                 }
             }
             Arrival::Forward(envelope) => self.forward(envelope),
@@ -270,15 +274,20 @@ impl Node {
         let Some((next, link)) = self.way_to(envelope.destination) else {
             return self.drop_envelope(&envelope, DropReason::NoRoute);
         };
-        self.event(Event::MessageForwarded { message: envelope.message, next, ttl: envelope.ttl });
+        let payload = match envelope.seal {
+            Seal::None => PayloadKind::of(&envelope.payload.0),
+            Seal::Answer { .. } | Seal::First { .. } | Seal::Session { .. } => PayloadKind::Sealed,
+        };
+        let (message, ttl, trace) = (envelope.message, envelope.ttl, envelope.trace);
+        self.event(Event::MessageForwarded { message, next, ttl, payload, trace });
         let frame = envelope.encode_frame();
         let priority = priority_onward(&frame);
         self.send_frame(link, frame, priority);
     }
 
     fn drop_envelope(&mut self, envelope: &Envelope, reason: DropReason) {
-        let message = envelope.message;
-        self.event(Event::MessageDropped { message, reason });
+        let (message, trace) = (envelope.message, envelope.trace);
+        self.event(Event::MessageDropped { message, reason, trace });
         // A notice about a notice or an acknowledgement is useless. If the seal hides what it is about, its origin
         // ignores it.
         let about_notice = envelope.seal == Seal::None
@@ -287,27 +296,35 @@ impl Node {
                 Ok(Payload::Ack(_) | Payload::Undeliverable { .. }) | Err(_)
             );
         if !about_notice {
-            self.send_hint(envelope.origin, &Payload::Undeliverable { message, reason }, envelope.trace);
+            self.send_hint(envelope.origin, &Payload::Undeliverable { message, reason }, trace);
         }
     }
 
-    fn acknowledge(&mut self, message: MessageId, origin: NodeId) {
+    fn acknowledge(&mut self, message: MessageId, origin: NodeId, trace: TraceContext) {
         self.router.handle_acknowledged(message);
-        self.in_flight.acks.entry(origin).or_default().push(message);
+        self.in_flight.acks.entry(origin).or_default().push((message, trace));
     }
 
     /// Sends the acknowledgements that have accumulated, batched by origin.
     pub(super) fn send_acks(&mut self) {
         for (origin, messages) in core::mem::take(&mut self.in_flight.acks) {
             for part in messages.chunks(ACKS_MAX) {
-                self.send_once(origin, &Payload::Ack(part.to_vec()), TraceId([0; 16]));
+                let trace = TraceContext::common(part.iter().map(|(_, trace)| *trace));
+                let messages = part.iter().map(|(message, _)| *message).collect();
+                self.send_once(origin, &Payload::Ack(messages), trace);
             }
         }
     }
 
     fn handle_ack(&mut self, from: NodeId, message: MessageId) {
         self.handle_probed(from, message);
-        let Some((waiter, took)) = self.router.handle_ack(self.clock.now, from, message) else { return };
+        let Some(Acknowledged { waiter, took, payload, trace }) =
+            self.router.handle_ack(self.clock.now, from, message)
+        else {
+            return;
+        };
+        let elapsed_micros = micros(took);
+        self.event(Event::MessageAcknowledged { message, destination: from, elapsed_micros, payload, trace });
         if let Some(waiter) = waiter {
             self.handle_pinged(waiter, Some(took));
         }
@@ -317,6 +334,7 @@ impl Node {
     /// Handles a message that arrived for the first time.
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.clock.now);
+        let trace = envelope.trace;
         let payload = match Payload::decode(&envelope.payload) {
             Ok(Payload::Ack(messages)) => {
                 for message in messages {
@@ -331,12 +349,13 @@ impl Node {
             // The message is of a newer version. Without an acknowledgement its origin learns that it was not handled.
             Err(_) => return,
         };
-        self.event(Event::MessageDelivered { message, origin, hops: envelope.hops });
+        let (hops, kind) = (envelope.hops, payload.kind());
+        self.event(Event::MessageDelivered { message, origin, hops, payload: kind, trace });
         match payload {
             Payload::Outcome { attempt, fingerprint, micros, result } => {
                 // Acknowledged only once its effect is durable. Until then the worker keeps the outcome.
                 let computed = Computed { fingerprint, micros, result };
-                return self.handle_outcome(origin, attempt, computed, Some(message));
+                return self.handle_outcome(origin, attempt, computed, Some(message), trace);
             }
             // The outcome is already in transit, so the task need not run again.
             Payload::Assign(assignment)
@@ -361,14 +380,14 @@ impl Node {
                 self.tasks.handle_returned(origin, attempt, ReassignReason::HandedBack);
             }
             Payload::Progress(piece) => self.tasks.handle_progress(now, origin, piece),
-            Payload::Check(attempts) => self.handle_check(origin, attempts),
+            Payload::Check(attempts) => self.handle_check(origin, attempts, trace),
             Payload::Here(attempts) => self.handle_here(origin, attempts),
             Payload::Missing(attempts) => self.handle_missing(origin, attempts),
             Payload::Renew(attempts) => self.handle_all_here(origin, attempts),
             Payload::Started(attempt) => self.tasks.handle_renewed(now, origin, attempt, true),
             Payload::Ack(_) | Payload::Probe(_) | Payload::Undeliverable { .. } => {}
         }
-        self.acknowledge(message, origin);
+        self.acknowledge(message, origin, trace);
     }
 
     /// Handles the outcome of an attempt. `message` carried it, if it came from another node.
@@ -378,6 +397,7 @@ impl Node {
         attempt: Attempt,
         computed: Computed,
         message: Option<MessageId>,
+        trace: TraceContext,
     ) {
         let (now, wall) = (self.clock.now, self.wall());
         #[cfg(feature = "testing")]
@@ -392,7 +412,7 @@ impl Node {
                 });
                 self.scheduler.handle_returned(attempt.task, from, took);
                 if let Some(message) = message.filter(|_| shows(Mutant::OutcomeAcknowledgedEarly)) {
-                    self.acknowledge(message, from);
+                    self.acknowledge(message, from, trace);
                 }
             }
             Verdict::Nothing | Verdict::Retries => {
@@ -406,19 +426,19 @@ impl Node {
                     return;
                 }
                 if verdict == Verdict::Nothing {
-                    self.event(Event::ResultDuplicate { task: attempt.task, from });
+                    self.event(Event::ResultDuplicate { task: attempt.task, from, trace });
                 }
                 if let Some(message) = message {
-                    self.acknowledge(message, from);
+                    self.acknowledge(message, from, trace);
                 }
             }
         }
     }
 
     /// Acknowledges the outcomes that are durable now.
-    pub(super) fn acknowledge_all(&mut self, acks: Vec<(MessageId, NodeId)>) {
+    pub(super) fn acknowledge_all(&mut self, acks: Vec<(MessageId, NodeId)>, trace: TraceContext) {
         for (message, worker) in acks {
-            self.acknowledge(message, worker);
+            self.acknowledge(message, worker, trace);
         }
     }
 }

@@ -4,11 +4,12 @@
 
 use super::Node;
 use crate::error::Rejection;
-use crate::ids::{NodeId, RequestId, TraceId};
+use crate::ids::{NodeId, RequestId};
 use crate::request::{
     PING_AT_ONCE_MAX, PING_BYTES_MAX, PING_COUNT_MAX, PingSpec, PingView, Response, RoundTrips,
 };
 use crate::time::{Instant, micros};
+use crate::trace::TraceContext;
 use crate::wire::{Bytes, Payload};
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -93,7 +94,7 @@ impl Node {
         ping.waiting -= 1;
         ping.under_way += 1;
         let (destination, payload) = (ping.destination, ping.payload.encode());
-        let envelope = self.envelope(destination, payload, TraceId([0; 16]));
+        let envelope = self.envelope(destination, payload, TraceContext::NONE);
         self.router.send(self.clock.now, envelope, Some(request));
     }
 

@@ -7,8 +7,9 @@
 use super::Node;
 use crate::deliveries::Outcome;
 use crate::event::ReassignReason;
-use crate::ids::{NodeId, TaskId, TraceId};
+use crate::ids::{NodeId, TaskId};
 use crate::mutants::{Mutant, shows};
+use crate::trace::TraceContext;
 use crate::wire::{Attempt, Payload};
 
 impl Node {
@@ -37,15 +38,26 @@ impl Node {
         if worker == self.me {
             // An attempt that has just finished here is not missing.
             if !self.worker.has_actions() {
-                self.handle_check(worker, attempts);
+                self.handle_check(worker, attempts, TraceContext::NONE);
             }
         } else if self.membership.hops(worker).is_some() {
-            self.send_payload(worker, &Payload::Check(attempts), TraceId([0; 16]));
+            let trace = TraceContext::common(attempts.iter().map(|attempt| self.trace_of(attempt.task)));
+            self.send_payload(worker, &Payload::Check(attempts), trace);
         }
     }
 
-    /// Answers an origin's question which of its attempts are here.
-    pub(super) fn handle_check(&mut self, origin: NodeId, mut attempts: Vec<Attempt>) {
+    /// Returns the trace of a task that was accepted here.
+    pub(super) fn trace_of(&self, task: TaskId) -> TraceContext {
+        if let Some(open) = self.tasks.get(task) {
+            return open.stored.trace_context();
+        }
+        let ended = self.results.get(task).map(|summary| summary.trace);
+        // The result does not tell whether the trace is kept. Little is left of it to keep.
+        ended.map_or(TraceContext::NONE, |id| TraceContext { id, sampled: false })
+    }
+
+    /// Answers an origin's question which of its attempts are here. `trace` is that of the question.
+    pub(super) fn handle_check(&mut self, origin: NodeId, mut attempts: Vec<Attempt>, trace: TraceContext) {
         attempts.truncate(CHECKED_MAX);
         let (mut here, missing) = self.worker.handle_check(origin, attempts);
         let owes = |attempt: &Attempt| self.deliveries.owes(origin, attempt.task);
@@ -63,7 +75,12 @@ impl Node {
         }
         let answers = [(here, Payload::Here as fn(_) -> _), (missing, Payload::Missing)];
         for (attempts, answer) in answers.into_iter().filter(|(attempts, _)| !attempts.is_empty()) {
-            self.send_payload(origin, &answer(attempts), TraceId([0; 16]));
+            let theirs = attempts.iter().map(|attempt| {
+                let owed = self.deliveries.trace_of(origin, attempt.task);
+                owed.unwrap_or_else(|| self.worker.trace_of(origin, attempt.task))
+            });
+            let trace = if trace.is_none() { TraceContext::common(theirs) } else { trace };
+            self.send_payload(origin, &answer(attempts), trace);
         }
     }
 
@@ -95,9 +112,10 @@ impl Node {
         if self.membership.hops(outcome.origin).is_none() && !shows(Mutant::OutcomeForgotten) {
             return self.deliveries.handle_unreachable(self.clock.now, outcome);
         }
-        let Outcome { origin, task, output, payload } = outcome;
-        let envelope = self.envelope(origin, payload, TraceId([0; 16]));
-        self.deliveries.handle_sent(self.clock.now, (origin, task), output, envelope.message);
+        let Outcome { origin, task, output, payload, trace } = outcome;
+        let carried = if shows(Mutant::TraceLost) { TraceContext::NONE } else { trace };
+        let envelope = self.envelope(origin, payload, carried);
+        self.deliveries.handle_sent(self.clock.now, (origin, task), output, trace, envelope.message);
         self.router.send(self.clock.now, envelope, None);
     }
 

@@ -128,7 +128,8 @@ impl Node {
         }
         let id = TaskId(uuid(self.rng.id()));
         let trace = self.new_trace();
-        let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice };
+        let stored =
+            StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice, caller: None };
         let records = vec![Record::Task(Box::new(stored.clone()))];
         self.tasks.admit(self.clock.now, stored, model_chosen)?;
         if shows(Mutant::ReplyBeforeDurable) {
@@ -147,8 +148,9 @@ impl Node {
         let answer = match result {
             Ok(()) => {
                 self.tasks.handle_stored(task);
-                if let Some(kind) = self.tasks.get_mut(task).map(|open| open.stored.spec.kind()) {
-                    self.event(Event::TaskAccepted { task, kind });
+                let trace = self.trace_of(task);
+                if let Some(kind) = self.tasks.get(task).map(|open| open.stored.spec.kind()) {
+                    self.event(Event::TaskAccepted { task, kind, trace });
                 }
                 Ok(Response::Submitted(task))
             }
@@ -172,14 +174,26 @@ impl Node {
         }
         let Some(open) = self.tasks.handle_ended(task) else { return };
         let elapsed_micros = micros(self.clock.now.since(open.accepted_at));
-        self.event(Event::TaskFinished { task, status, worker, elapsed_micros });
+        let (kind, trace) = (open.stored.spec.kind(), open.stored.trace_context());
+        let store_micros = open.ending_since.map_or(0, |since| micros(self.clock.now.since(since)));
+        self.event(Event::TaskFinished {
+            task,
+            status,
+            worker,
+            elapsed_micros,
+            kind,
+            attempts: open.stored.attempts,
+            store_micros,
+            waiters: u32::try_from(open.waiters.len() + open.watchers.len()).unwrap_or(u32::MAX),
+            trace,
+        });
         if let Outcome::Completed(output) = &outcome
             && !output.truncated().is_empty()
         {
             let inputs = u32::try_from(output.truncated().len()).unwrap_or(u32::MAX);
-            self.event(Event::InputTruncated { task, inputs, dropped: output.dropped_tokens() });
+            self.event(Event::InputTruncated { task, inputs, dropped: output.dropped_tokens(), trace });
         }
-        self.acknowledge_all(open.acks);
+        self.acknowledge_all(open.acks, trace);
         let answer = self.find_task(task);
         for waiter in open.waiters.into_iter().filter(|_| !shows(Mutant::WaitersForgotten)) {
             self.in_flight.waiting.remove(&waiter);

@@ -5,9 +5,10 @@
 
 use super::Node;
 use crate::error::Rejection;
-use crate::ids::{MessageId, NodeId, RequestId, TraceId};
+use crate::ids::{MessageId, NodeId, RequestId};
 use crate::request::{HopView, Response, RouteView};
 use crate::time::{Instant, micros};
+use crate::trace::TraceContext;
 use crate::wire::{Bytes, Payload};
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ impl Node {
         };
         let mut asked = BTreeMap::new();
         for (hop, &node) in path.iter().enumerate() {
-            let probe = self.send_once(node, &Payload::Probe(Bytes(Vec::new())), TraceId([0; 16]));
+            let probe = self.send_once(node, &Payload::Probe(Bytes(Vec::new())), TraceContext::NONE);
             asked.insert(probe, hop);
         }
         let hops = path.into_iter().map(|node_id| HopView { node_id, round_trip_micros: None }).collect();

@@ -5,6 +5,7 @@ use crate::ids::{LinkId, MessageId, NodeId, TraceId};
 use crate::output::{Output, Priority};
 use crate::router::TTL;
 use crate::session::Contact;
+use crate::trace::TraceContext;
 use crate::wire::{Beat, Bytes, Envelope, Message, Payload, Seal};
 
 impl Node {
@@ -24,7 +25,7 @@ impl Node {
         &mut self,
         destination: NodeId,
         payload: &Payload,
-        trace: TraceId,
+        trace: TraceContext,
     ) -> MessageId {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let message = envelope.message;
@@ -33,7 +34,12 @@ impl Node {
     }
 
     /// Sends a payload without retransmission. Returns its message id.
-    pub(super) fn send_once(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) -> MessageId {
+    pub(super) fn send_once(
+        &mut self,
+        destination: NodeId,
+        payload: &Payload,
+        trace: TraceContext,
+    ) -> MessageId {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let message = envelope.message;
         if let Some(next) = self.membership.next_hop(destination, None) {
@@ -44,14 +50,14 @@ impl Node {
 
     /// Sends a payload without retransmission, at the lowest priority.
     pub(super) fn send_in_background(&mut self, destination: NodeId, payload: &Payload) {
-        let envelope = self.envelope(destination, payload.encode(), TraceId([0; 16]));
+        let envelope = self.envelope(destination, payload.encode(), TraceContext::NONE);
         if let Some(next) = self.membership.next_hop(destination, None) {
             self.hand_over(next, envelope, Priority::Background);
         }
     }
 
     /// Sends an unsealed payload. It is only a hint: nobody waits for it or relies on it.
-    pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceId) {
+    pub(super) fn send_hint(&mut self, destination: NodeId, payload: &Payload, trace: TraceContext) {
         let envelope = self.envelope(destination, payload.encode(), trace);
         let next = self.membership.next_hop(destination, None);
         if let Some(link) = next.and_then(|next| self.peers.link_to(next)) {
@@ -77,7 +83,7 @@ impl Node {
         Some(Contact { node, incarnation: advert.incarnation, key: advert.session_key })
     }
 
-    pub(super) fn envelope(&mut self, destination: NodeId, payload: Bytes, trace: TraceId) -> Envelope {
+    pub(super) fn envelope(&mut self, destination: NodeId, payload: Bytes, trace: TraceContext) -> Envelope {
         Envelope {
             ttl: TTL,
             hops: 0,

@@ -43,6 +43,7 @@ fn count<K: Ord>(counts: &mut BTreeMap<K, u64>, kind: K) {
 mod tests {
     use super::*;
     use crate::ids::{MessageId, NodeId};
+    use crate::trace::TraceContext;
 
     #[test]
     fn each_kind_is_counted() {
@@ -53,7 +54,11 @@ mod tests {
             Event::PeerFault { peer, fault: PeerFault::NotReading },
             Event::PeerFault { peer, fault: PeerFault::NotReading },
             Event::StrangerFault { remote, fault: StrangerFault::TooMany },
-            Event::MessageDropped { message: MessageId([2; 16]), reason: DropReason::Unauthentic },
+            Event::MessageDropped {
+                message: MessageId([2; 16]),
+                reason: DropReason::Unauthentic,
+                trace: TraceContext::NONE,
+            },
             refused(true),
             refused(false),
             Event::DiscoveryAvailable,

@@ -22,7 +22,7 @@ pub(super) fn task(body: &[u8]) -> Result<task::StoredTask, DecodeError> {
         }
     };
     let spec = task::TaskSpec { input, model, timeout };
-    Ok(task::StoredTask { id, spec, submitted_at, trace, attempts, choice: None })
+    Ok(task::StoredTask { id, spec, submitted_at, trace, attempts, choice: None, caller: None })
 }
 
 /// Decodes a result. Version 1 lacks the list of truncations, which is the last field of a record.
@@ -112,7 +112,8 @@ mod tests {
             let spec = TaskSpec { input: before, model: model.clone(), timeout };
             let bytes = version_1(&StoredTask { id, spec, submitted_at, trace, attempts: 2 });
             let spec = task::TaskSpec { input: now, model, timeout };
-            let task = task::StoredTask { id, spec, submitted_at, trace, attempts: 2, choice: None };
+            let task =
+                task::StoredTask { id, spec, submitted_at, trace, attempts: 2, choice: None, caller: None };
             assert_eq!(read(RecordKind::Task, &bytes), Ok(task));
         }
     }

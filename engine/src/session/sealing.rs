@@ -90,7 +90,8 @@ fn bound(envelope: &Envelope) -> Vec<u8> {
     bound.extend_from_slice(&envelope.message.0);
     bound.extend_from_slice(&envelope.origin.0);
     bound.extend_from_slice(&envelope.destination.0);
-    bound.extend_from_slice(&envelope.trace.0);
+    bound.extend_from_slice(&envelope.trace.id.0);
+    bound.push(u8::from(envelope.trace.sampled));
     bound.extend_from_slice(&envelope.sent_at.0.to_be_bytes());
     bound.extend_from_slice(handshake);
     bound
@@ -103,4 +104,4 @@ fn nonce(number: u64) -> Nonce {
 }
 
 const TAG_BYTES: usize = 16;
-const BOUND_BYTES: usize = 73;
+const BOUND_BYTES: usize = 74;

@@ -2,6 +2,7 @@ use super::*;
 use crate::ids::{MessageId, TraceId};
 use crate::rng::Rng;
 use crate::time::UnixMillis;
+use crate::trace::TraceContext;
 use proptest::prelude::*;
 
 /// A node with its sessions.
@@ -42,7 +43,7 @@ impl Side {
             message: MessageId(self.rng.id()),
             origin: id(self.tag),
             destination: to.node,
-            trace: TraceId([5; 16]),
+            trace: TraceContext { id: TraceId([5; 16]), sampled: true },
             sent_at: UnixMillis(6),
             seal: Seal::None,
             payload: Bytes(payload.to_vec()),
@@ -125,7 +126,7 @@ fn changes(envelope: &Envelope) -> Vec<Envelope> {
     change(16, &|e, at, bit| e.message.0[at] ^= bit);
     change(16, &|e, at, bit| e.origin.0[at] ^= bit);
     change(16, &|e, at, bit| e.destination.0[at] ^= bit);
-    change(16, &|e, at, bit| e.trace.0[at] ^= bit);
+    change(16, &|e, at, bit| e.trace.id.0[at] ^= bit);
     change(8, &|e, at, bit| e.sent_at.0 ^= u64::from(bit) << (8 * at));
     let handshake_len = match &envelope.seal {
         Seal::Answer { handshake, .. } | Seal::First { handshake, .. } => handshake.0.len(),

@@ -34,6 +34,7 @@ fn stored() -> StoredTask {
         trace: TraceId([2; 16]),
         attempts: 0,
         choice: Some(CHOICE),
+        caller: None,
     }
 }
 

@@ -6,8 +6,10 @@
 
 use super::{Bytes, Kind, is_routed, whole};
 use crate::error::DecodeError;
-use crate::ids::{MessageId, NodeId, TraceId};
+use crate::event::PayloadKind;
+use crate::ids::{MessageId, NodeId};
 use crate::time::UnixMillis;
+use crate::trace::TraceContext;
 use serde::{Deserialize, Serialize};
 
 /// An end-to-end message between two nodes that need not be peers.
@@ -24,7 +26,7 @@ pub struct Envelope {
     /// The node that it is addressed to.
     pub destination: NodeId,
     /// The trace of the task that it belongs to.
-    pub trace: TraceId,
+    pub trace: TraceContext,
     /// The time at which it was sent.
     pub sent_at: UnixMillis,
     /// How the payload is sealed. The seal also covers all fields except `ttl` and `hops`.
@@ -71,12 +73,14 @@ pub(crate) struct Head {
     pub(crate) message: MessageId,
     pub(crate) origin: NodeId,
     pub(crate) destination: NodeId,
+    pub(crate) trace: TraceContext,
+    pub(crate) payload: PayloadKind,
 }
 
 /// The fields after the head.
 #[derive(Deserialize)]
 struct Rest<'frame> {
-    trace: TraceId,
+    trace: TraceContext,
     sent_at: UnixMillis,
     #[serde(borrow)]
     seal: SealView<'frame>,
@@ -97,11 +101,12 @@ impl Envelope {
     pub(crate) fn encode_frame(&self) -> Vec<u8> {
         let mut frame = Vec::with_capacity(HEAD_BYTES + self.payload.0.len() + REST_BYTES);
         frame.extend_from_slice(&[Kind::Routed as u8, self.ttl, self.hops]);
-        for id in [self.message.0, self.origin.0, self.destination.0, self.trace.0] {
+        for id in [self.message.0, self.origin.0, self.destination.0, self.trace.id.0] {
             frame.extend_from_slice(&id);
         }
         // Serialising plain data into a vector cannot fail.
-        postcard::to_extend(&(self.sent_at, &self.seal, &self.payload), frame).unwrap_or_default()
+        let rest = (self.trace.sampled, self.sent_at, &self.seal, &self.payload);
+        postcard::to_extend(&rest, frame).unwrap_or_default()
     }
 
     /// Decodes a frame.
@@ -161,8 +166,14 @@ fn parts(frame: &[u8]) -> Result<(Head, Rest<'_>), DecodeError> {
     let (destination, rest) = ids.split_first_chunk().ok_or(DecodeError::Malformed)?;
     let [_, ttl, hops] = *counts;
     let (message, origin) = (MessageId(*message), NodeId(*origin));
-    let head = Head { ttl, hops, message, origin, destination: NodeId(*destination) };
-    Ok((head, whole(rest)?))
+    let rest: Rest<'_> = whole(rest)?;
+    let payload = match rest.seal {
+        SealView::None => PayloadKind::of(rest.payload),
+        SealView::Answer { .. } | SealView::First { .. } | SealView::Session { .. } => PayloadKind::Sealed,
+    };
+    let destination = NodeId(*destination);
+    let head = Head { ttl, hops, message, origin, destination, trace: rest.trace, payload };
+    Ok((head, rest))
 }
 
 /// The kind byte, the two counters, and the ids up to the trace.
@@ -173,6 +184,7 @@ const REST_BYTES: usize = 40;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TraceId;
 
     #[test]
     fn a_relay_changes_two_bytes_and_no_more() {
@@ -182,7 +194,7 @@ mod tests {
             message: MessageId([1; 16]),
             origin: NodeId([2; 16]),
             destination: NodeId([3; 16]),
-            trace: TraceId([4; 16]),
+            trace: TraceContext { id: TraceId([4; 16]), sampled: true },
             sent_at: UnixMillis(5),
             seal: Seal::Answer { session: 6, handshake: Bytes(vec![7; 48]), nonce: 8 },
             payload: Bytes(vec![9; 300]),

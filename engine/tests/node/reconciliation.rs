@@ -7,7 +7,7 @@ use engine::event::Event;
 use engine::task::{TaskInput, TaskKind, TaskSpec};
 use engine::testing::Network;
 use engine::wire::{Attempt, Bytes, Envelope, Message, Payload, Seal};
-use engine::{MessageId, NodeId, Request, TaskId, TraceId, UnixMillis};
+use engine::{MessageId, NodeId, Request, TaskId, TraceContext, UnixMillis};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ fn begun(network: &Network) -> Vec<TaskId> {
 /// Encodes a message from the first node to the second.
 fn message(network: &Network, number: u8, payload: &Payload) -> Vec<u8> {
     let (origin, destination): (NodeId, NodeId) = (network.id(0), network.id(1));
-    let (message, trace, sent_at) = (MessageId([number; 16]), TraceId([0; 16]), UnixMillis(0));
+    let (message, trace, sent_at) = (MessageId([number; 16]), TraceContext::NONE, UnixMillis(0));
     let (seal, payload) = (Seal::None, payload.encode());
     let envelope = Envelope { ttl: 9, hops: 1, message, origin, destination, trace, sent_at, seal, payload };
     Message::Routed(Box::new(envelope)).encode()

@@ -7,7 +7,7 @@ use engine::event::{DropReason, Event};
 use engine::task::{TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network};
 use engine::wire::{Bytes, Envelope, Message, Payload, Seal};
-use engine::{MessageId, NodeId, Request, Response, TaskId, TraceId, UnixMillis};
+use engine::{MessageId, NodeId, Request, Response, TaskId, TraceContext, UnixMillis};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -139,7 +139,7 @@ fn idle_sessions_end_and_begin_again() {
 
 /// Encodes a message that its origin never sent.
 fn forged(origin: NodeId, destination: NodeId, seal: Seal, payload: &Payload) -> Vec<u8> {
-    let (message, trace, sent_at) = (FORGED, TraceId([0; 16]), UnixMillis(0));
+    let (message, trace, sent_at) = (FORGED, TraceContext::NONE, UnixMillis(0));
     let payload = payload.encode();
     let envelope = Envelope { ttl: 9, hops: 1, message, origin, destination, trace, sent_at, seal, payload };
     Message::Routed(Box::new(envelope)).encode()

@@ -4,7 +4,7 @@ use super::EventObserver;
 use crate::config::LogLevel;
 use crate::logging::{Line, Log};
 use engine::health::Verdict;
-use engine::{Event, Instant};
+use engine::{Event, Instant, TraceContext};
 use serde_json::{Map, Value};
 
 /// Writes every event of the engine to a log.
@@ -50,7 +50,8 @@ const fn severity(event: &Event) -> (LogLevel, &'static str) {
         Event::LinkRefused { .. } | Event::PeerFault { .. } => (LogLevel::Warn, "peers"),
         Event::PeerRecovered { .. } => (LogLevel::Info, "heartbeat"),
         Event::PeerSlow { .. } | Event::PeerDead { .. } => (LogLevel::Warn, "heartbeat"),
-        Event::MessageDelivered { .. }
+        Event::MessageAcknowledged { .. }
+        | Event::MessageDelivered { .. }
         | Event::MessageDuplicate { .. }
         | Event::MessageForwarded { .. }
         | Event::MessageSent { .. } => (LogLevel::Trace, "router"),
@@ -59,7 +60,8 @@ const fn severity(event: &Event) -> (LogLevel, &'static str) {
         Event::FetchFailed { .. } => (LogLevel::Warn, "files"),
         Event::ModelChanged { .. } => (LogLevel::Info, "inference"),
         Event::ModelConflict { .. } => (LogLevel::Warn, "inference"),
-        Event::ResultDuplicate { .. }
+        Event::AttemptEnded(_)
+        | Event::ResultDuplicate { .. }
         | Event::TaskAccepted { .. }
         | Event::TaskAssigned { .. }
         | Event::TaskFinished { .. }
@@ -84,6 +86,11 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     if let Some(message) = fields.remove("message") {
         fields.insert("message_id".to_owned(), message);
     }
+    // Most events belong to no trace.
+    let id = fields.remove("trace").and_then(|trace| trace.get("id").cloned());
+    if let Some(id) = id.filter(|id| *id != Value::from(TraceContext::NONE.id.to_string())) {
+        fields.insert("trace_id".to_owned(), id);
+    }
     (name.replace('_', " "), fields)
 }
 
@@ -92,7 +99,7 @@ mod tests {
     use super::*;
     use crate::logging::LogOptions;
     use engine::lifecycle::State;
-    use engine::{MessageId, NodeId};
+    use engine::{MessageId, NodeId, TaskId, TraceId};
     use serde_json::json;
 
     #[test]
@@ -103,16 +110,20 @@ mod tests {
         let mut events = EventLog::new(log.clone());
         let now = Instant::ZERO;
         let (from, to) = (State::Registering, State::Active);
+        let trace = TraceContext { id: TraceId([3; 16]), sampled: false };
         events.event(now, &Event::StateChanged { from, to });
         events.event(now, &Event::PeerSlow { peer: NodeId([1; 16]) });
-        events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]) });
+        events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]), trace });
+        events.event(now, &Event::InputTruncated { task: TaskId([4; 16]), inputs: 1, dropped: 2, trace });
         assert!(log.flush());
         let text = std::fs::read_to_string(&path).unwrap();
         let found: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
         assert_eq!(found[0]["component"], "lifecycle");
         assert_eq!(found[0]["message"], "state changed");
         assert_eq!(found[0]["to"], "ACTIVE");
         assert_eq!((&found[1]["level"], &found[1]["peer"]), (&json!("WARN"), &json!("01".repeat(16))));
+        assert_eq!(found[2]["trace_id"], "03".repeat(16));
+        assert_eq!(found[2].get("trace"), None);
     }
 }

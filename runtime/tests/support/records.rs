@@ -29,6 +29,7 @@ pub(crate) fn stored_task(number: u64) -> StoredTask {
         trace: TraceId([1; 16]),
         attempts: 0,
         choice: None,
+        caller: None,
     }
 }
 

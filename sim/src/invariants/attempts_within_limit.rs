@@ -57,7 +57,7 @@ const ATTEMPTS_MAX: u32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
+    use crate::invariants::testing::{at, reassigned};
     use engine::NodeId;
 
     #[test]
@@ -65,7 +65,7 @@ mod tests {
         let mut invariant = AttemptsWithinLimit::new(1);
         let mut died = || {
             let (task, worker, reason) = (TaskId([1; 16]), NodeId([1; 16]), ReassignReason::Crashed);
-            let event = Output::Event(Event::TaskReassigned { task, worker, reason });
+            let event = Output::Event(reassigned(task, worker, reason));
             invariant.observe(at(1), 0, Observation::Output(&event)).is_ok()
         };
         assert_eq!([died(), died(), died()], [true, true, false]);

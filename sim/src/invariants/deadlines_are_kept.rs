@@ -120,7 +120,7 @@ impl Invariant for DeadlinesAreKept {
                 self.timeouts.insert(task.id, task.spec.timeout);
             }
             Observation::Output(Output::Event(event)) => match event {
-                Event::TaskAccepted { task, .. } | Event::TaskRecovered { task } => {
+                Event::TaskAccepted { task, .. } | Event::TaskRecovered { task, .. } => {
                     self.begins(now, node, *task);
                 }
                 Event::TaskFinished { task, status, .. } => return self.finished(now, node, *task, *status),
@@ -160,7 +160,7 @@ const WRITES_BEFORE: u32 = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{at, finished, task_record};
+    use crate::invariants::testing::{at, finished, recovered, task_record};
 
     const TASK: TaskId = TaskId([1; 16]);
 
@@ -168,7 +168,7 @@ mod tests {
         let text = "nodes = 1\nduration = \"60s\"\n[disk]\nlatency = \"0s\"\n";
         let mut invariant = DeadlinesAreKept::new(&Scenario::parse("deadlines.toml", text).unwrap());
         invariant.observe(at(1), 0, Observation::Durable(&task_record(TASK))).unwrap();
-        let recovered = Output::Event(Event::TaskRecovered { task: TASK });
+        let recovered = Output::Event(recovered(TASK));
         invariant.observe(at(1), 0, Observation::Output(&recovered)).unwrap();
         invariant
     }

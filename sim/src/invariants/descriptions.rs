@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = &[
     ("honest_peers_make_no_faults", include_str!("honest_peers_make_no_faults.rs")),
     ("lifecycle_along_arrows", include_str!("lifecycle_along_arrows.rs")),
     ("messages_are_retried", include_str!("messages_are_retried.rs")),
+    ("messages_carry_traces", include_str!("messages_carry_traces.rs")),
     ("neighbours_agree_at_rest", include_str!("neighbours_agree_at_rest.rs")),
     ("no_duplicate_delivery", include_str!("no_duplicate_delivery.rs")),
     ("no_effect_from_strangers", include_str!("no_effect_from_strangers.rs")),

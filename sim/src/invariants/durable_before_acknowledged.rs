@@ -161,9 +161,10 @@ impl Invariant for DurableBeforeAcknowledged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::testing::finished;
     use engine::record::Record;
     use engine::task::{StoredTask, TaskInput, TaskKind, TaskSpec, TaskStatus};
-    use engine::{Fingerprint, RequestId, TraceId, UnixMillis};
+    use engine::{Fingerprint, RequestId, TraceContext, TraceId, UnixMillis};
 
     const TASK: TaskId = TaskId([1; 16]);
 
@@ -181,6 +182,7 @@ mod tests {
             trace,
             attempts: 0,
             choice: None,
+            caller: None,
         }))
     }
 
@@ -198,12 +200,7 @@ mod tests {
     fn an_outcome_rests_on_its_result() {
         let mut invariant = DurableBeforeAcknowledged::new(1);
         assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Durable(&record())), Ok(()));
-        let finished = Output::Event(Event::TaskFinished {
-            task: TASK,
-            status: TaskStatus::Completed,
-            worker: None,
-            elapsed_micros: 0,
-        });
+        let finished = finished(TASK, TaskStatus::Completed, None);
         assert!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished)).is_err());
         assert_eq!(invariant.checks(), 1);
     }
@@ -231,12 +228,23 @@ mod tests {
                 invariant.observe_message(
                     now,
                     0,
-                    &DirectMessage { sent, id: message, origin, destination, payload },
+                    &DirectMessage {
+                        sent,
+                        id: message,
+                        origin,
+                        destination,
+                        payload,
+                        trace: TraceContext::NONE,
+                    },
                 )
             };
             assert_eq!(hear(&mut invariant, false, &outcome), Ok(()));
             if changed_nothing {
-                let duplicate = Output::Event(Event::ResultDuplicate { task: TASK, from: origin });
+                let duplicate = Output::Event(Event::ResultDuplicate {
+                    task: TASK,
+                    from: origin,
+                    trace: TraceContext::NONE,
+                });
                 assert_eq!(invariant.observe(now, 0, Observation::Output(&duplicate)), Ok(()));
             }
             assert_eq!(hear(&mut invariant, true, &ack).is_ok(), good);

@@ -168,7 +168,14 @@ mod tests {
         let peer = invariant.cluster.id(0);
         let payload = Payload::PieceWanted { root: Hash([1; 32]), number: 0 };
         let (message, origin) = (MessageId([1; 16]), invariant.cluster.id(1));
-        let message = DirectMessage { sent: true, id: message, origin, destination: peer, payload: &payload };
+        let message = DirectMessage {
+            sent: true,
+            id: message,
+            origin,
+            destination: peer,
+            payload: &payload,
+            trace: engine::TraceContext::NONE,
+        };
         assert_eq!(invariant.observe_message(at(1), 1, &message), Ok(()));
         let found_out = Output::Event(Event::PeerFault { peer, fault: PeerFault::PieceForged });
         invariant.observe(at(1), 1, Observation::Output(&found_out)).unwrap();

@@ -50,6 +50,7 @@ impl Invariant for HonestPeersMakeNoFaults {
             Observation::Output(Output::Event(Event::MessageDropped {
                 message,
                 reason: DropReason::Replayed,
+                ..
             })) if !self.hostile => Err(format!("message {message} was rejected as a replay")),
             Observation::Output(Output::Event(Event::MessageDelivered { .. })) => {
                 self.checks += 1;
@@ -68,7 +69,7 @@ impl Invariant for HonestPeersMakeNoFaults {
 mod tests {
     use super::*;
     use crate::invariants::testing::{at, cluster};
-    use engine::{MessageId, NodeId};
+    use engine::{MessageId, NodeId, TraceContext};
 
     #[test]
     fn only_strangers_and_late_hellos_may_be_accused() {
@@ -80,6 +81,13 @@ mod tests {
         assert_eq!(observe(Event::PeerFault { peer, fault: PeerFault::HelloLate }), Ok(()));
         assert!(observe(Event::PeerFault { peer, fault: PeerFault::AdvertForged }).is_err());
         let message = MessageId([1; 16]);
-        assert!(observe(Event::MessageDropped { message, reason: DropReason::Replayed }).is_err());
+        assert!(
+            observe(Event::MessageDropped {
+                message,
+                reason: DropReason::Replayed,
+                trace: TraceContext::NONE
+            })
+            .is_err()
+        );
     }
 }

@@ -109,7 +109,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(8);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
+    use crate::invariants::testing::{at, started};
 
     fn becomes(from: State, to: State) -> Output {
         Output::Event(Event::StateChanged { from, to })
@@ -127,7 +127,7 @@ mod tests {
         assert!(observe(0, Observation::Output(&becomes(Initializing, Active))).is_err());
         assert_eq!(observe(0, Observation::Output(&becomes(Registering, Active))), Ok(()));
         assert_eq!(observe(1, Observation::Output(&becomes(Active, ShuttingDown))), Ok(()));
-        let started = Event::TaskStarted { task: TaskId([1; 16]), origin: NodeId([0; 16]), attempt: 1 };
+        let started = started(TaskId([1; 16]), NodeId([0; 16]), 1);
         assert!(observe(2, Observation::Output(&Output::Event(started))).is_err());
         assert_eq!(observe(9, Observation::Durable(&Record::Probe)), Ok(()));
         assert!(observe(10, Observation::Durable(&Record::Probe)).is_err());

@@ -50,7 +50,7 @@ impl Invariant for MessagesAreRetried {
                     }
                     known.sent.insert(*message, retry + 1);
                 }
-                Event::MessageUnacknowledged { message, destination } => {
+                Event::MessageUnacknowledged { message, destination, .. } => {
                     self.checks += 1;
                     // A message that was never sent found the queue full.
                     let times = known.sent.remove(message).unwrap_or(SENDINGS);
@@ -79,7 +79,9 @@ const MESSAGES_MAX: usize = 4_096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
+    use crate::invariants::testing::{at, sent};
+    use engine::TraceContext;
+    use engine::event::PayloadKind;
 
     #[test]
     fn giving_up_early_is_wrong_while_there_is_a_path() {
@@ -94,9 +96,15 @@ mod tests {
             };
             observe(change).unwrap();
             for retry in 0..=retries {
-                observe(Event::MessageSent { message, destination, ttl: 10, retry }).unwrap();
+                observe(sent(message, destination, 10, retry)).unwrap();
             }
-            observe(Event::MessageUnacknowledged { message, destination }).is_err()
+            observe(Event::MessageUnacknowledged {
+                message,
+                destination,
+                payload: PayloadKind::Probe,
+                trace: TraceContext::NONE,
+            })
+            .is_err()
         };
         assert!(fails_after(2, true));
         assert!(!fails_after(3, true));

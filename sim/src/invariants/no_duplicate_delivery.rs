@@ -56,16 +56,13 @@ impl Invariant for NoDuplicateDelivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::testing::delivered;
     use engine::NodeId;
 
     #[test]
     fn a_second_delivery_in_one_life_is_wrong() {
         let mut invariant = NoDuplicateDelivery::new(2);
-        let output = Output::Event(Event::MessageDelivered {
-            message: MessageId([1; 16]),
-            origin: NodeId([0; 16]),
-            hops: 1,
-        });
+        let output = Output::Event(delivered(MessageId([1; 16]), NodeId([0; 16]), 1));
         assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&output)), Ok(()));
         assert_eq!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&output)), Ok(()));
         assert!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&output)).is_err());

@@ -118,7 +118,7 @@ impl Invariant for NoEffectFromStrangers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{at, cluster, finished};
+    use crate::invariants::testing::{assigned, at, cluster, finished, started};
     use engine::task::TaskStatus;
 
     const TASK: TaskId = TaskId([1; 16]);
@@ -131,9 +131,9 @@ mod tests {
             |node, event| invariant.observe(at(1), node, Observation::Output(&Output::Event(event)));
         assert!(observe(0, Event::MemberJoined { member: NodeId([9; 16]) }).is_err());
         let worker = cluster.id(1);
-        let assigned = Event::TaskAssigned { task: TASK, worker, attempt: 1 };
+        let assigned = assigned(TASK, worker, 1);
         assert!(observe(0, assigned.clone()).is_err(), "no member yet");
-        let started = Event::TaskStarted { task: TASK, origin: cluster.id(0), attempt: 1 };
+        let started = started(TASK, cluster.id(0), 1);
         assert!(observe(1, started.clone()).is_err());
         assert_eq!(observe(0, Event::MemberJoined { member: worker }), Ok(()));
         assert_eq!(observe(0, assigned), Ok(()));

@@ -47,7 +47,7 @@ impl Invariant for NoLiveLeaseLost {
         match observation {
             Observation::Started | Observation::Stopped => self.disturbed_at = Some(now),
             Observation::Output(Output::Event(Event::TaskAssigned { .. })) => self.checks += 1,
-            Observation::Output(Output::Event(Event::TaskReassigned { task, worker, reason }))
+            Observation::Output(Output::Event(Event::TaskReassigned { task, worker, reason, .. }))
                 if *reason == ReassignReason::LeaseExpired =>
             {
                 let own = *worker == self.cluster.id(node);
@@ -81,7 +81,7 @@ const EXCUSED: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
+    use crate::invariants::testing::{at, reassigned};
     use engine::TaskId;
 
     #[test]
@@ -91,7 +91,7 @@ mod tests {
         for (worker, excused) in [(0, false), (1, true)] {
             let mut invariant = NoLiveLeaseLost::new(Arc::clone(&cluster), &scenario);
             let (task, worker) = (TaskId([1; 16]), cluster.id(worker));
-            let taken = |reason| Output::Event(Event::TaskReassigned { task, worker, reason });
+            let taken = |reason| Output::Event(reassigned(task, worker, reason));
             invariant.network_changed(at(10));
             let expired = taken(ReassignReason::LeaseExpired);
             assert_eq!(invariant.observe(at(70), 0, Observation::Output(&expired)).is_ok(), excused);

@@ -58,7 +58,7 @@ impl Invariant for NoWorkForTheSlow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
+    use crate::invariants::testing::{assigned, at};
     use engine::TaskId;
 
     #[test]
@@ -66,7 +66,7 @@ mod tests {
         let mut invariant = NoWorkForTheSlow::new(1);
         let peer = NodeId([1; 16]);
         let mut observe = |event| invariant.observe(at(1), 0, Observation::Output(&Output::Event(event)));
-        let assigned = Event::TaskAssigned { task: TaskId([1; 16]), worker: peer, attempt: 1 };
+        let assigned = assigned(TaskId([1; 16]), peer, 1);
         assert_eq!(observe(assigned.clone()), Ok(()));
         assert_eq!(observe(Event::PeerSlow { peer }), Ok(()));
         assert!(observe(assigned.clone()).is_err());

@@ -91,7 +91,7 @@ impl Invariant for NoWorkTwice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{at, cluster};
+    use crate::invariants::testing::{at, cluster, started};
     use engine::InferenceError;
     use engine::MessageId;
     use engine::task::TaskOutput;
@@ -104,15 +104,21 @@ mod tests {
         let [destination, origin] = [0, 1].map(|node| invariant.cluster.id(node));
         let (attempt, fingerprint) = (Attempt { task: TASK, number: 1 }, Fingerprint([1; 16]));
         let payload = Payload::Outcome { attempt, fingerprint, micros: 1, result };
-        let message =
-            DirectMessage { sent: true, id: MessageId([1; 16]), origin, destination, payload: &payload };
+        let message = DirectMessage {
+            sent: true,
+            id: MessageId([1; 16]),
+            origin,
+            destination,
+            payload: &payload,
+            trace: engine::TraceContext::NONE,
+        };
         invariant.observe_message(at(1), 1, &message).unwrap();
         invariant
     }
 
     fn starts(invariant: &mut NoWorkTwice) -> Result<(), String> {
         let origin = invariant.cluster.id(0);
-        let started = Output::Event(Event::TaskStarted { task: TASK, origin, attempt: 2 });
+        let started = Output::Event(started(TASK, origin, 2));
         invariant.observe(at(2), 1, Observation::Output(&started))
     }
 

@@ -83,7 +83,7 @@ impl Invariant for NothingStartsLate {
                     state.cancelled.retain(|(origin, ..)| *origin != id);
                 }
             }
-            Observation::Output(Output::Event(Event::TaskStarted { task, origin, attempt })) => {
+            Observation::Output(Output::Event(Event::TaskStarted { task, origin, attempt, .. })) => {
                 self.checks += 1;
                 let state = &self.nodes[node as usize];
                 if state.cancelled.contains(&(*origin, *task, *attempt)) {
@@ -107,19 +107,26 @@ impl Invariant for NothingStartsLate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{assignment, at, cluster};
+    use crate::invariants::testing::{assignment, at, cluster, started};
 
     const TASK: TaskId = TaskId([1; 16]);
     const ORIGIN: NodeId = NodeId([2; 16]);
 
     fn hears(invariant: &mut NothingStartsLate, seconds: u64, message: u8, payload: &Payload) {
         let (message, destination) = (MessageId([message; 16]), NodeId([9; 16]));
-        let message = DirectMessage { sent: false, id: message, origin: ORIGIN, destination, payload };
+        let message = DirectMessage {
+            sent: false,
+            id: message,
+            origin: ORIGIN,
+            destination,
+            payload,
+            trace: engine::TraceContext::NONE,
+        };
         invariant.observe_message(at(seconds), 0, &message).unwrap();
     }
 
     fn starts(invariant: &mut NothingStartsLate, seconds: u64, attempt: u32) -> bool {
-        let started = Output::Event(Event::TaskStarted { task: TASK, origin: ORIGIN, attempt });
+        let started = Output::Event(started(TASK, ORIGIN, attempt));
         invariant.observe(at(seconds), 0, Observation::Output(&started)).is_ok()
     }
 

@@ -65,19 +65,13 @@ impl Invariant for OneTerminalOutcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::testing::finished;
     use engine::task::TaskStatus;
 
     #[test]
     fn finishing_twice_is_wrong() {
         let mut invariant = OneTerminalOutcome::default();
-        let finished = |task| {
-            Output::Event(Event::TaskFinished {
-                task: TaskId([task; 16]),
-                status: TaskStatus::Completed,
-                worker: None,
-                elapsed_micros: 1,
-            })
-        };
+        let finished = |task| finished(TaskId([task; 16]), TaskStatus::Completed, None);
         assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished(1))), Ok(()));
         assert_eq!(invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&finished(2))), Ok(()));
         assert!(invariant.observe(engine::Instant::ZERO, 1, Observation::Output(&finished(1))).is_err());

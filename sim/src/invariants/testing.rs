@@ -4,13 +4,13 @@ use crate::cluster::Cluster;
 use crate::node_set::NodeIndex;
 use crate::scenario::Scenario;
 use core::time::Duration;
-use engine::event::LinkDownReason;
+use engine::event::{LinkDownReason, PayloadKind, ReassignReason};
 use engine::record::Record;
 use engine::task::{
     Outcome, ResultSummary, StoredTask, TaskInput, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
 };
 use engine::wire::{Assignment, Attempt};
-use engine::{Event, Instant, LinkId, NodeId, Output, TaskId, TraceId};
+use engine::{Event, Instant, LinkId, MessageId, NodeId, Output, TaskId, TraceContext, TraceId};
 use std::sync::Arc;
 
 pub(crate) fn cluster(nodes: u32) -> Arc<Cluster> {
@@ -47,6 +47,7 @@ pub(crate) fn task_record(id: TaskId) -> Record {
         trace: TraceId([0; 16]),
         attempts: 0,
         choice: None,
+        caller: None,
     }))
 }
 
@@ -80,7 +81,61 @@ pub(crate) fn summary() -> ResultSummary {
 }
 
 pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>) -> Output {
-    Output::Event(Event::TaskFinished { task, status, worker, elapsed_micros: 0 })
+    Output::Event(Event::TaskFinished {
+        task,
+        status,
+        worker,
+        elapsed_micros: 0,
+        kind: TaskKind::Embedding,
+        attempts: 1,
+        store_micros: 0,
+        waiters: 0,
+        trace: TraceContext::NONE,
+    })
+}
+
+pub(crate) fn accepted(task: TaskId) -> Event {
+    Event::TaskAccepted { task, kind: TaskKind::Embedding, trace: TraceContext::NONE }
+}
+
+pub(crate) fn recovered(task: TaskId) -> Event {
+    Event::TaskRecovered { task, kind: TaskKind::Embedding, trace: TraceContext::NONE }
+}
+
+pub(crate) fn assigned(task: TaskId, worker: NodeId, attempt: u32) -> Event {
+    let (kind, trace) = (TaskKind::Embedding, TraceContext::NONE);
+    Event::TaskAssigned { task, worker, attempt, kind, trace }
+}
+
+pub(crate) fn reassigned(task: TaskId, worker: NodeId, reason: ReassignReason) -> Event {
+    let (kind, trace) = (TaskKind::Embedding, TraceContext::NONE);
+    Event::TaskReassigned { task, worker, reason, attempt: 1, kind, trace }
+}
+
+pub(crate) fn started(task: TaskId, origin: NodeId, attempt: u32) -> Event {
+    Event::TaskStarted {
+        task,
+        origin,
+        attempt,
+        kind: TaskKind::Embedding,
+        model: String::new(),
+        queued_micros: 0,
+        batch: 1,
+        trace: TraceContext::NONE,
+    }
+}
+
+pub(crate) fn sent(message: MessageId, destination: NodeId, ttl: u8, retry: u8) -> Event {
+    let (next, payload, trace) = (None, PayloadKind::Probe, TraceContext::NONE);
+    Event::MessageSent { message, destination, ttl, retry, next, payload, trace }
+}
+
+pub(crate) fn forwarded(message: MessageId, next: NodeId, ttl: u8) -> Event {
+    Event::MessageForwarded { message, next, ttl, payload: PayloadKind::Sealed, trace: TraceContext::NONE }
+}
+
+pub(crate) fn delivered(message: MessageId, origin: NodeId, hops: u8) -> Event {
+    Event::MessageDelivered { message, origin, hops, payload: PayloadKind::Probe, trace: TraceContext::NONE }
 }
 
 /// An assignment of a task with a timeout of 10 s.
@@ -91,7 +146,7 @@ pub(crate) fn assignment(task: TaskId) -> Assignment {
         fingerprint: crate::inference::fingerprint(crate::inference::DEFAULT_MODEL, false),
         input: TaskInput::from_text(TaskKind::Embedding, String::new()),
         remaining_millis: 10_000,
-        trace: TraceId([0; 16]),
+        trace: TraceContext::NONE,
         alone: false,
     }
 }

@@ -75,6 +75,7 @@ const MESSAGES_MAX: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariants::testing::{delivered, forwarded, sent};
     use engine::NodeId;
 
     #[test]
@@ -83,10 +84,10 @@ mod tests {
         let (message, node) = (MessageId([1; 16]), NodeId([2; 16]));
         let mut observe =
             |event| invariant.observe(engine::Instant::ZERO, 0, Observation::Output(&Output::Event(event)));
-        assert_eq!(observe(Event::MessageSent { message, destination: node, ttl: 3, retry: 0 }), Ok(()));
-        assert_eq!(observe(Event::MessageForwarded { message, next: node, ttl: 2 }), Ok(()));
-        assert!(observe(Event::MessageForwarded { message, next: node, ttl: 3 }).is_err());
-        assert_eq!(observe(Event::MessageDelivered { message, origin: node, hops: 3 }), Ok(()));
-        assert!(observe(Event::MessageDelivered { message, origin: node, hops: 4 }).is_err());
+        assert_eq!(observe(sent(message, node, 3, 0)), Ok(()));
+        assert_eq!(observe(forwarded(message, node, 2)), Ok(()));
+        assert!(observe(forwarded(message, node, 3)).is_err());
+        assert_eq!(observe(delivered(message, node, 3)), Ok(()));
+        assert!(observe(delivered(message, node, 4)).is_err());
     }
 }

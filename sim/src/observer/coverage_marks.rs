@@ -19,6 +19,7 @@ macro_rules! marks {
 }
 
 marks! {
+    AttemptEnded => "attempt_ended",
     BlobFetched => "blob_fetched",
     ClockDiffers => "clock_differs",
     ClockSet => "clock_set",
@@ -35,6 +36,7 @@ marks! {
     LinkUp => "link_up",
     MemberJoined => "member_joined",
     MemberLeft => "member_left",
+    MessageAcknowledged => "message_acknowledged",
     MessageDelivered => "message_delivered",
     MessageDropped => "message_dropped",
     MessageDuplicate => "message_duplicate",

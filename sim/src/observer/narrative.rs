@@ -68,7 +68,7 @@ impl Narrative {
                 }
                 format!("n{node} is the first to drop {} from its members", cluster.name(*member))
             }
-            Event::ResultDuplicate { task, from } => {
+            Event::ResultDuplicate { task, from, .. } => {
                 let task = self.task(*task);
                 format!("n{node} rejects a second outcome of {task} from {}", cluster.name(*from))
             }
@@ -80,12 +80,12 @@ impl Narrative {
                 let task = self.task(*task);
                 format!("{task} of n{node} ends as {status}")
             }
-            Event::TaskReassigned { task, worker, reason } => {
+            Event::TaskReassigned { task, worker, reason, .. } => {
                 let task = self.task(*task);
                 let reason = format!("{reason:?}").to_lowercase();
                 format!("n{node} takes {task} back from {}: {reason}", cluster.name(*worker))
             }
-            Event::TaskRecovered { task } => {
+            Event::TaskRecovered { task, .. } => {
                 let task = self.task(*task);
                 format!("n{node} recovers {task} from its disk")
             }

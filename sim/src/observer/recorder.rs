@@ -302,12 +302,12 @@ impl Recorder {
             }
             Event::InputTruncated { task, .. }
             | Event::ResultDuplicate { task, .. }
-            | Event::TaskRecovered { task } => return Some(*task),
+            | Event::TaskRecovered { task, .. } => return Some(*task),
             Event::TaskAccepted { task, .. } => {
                 spans.accepted(at, node, *task);
                 return Some(*task);
             }
-            Event::TaskAssigned { task, worker, attempt } => {
+            Event::TaskAssigned { task, worker, attempt, .. } => {
                 find(worker).into_iter().for_each(|worker| spans.assigned(at, *task, worker, *attempt));
                 return Some(*task);
             }
@@ -315,11 +315,12 @@ impl Recorder {
                 spans.finished(at, *task, *status, worker.as_ref().and_then(find));
                 return Some(*task);
             }
-            Event::TaskReassigned { task, worker, reason } => {
+            Event::TaskReassigned { task, worker, reason, .. } => {
                 let why = format!("{reason:?}").to_lowercase();
                 find(worker).into_iter().for_each(|worker| spans.taken_back(at, *task, worker, &why));
                 return Some(*task);
             }
+            Event::AttemptEnded(end) => return Some(end.task),
             Event::TaskStarted { task, attempt, .. } => {
                 spans.begun(at, node, *task, *attempt);
                 return Some(*task);
@@ -357,7 +358,8 @@ const fn kind(event: &Event) -> Kind {
         | Event::PeerSlow { .. }
         | Event::StateChanged { .. } => Kind::Peer,
         Event::LinkDown { .. } | Event::LinkRefused { .. } | Event::LinkUp { .. } => Kind::Link,
-        Event::MessageDelivered { .. }
+        Event::MessageAcknowledged { .. }
+        | Event::MessageDelivered { .. }
         | Event::MessageDropped { .. }
         | Event::MessageDuplicate { .. }
         | Event::MessageForwarded { .. }
@@ -367,7 +369,8 @@ const fn kind(event: &Event) -> Kind {
         Event::InputTruncated { .. } | Event::ResultDuplicate { .. } | Event::TaskFinished { .. } => {
             Kind::Result
         }
-        Event::TaskAccepted { .. }
+        Event::AttemptEnded(_)
+        | Event::TaskAccepted { .. }
         | Event::TaskAssigned { .. }
         | Event::TaskReassigned { .. }
         | Event::TaskRecovered { .. }

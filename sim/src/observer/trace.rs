@@ -82,7 +82,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::{Event, Input, Output, TaskId};
+    use crate::invariants::testing::recovered;
+    use engine::{Input, Output, TaskId};
 
     #[test]
     fn order_time_node_and_content_all_count() {
@@ -106,7 +107,7 @@ mod tests {
     #[test]
     fn tagged_events_encode() {
         let mut trace = Trace::default();
-        let event = Output::Event(Event::TaskRecovered { task: TaskId([1; 16]) });
+        let event = Output::Event(recovered(TaskId([1; 16])));
         trace.push(Instant::ZERO, 0, Observation::Output(&event));
         assert_eq!(trace.finish().outputs, 1);
     }

@@ -81,12 +81,12 @@ impl Origins {
                     ));
                 }
             }
-            Event::TaskRecovered { task } => origin.begins(*task)?,
-            Event::TaskAssigned { task, worker, attempt } => {
+            Event::TaskRecovered { task, .. } => origin.begins(*task)?,
+            Event::TaskAssigned { task, worker, attempt, .. } => {
                 self.checks += 1;
                 origin.assigned(now, *task, *worker, *attempt)?;
             }
-            Event::TaskReassigned { task, worker, reason } => {
+            Event::TaskReassigned { task, worker, reason, .. } => {
                 self.checks += 1;
                 let left = self.left.contains(worker);
                 origin.returned(now, me, *task, *worker, *reason, left)?;
@@ -285,9 +285,10 @@ const LEASE: Duration = Duration::from_secs(30);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{at, cluster, result_record, task_record};
+    use crate::invariants::testing::{
+        accepted, assigned, at, cluster, reassigned, result_record, sent, task_record,
+    };
     use engine::Input;
-    use engine::task::TaskKind;
 
     const TASK: TaskId = TaskId([1; 16]);
 
@@ -302,7 +303,7 @@ mod tests {
             let cluster = cluster(2);
             let mut one = Self { worker: cluster.id(1), origins: Origins::new(cluster, 1) };
             one.observe(Event::MemberJoined { member: one.worker }).unwrap();
-            one.observe(Event::TaskAccepted { task: TASK, kind: TaskKind::Embedding }).unwrap();
+            one.observe(accepted(TASK)).unwrap();
             one.assign(1).unwrap();
             one
         }
@@ -312,11 +313,11 @@ mod tests {
         }
 
         fn assign(&mut self, attempt: u32) -> Result<(), String> {
-            self.observe(Event::TaskAssigned { task: TASK, worker: self.worker, attempt })
+            self.observe(assigned(TASK, self.worker, attempt))
         }
 
         fn comes_back(&mut self, reason: ReassignReason) -> Result<(), String> {
-            self.observe(Event::TaskReassigned { task: TASK, worker: self.worker, reason })
+            self.observe(reassigned(TASK, self.worker, reason))
         }
 
         fn step(&mut self) -> Result<(), String> {
@@ -343,7 +344,7 @@ mod tests {
         one.observe(Event::PeerSlow { peer: one.worker }).unwrap();
         assert_eq!(one.comes_back(ReassignReason::Unreachable), Ok(()));
         let (message, destination) = (engine::MessageId([1; 16]), one.worker);
-        one.observe(Event::MessageSent { message, destination, ttl: 10, retry: 0 }).unwrap();
+        one.observe(sent(message, destination, 10, 0)).unwrap();
         assert_eq!(one.step(), Ok(()));
     }
 
@@ -365,7 +366,7 @@ mod tests {
     #[test]
     fn no_more_are_open_than_may_be() {
         let mut one = One::new();
-        let second = Event::TaskAccepted { task: TaskId([2; 16]), kind: TaskKind::Embedding };
+        let second = accepted(TaskId([2; 16]));
         assert!(one.observe(second.clone()).is_err());
         let mut one = One::new();
         one.origins.observe(at(1), 0, Observation::Durable(&task_record(TASK))).unwrap();

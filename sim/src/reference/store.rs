@@ -99,7 +99,7 @@ impl Invariant for Store {
         match observation {
             Observation::Started => disk.found = Some(BTreeSet::new()),
             Observation::Durable(record) => return disk.apply(record),
-            Observation::Output(Output::Event(Event::TaskRecovered { task })) => {
+            Observation::Output(Output::Event(Event::TaskRecovered { task, .. })) => {
                 disk.found.as_mut().map(|found| found.insert(*task));
             }
             // A node's first write comes after it has loaded everything.
@@ -132,7 +132,7 @@ impl Invariant for Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::{at, result_record, task_record};
+    use crate::invariants::testing::{at, recovered, result_record, task_record};
     use engine::WriteId;
 
     const TASK: TaskId = TaskId([1; 16]);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn a_task_that_is_not_found_again_is_missed() {
         let first_write = Output::Write { id: WriteId(0), records: vec![Record::Probe] };
-        let recovered = Output::Event(Event::TaskRecovered { task: TASK });
+        let recovered = Output::Event(recovered(TASK));
         for (found, good) in [(true, true), (false, false)] {
             let mut store = Store::new(1);
             let mut observe = |observation: Observation<'_>| store.observe(at(1), 0, observation);

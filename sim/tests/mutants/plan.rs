@@ -129,6 +129,7 @@ plans! {
     SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
     SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
     StaleReturnTakesTask: LEAVING_UNHEARD => ["origin_follows_its_model"];
+    TraceLost: Source::File("worker_dies") => ["messages_carry_traces"];
     TtlNotSpent: Source::File("line_of_five") => ["ttl_never_exceeded"];
     TtlOffByOne: LONG_LINE => ["ttl_never_exceeded"];
     TwoLinksKept: CROSSED_DIALS => ["one_link_per_pair"];

@@ -19,7 +19,7 @@ use engine::identity::Domain;
 use engine::wire::{
     Advert, Attempt, Envelope, FRAME_BYTES_MAX, Message, Payload, Seal, SharedBytes, Signature, SignedAdvert,
 };
-use engine::{Identity, LinkId, MessageId, NodeId, TraceId, UnixMillis};
+use engine::{Identity, LinkId, MessageId, NodeId, TraceContext, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
 
 /// One attack.
@@ -267,7 +267,7 @@ impl Adversary {
             message: MessageId(message),
             origin,
             destination,
-            trace: TraceId([0; 16]),
+            trace: TraceContext::NONE,
             sent_at: UnixMillis(0),
             seal: Seal::None,
             payload: payload.encode(),
