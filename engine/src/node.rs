@@ -8,6 +8,7 @@ mod blobs;
 mod discovered;
 mod dispatch;
 mod messages;
+mod metrics;
 mod models;
 #[cfg(feature = "testing")]
 mod mutants;
@@ -42,6 +43,7 @@ use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
 use crate::observers::diagnostics::Diagnostics;
 use crate::observers::fault_counters::FaultCounters;
+use crate::observers::metrics::Metrics;
 use crate::output::Output;
 use crate::peers::Peers;
 use crate::record::{Record, Saved};
@@ -188,10 +190,11 @@ struct InFlight {
 }
 
 /// Observers of the node's events. They feed nothing back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Observers {
     diagnostics: Diagnostics,
     fault_counters: FaultCounters,
+    metrics: Metrics,
 }
 
 impl Clock {
@@ -229,9 +232,18 @@ impl InFlight {
 }
 
 impl Observers {
+    fn new(me: NodeId) -> Self {
+        Self {
+            diagnostics: Diagnostics::default(),
+            fault_counters: FaultCounters::default(),
+            metrics: Metrics::new(me),
+        }
+    }
+
     fn handle_event(&mut self, now: Instant, event: &Event) {
         self.diagnostics.handle_event(now, event);
         self.fault_counters.handle_event(event);
+        self.metrics.handle_event(now, event);
     }
 }
 
@@ -304,7 +316,7 @@ impl Node {
             loads: BTreeMap::new(),
             crashed: BTreeSet::new(),
             in_flight: InFlight::new(now),
-            observers: Observers::default(),
+            observers: Observers::new(me),
             outputs: VecDeque::new(),
             config,
             identity,

@@ -2,3 +2,4 @@
 
 pub mod diagnostics;
 pub mod fault_counters;
+pub mod metrics;

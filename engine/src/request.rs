@@ -9,6 +9,7 @@ use crate::lifecycle::State;
 use crate::model::{ModelConflict, ModelOffer};
 use crate::observers::diagnostics::Issue;
 use crate::observers::fault_counters::FaultCounters;
+use crate::observers::metrics::MetricsView;
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
 use core::net::SocketAddr;
@@ -67,6 +68,8 @@ pub enum Request {
         /// What the user has seen so far.
         seen: Cursor,
     },
+    /// Replies with [`Response::Metrics`].
+    Metrics,
 }
 
 /// What a request needs of a model.
@@ -170,6 +173,8 @@ pub enum Response {
         /// The page.
         tasks: Vec<TaskView>,
     },
+    /// The metrics of the node.
+    Metrics(Box<MetricsView>),
 }
 
 /// A file to fetch from other nodes.

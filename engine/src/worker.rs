@@ -467,6 +467,11 @@ impl Worker {
         !self.actions.is_empty()
     }
 
+    /// Returns the origin of each attempt, and whether it runs.
+    pub(crate) fn attempts(&self) -> impl Iterator<Item = (NodeId, bool)> {
+        self.attempts.iter().map(|((origin, _), entry)| (*origin, entry.job.is_some()))
+    }
+
     /// Returns the number of queued and running attempts.
     pub(crate) fn len(&self) -> usize {
         self.attempts.len()

@@ -3,6 +3,7 @@
 use crate::ids::{RequestId, TaskId, WriteId};
 use crate::record::Record;
 use crate::task::TaskResult;
+use crate::time::Instant;
 use std::collections::BTreeMap;
 
 /// What the node does once a write is durable.
@@ -24,20 +25,20 @@ pub(crate) enum Promise {
 #[derive(Debug, Default)]
 pub(crate) struct Writes {
     next: u64,
-    promised: BTreeMap<WriteId, Promise>,
+    promised: BTreeMap<WriteId, (Promise, Instant)>,
 }
 
 impl Writes {
     /// Begins a write and returns its id.
-    pub(crate) fn begin(&mut self, promise: Promise) -> WriteId {
+    pub(crate) fn begin(&mut self, now: Instant, promise: Promise) -> WriteId {
         let id = WriteId(self.next);
         self.next += 1;
-        self.promised.insert(id, promise);
+        self.promised.insert(id, (promise, now));
         id
     }
 
-    /// Ends a write and returns its promise.
-    pub(crate) fn handle_done(&mut self, id: WriteId) -> Option<Promise> {
+    /// Ends a write. Returns its promise, and the time at which it began.
+    pub(crate) fn handle_done(&mut self, id: WriteId) -> Option<(Promise, Instant)> {
         self.promised.remove(&id)
     }
 

@@ -5,6 +5,7 @@ mod adverts_go_forward;
 mod asks_before_it_judges;
 mod attempts_within_limit;
 mod copies_settle;
+mod counters_agree;
 mod deadlines_are_kept;
 mod degree_at_most_max_peers;
 pub mod descriptions;
@@ -51,6 +52,7 @@ pub const NAMES: &[&str] = &[
     asks_before_it_judges::NAME,
     attempts_within_limit::NAME,
     copies_settle::NAME,
+    counters_agree::NAME,
     deadlines_are_kept::NAME,
     degree_at_most_max_peers::NAME,
     dials_back_off::NAME,
@@ -94,6 +96,7 @@ pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<B
         Box::new(asks_before_it_judges::AsksBeforeItJudges::new(nodes)),
         Box::new(attempts_within_limit::AttemptsWithinLimit::new(nodes)),
         Box::new(copies_settle::CopiesSettle::new(shared())),
+        Box::new(counters_agree::CountersAgree::new(nodes)),
         Box::new(deadlines_are_kept::DeadlinesAreKept::new(scenario)),
         Box::new(degree_at_most_max_peers::DegreeAtMostMaxPeers::new(shared(), scenario.node.max_peers)),
         Box::new(dials_back_off::DialsBackOff::new(nodes)),

@@ -284,6 +284,7 @@ impl Node {
                 }
             }
             worker::Action::Infer(job, model, fingerprint, work) => {
+                self.observers.metrics.handle_job(&work);
                 self.outputs.push_back(Output::Infer { job, model, fingerprint, work });
             }
             worker::Action::Outcome { origin, attempt, fingerprint, micros, result, trace } => {

@@ -5,6 +5,7 @@ use crate::error::{DecodeError, PeerFault};
 use crate::event::{DropReason, Event, LinkDownReason, PayloadKind, ReassignReason, RefuseReason};
 use crate::ids::{LinkId, MessageId, NodeId};
 use crate::mutants::{Mutant, shows};
+use crate::observers::metrics::Direction;
 use crate::output::Priority;
 use crate::peers::Introduction;
 use crate::router::{Acknowledged, Arrival};
@@ -32,6 +33,7 @@ impl Node {
     pub(super) fn handle_frame(&mut self, link: LinkId, bytes: Vec<u8>) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         entry.frames_in += 1;
+        self.observers.metrics.handle_frame(Direction::Received, bytes.len());
         let peer = self.peers.peer_of(link);
         if let Some(peer) = peer.filter(|_| wire::is_routed(&bytes)) {
             self.heartbeat.handle_heard(self.clock.now, link);

@@ -18,6 +18,7 @@ use crate::writes::Promise;
 
 impl Node {
     pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
+        let submits = matches!(request, Request::Submit(_) | Request::SubmitFor(..));
         let answer = match request {
             Request::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
@@ -39,6 +40,7 @@ impl Node {
                     State::Initializing | State::Registering | State::Active => Rejection::TooManyWaiting,
                 })
             }
+            Request::Metrics => Ok(Response::Metrics(Box::new(self.metrics_view()))),
             Request::Members => Ok(Response::Members(self.member_views())),
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
@@ -64,6 +66,9 @@ impl Node {
                 None => return,
             },
         };
+        if let (true, Err(rejection)) = (submits, &answer) {
+            self.observers.metrics.handle_rejected(rejection);
+        }
         self.reply(id, answer);
     }
 
@@ -156,6 +161,7 @@ impl Node {
             }
             Err(_) => {
                 self.tasks.handle_store_failed(task);
+                self.observers.metrics.handle_rejected(&Rejection::StorageFailed);
                 Err(Rejection::StorageFailed)
             }
         };

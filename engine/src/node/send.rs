@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::ids::{LinkId, MessageId, NodeId, TraceId};
+use crate::observers::metrics::Direction;
 use crate::output::{Output, Priority};
 use crate::router::TTL;
 use crate::session::Contact;
@@ -16,6 +17,7 @@ impl Node {
     pub(super) fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
         if let Some(entry) = self.peers.link_mut(link) {
             entry.frames_out += 1;
+            self.observers.metrics.handle_frame(Direction::Sent, frame.len());
             self.outputs.push_back(Output::Send { link, frame, priority });
         }
     }

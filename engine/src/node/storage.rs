@@ -12,14 +12,15 @@ use core::time::Duration;
 
 impl Node {
     pub(super) fn write(&mut self, records: Vec<Record>, promise: Promise) {
-        let id = self.writes.begin(promise);
+        let id = self.writes.begin(self.clock.now, promise);
         self.outputs.push_back(Output::Write { id, records });
     }
 
     pub(super) fn handle_write_done(&mut self, id: WriteId, result: Result<(), WriteError>) {
-        let Some(promise) = self.writes.handle_done(id) else { return };
-        if let Err(error) = result {
-            self.event(Event::WriteFailed { write: id, error });
+        let Some((promise, begun)) = self.writes.handle_done(id) else { return };
+        match result {
+            Ok(()) => self.observers.metrics.handle_written(self.clock.now.since(begun)),
+            Err(error) => self.event(Event::WriteFailed { write: id, error }),
         }
         let result = if shows(Mutant::WriteFailureBelieved) { Ok(()) } else { result };
         match (promise, result) {

@@ -61,6 +61,7 @@ fn request() -> impl Strategy<Value = Request> {
         1 => Just(Request::Fetches),
         1 => Just(Request::Health),
         1 => Just(Request::Members),
+        1 => Just(Request::Metrics),
         1 => Just(Request::Peers),
         1 => Just(Request::Status),
         1 => Just(Request::Shutdown),

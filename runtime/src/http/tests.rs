@@ -30,7 +30,7 @@ const TOKEN: &str = "secret";
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
-        Request::Choose(_) | Request::SubmitFor(..) => return None,
+        Request::Choose(_) | Request::Metrics | Request::SubmitFor(..) => return None,
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),

@@ -18,6 +18,7 @@ const FILES: &[(&str, &str)] = &[
     ("asks_before_it_judges", include_str!("asks_before_it_judges.rs")),
     ("attempts_within_limit", include_str!("attempts_within_limit.rs")),
     ("copies_settle", include_str!("copies_settle.rs")),
+    ("counters_agree", include_str!("counters_agree.rs")),
     ("deadlines_are_kept", include_str!("deadlines_are_kept.rs")),
     ("degree_at_most_max_peers", include_str!("degree_at_most_max_peers.rs")),
     ("dials_back_off", include_str!("dials_back_off.rs")),

@@ -134,6 +134,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 | Response::Fetches(_)
                 | Response::Health(_)
                 | Response::Members(_)
+                | Response::Metrics(_)
                 | Response::Peers(_)
                 | Response::Ping(_)
                 | Response::Route(_)
