@@ -31,6 +31,8 @@ pub struct Settings {
     pub network_port: u16,
     /// The port of the control API, on loopback.
     pub api_port: u16,
+    /// The port of the metrics, on loopback; 0 for none.
+    pub metrics_port: u16,
     /// Maximum number of links.
     pub max_peers: u16,
     /// The directory of tasks and results; absolute.

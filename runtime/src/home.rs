@@ -250,6 +250,9 @@ pub struct RunInfo {
     pub node_id: engine::NodeId,
     /// The address of its control API.
     pub api_address: SocketAddr,
+    /// The address of its metrics, if they have a port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics_address: Option<SocketAddr>,
     /// Its port for peers.
     pub network_port: u16,
     /// The name of its network.

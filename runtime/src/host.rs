@@ -81,6 +81,13 @@ pub fn raise_open_files_limit() -> std::io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES_WANTED).max(soft), hard)?)
 }
 
+/// Returns the number of open files of this process.
+pub fn open_files() -> u64 {
+    // The directory that is read is open itself.
+    let count = fs::read_dir("/proc/self/fd").map_or(1, Iterator::count).saturating_sub(1);
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 /// Returns the memory of a process and its children that the system cannot reclaim. Mapped files, such as weights, do
 /// not count.
 pub fn memory_bytes(process: u32) -> u64 {

@@ -87,6 +87,8 @@ pub mod inference;
 #[cfg(feature = "node")]
 pub mod logging;
 #[cfg(feature = "node")]
+pub mod metrics;
+#[cfg(feature = "node")]
 pub mod multicast;
 #[cfg(feature = "node")]
 mod node_thread;

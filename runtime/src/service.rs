@@ -17,12 +17,13 @@ use crate::config::{LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Lock, RunInfo, WatchedFile};
 use crate::host::ThisProcess;
-use crate::http::{Api, ResultReadError, ResultSource};
+use crate::http::{Api, MetricsSource, ResultReadError, ResultSource};
 use crate::hub::Hub;
 use crate::inference::{
     CpuShare, ModelSpec, WORKER_COMMAND, WorkerPool, WorkerPoolOptions, memory_of_workers,
 };
 use crate::logging::{Line, Log};
+use crate::metrics::Host;
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::observers::recording::{self, Recording, Written};
@@ -40,6 +41,7 @@ use listeners::{Listeners, write_info};
 use preflight::Preflight;
 use serde_json::Value;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use storage::{Storage, unusable};
 use tokio::sync::{oneshot, watch};
@@ -80,6 +82,7 @@ impl Service {
         terminal: bool,
         startup: &Startup,
     ) -> Result<Self, StartError> {
+        let start_of_process = clock::wall();
         let preflight = Preflight::run(home, overrides, terminal, startup)?;
         let settings = &preflight.effective.settings;
         let listeners = Listeners::open(home, &preflight, startup)?;
@@ -101,7 +104,8 @@ impl Service {
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         let (inference, pool) = WorkerPool::start(options, found.models.clone());
-        let Listeners { info, door, token, api, stop_api, registration, transport, thread } = listeners;
+        let Listeners { info, door, metrics_door, token, api, stop_api, registration, transport, thread } =
+            listeners;
         let multicast = multicast(&thread, settings);
         let journal = Observers::new(recording)
             .with(EventLog::new(preflight.log.clone()))
@@ -113,7 +117,12 @@ impl Service {
         let models = Catalog::new(sources, settings.run_models.then_some(pool), found);
         let stop_catalog = models.watch();
         let address = info.api_address;
-        door.attach(Api { handle: handle.clone(), models, results, shared_files, threads, token, address });
+        let store = settings.storage_path.join(STORE_FILE);
+        let metrics = Arc::new(MetricsSource::new(Host::new(&store, start_of_process.0)));
+        let api_state =
+            Api { handle: handle.clone(), models, results, shared_files, metrics, threads, token, address };
+        metrics_door.iter().for_each(|door| door.attach_metrics(api_state.clone()));
+        door.attach(api_state);
         Ok(Self {
             home: home.clone(),
             info,

@@ -112,6 +112,7 @@ const TOPICS: &[Topic] = &[
     topic!("getting-started", "Build the program, run two nodes and give them tasks"),
     topic!("configuration", "Settings, their sources and the files of a node"),
     topic!("operating", "Run, watch, diagnose and repair a node"),
+    topic!("observability", "Metrics, boards and alerts of a node"),
     topic!("models", "Choose, fetch and share models"),
     topic!("api", "Routes of the control API and of the compatible APIs"),
     topic!("simulator", "Run, shrink and replay scenarios"),

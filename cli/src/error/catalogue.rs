@@ -490,7 +490,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "port_in_use",
         what: "Another program uses the port.",
-        todo: "Choose another port with `--port` or `--api-port`.",
+        todo: "Choose another port with `--port`, `--api-port` or `--metrics-port`.",
     },
     Entry {
         id: "process_ended",

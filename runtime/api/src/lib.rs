@@ -21,6 +21,7 @@
 //! | `POST /api/v1/models` | [`NewPull`] | [`Models`] |
 //! | `POST /api/v1/fetches` | [`NewFetch`] | one [`FetchLine`] a line |
 //! | `GET /api/v1/fetches` | | [`Fetches`] |
+//! | `GET /api/v1/metrics` | | [`metrics::Metrics`] |
 //! | `POST /api/v1/files` | [`NewShare`] | |
 //! | `GET /healthz` | | [`Liveness`] |
 //! | `GET /readyz` | | [`Readiness`] |
@@ -55,6 +56,7 @@
 mod diagnosis;
 mod error;
 mod files;
+pub mod metrics;
 mod models;
 mod network;
 mod new_task;

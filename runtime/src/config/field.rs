@@ -38,6 +38,8 @@ pub enum Kind {
     Models,
     /// The name of a network.
     Name,
+    /// A port, or 0 for none.
+    OptionalPort,
     /// A directory.
     Path,
     /// `true` or `false`.
@@ -48,7 +50,7 @@ impl Kind {
     /// Parses the text of an environment variable. Returns `None` if it is not of this kind at all.
     pub fn parse(self, text: &str) -> Option<Value> {
         match self {
-            Self::Integer(..) => text.trim().parse::<u64>().ok().map(Value::from),
+            Self::Integer(..) | Self::OptionalPort => text.trim().parse::<u64>().ok().map(Value::from),
             Self::Switch => match text.trim() {
                 "1" | "true" => Some(Value::Bool(true)),
                 "0" | "false" => Some(Value::Bool(false)),
@@ -75,6 +77,9 @@ impl Kind {
             Self::Integer(least, most) => {
                 value.as_u64().is_some_and(|number| (least..=most).contains(&number))
             }
+            Self::OptionalPort => {
+                value.as_u64().is_some_and(|port| port == 0 || (1024..=PORT_MAX).contains(&port))
+            }
             Self::Level => value.as_str().is_some_and(|text| LEVELS.contains(&text)),
             Self::Models => models::admits(value),
             Self::Name => value.as_str().is_some_and(|text| {
@@ -98,6 +103,7 @@ impl Kind {
             }
             Self::Integer(least, most) => format!("allowed: {least} to {most}"),
             Self::Level => format!("allowed: {}", LEVELS.join(", ")),
+            Self::OptionalPort => format!("allowed: 0 (none), or 1024 to {PORT_MAX}"),
             Self::Models => format!(
                 "allowed: up to {} models, each a name, a path, or {{\"model\": …, \"name\": …, \"eager\": …, \"precision\": …, \"memory_mb\": …}}",
                 models::ENTRIES_MAX
@@ -116,7 +122,18 @@ impl Field {
         if self.kind.admits(value) {
             return None;
         }
-        let Kind::Integer(_, most) = self.kind else { return Some(format!("{}_invalid", self.key)) };
+        let most = match self.kind {
+            Kind::Integer(_, most) => most,
+            Kind::OptionalPort => PORT_MAX,
+            Kind::Addresses
+            | Kind::File
+            | Kind::Interfaces
+            | Kind::Level
+            | Kind::Models
+            | Kind::Name
+            | Kind::Path
+            | Kind::Switch => return Some(format!("{}_invalid", self.key)),
+        };
         Some(match value.as_f64() {
             // A number that exceeds 64 bits is still a number above the limit.
             Some(number) if number > most as f64 => format!("{}_exceeds_limit", self.key),
@@ -148,6 +165,7 @@ fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {
     items.iter().map(Value::as_str).collect()
 }
 
+const PORT_MAX: u64 = 65_535;
 const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const ADDRESSES_MAX: usize = 64;
 const INTERFACES_MAX: usize = 32;
@@ -169,6 +187,14 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Integer(1024, 65_535),
         default: || json!(8080),
         meaning: "The port of the API, on loopback.",
+    },
+    Field {
+        key: "metrics_port",
+        variable: "P2P_AI_METRICS_PORT",
+        flag: Some("--metrics-port"),
+        kind: Kind::OptionalPort,
+        default: || json!(9100),
+        meaning: "The port of the metrics, on loopback; 0 for none.",
     },
     Field {
         key: "network",

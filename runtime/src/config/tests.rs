@@ -111,7 +111,9 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
             fixture.variable(field.variable, "false")
         }
-        "network_port" | "api_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
+        "network_port" | "api_port" | "metrics_port" | "max_memory_mb" => {
+            fixture.variable(field.variable, "1024")
+        }
         _ => fixture.variable(field.variable, "200"),
     });
     fixture.overrides.config_file = Some(path);

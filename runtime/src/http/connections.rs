@@ -9,6 +9,7 @@
 
 use super::limits::CONNECTIONS_MAX;
 use super::peer_owner::Owner;
+use nix::sys::resource::{Resource, getrlimit};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,8 +32,18 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Returns the limits of the API.
+    pub(super) fn for_api() -> Self {
+        Self::for_open_files(getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES_ASSUMED, |(soft, _)| soft))
+    }
+
+    /// Returns the limits of the metrics. Few programs read them, and none needs the token.
+    pub(super) const fn for_metrics() -> Self {
+        Self { connections: 64, unauthenticated: 40, unauthenticated_per_owner: 16, requests: 16, streams: 1 }
+    }
+
     /// Returns the limits for a process that may open this many files.
-    pub(super) fn for_open_files(open_files_max: u64) -> Self {
+    fn for_open_files(open_files_max: u64) -> Self {
         let half = usize::try_from(open_files_max / 2).unwrap_or(usize::MAX);
         let connections = half.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         Self {
@@ -301,6 +312,7 @@ impl Connection {
 }
 
 const NEVER: u64 = u64::MAX;
+const OPEN_FILES_ASSUMED: u64 = 1024;
 /// Pipelined requests of all connections that run at a time.
 const PIPELINED_AT_ONCE: usize = 2;
 /// Minimum connections, on a system that allows few open files.

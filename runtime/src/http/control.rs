@@ -5,6 +5,7 @@
 mod answer;
 mod events;
 mod files;
+mod metrics;
 mod models;
 mod network;
 mod status;
@@ -30,6 +31,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/routes/{id}/ping", post(network::ping))
         .route("/diagnosis", get(status::diagnosis))
         .route("/health", get(status::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/tasks", post(tasks::submit).get(tasks::tasks))
         .route("/tasks/{id}", get(tasks::task).delete(tasks::cancel))
         .route("/tasks/{id}/events", get(tasks::events))

@@ -1,9 +1,9 @@
-//! HTTP/1 server of a node on loopback: the control API, OpenAI's API, and that of text-embeddings-inference.
+//! HTTP/1 server of a node on loopback: the control API, OpenAI's API, that of text-embeddings-inference, and metrics.
 //!
 //! No request is trusted. Browser pages of other origins, DNS names rebound to loopback, and other users of the machine
 //! all reach this port. Therefore:
 //! - `Host` and `Origin` are checked first.
-//! - Every route except the probes requires the node's bearer token.
+//! - Every route except the probes requires the node's bearer token. The metrics also have a port without it.
 //! - Duration, size and number of requests are limited for each connection.
 //! - When connections run out, those without the token are evicted first.
 //!
@@ -24,6 +24,7 @@ mod fields;
 mod framing;
 mod input;
 mod limits;
+mod metrics;
 mod model_rejection;
 mod node_client;
 mod openai;
@@ -43,6 +44,7 @@ mod truncated;
 
 pub use auth::Token;
 pub use error::ApiError;
+pub use metrics::MetricsSource;
 pub use server::{listen, serve};
 pub use startup::StartupRouter;
 pub use state::{Api, ResultReadError, ResultSource};

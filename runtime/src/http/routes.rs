@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::limits::{REQUEST_TIMEOUT, SLOW_REQUEST_TIMEOUT};
 use super::state::Api;
-use super::{auth, control, openai, probes, tei};
+use super::{auth, control, metrics, openai, probes, tei};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
@@ -16,6 +16,7 @@ pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
+        .merge(metrics::router(&api))
         .nest("/api/v1", control::router(&api))
         .nest("/v1", openai::router(&api))
         .nest("/v2", openai::router_v2(&api))
@@ -24,6 +25,15 @@ pub(super) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(unknown_method)
         // Each group of routes limits its bodies itself.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(api.clone(), admit))
+        .with_state(api)
+}
+
+/// Returns the router of the port of the metrics.
+pub(super) fn metrics_router(api: Api) -> Router {
+    metrics::open_router()
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(api.clone(), admit))
         .with_state(api)
 }

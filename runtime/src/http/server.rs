@@ -3,7 +3,7 @@
 
 use super::client_stream::ClientStream;
 use super::clock_unset;
-use super::connections::{Connection, ConnectionSlot, ConnectionTable, Limits};
+use super::connections::{Connection, ConnectionSlot, ConnectionTable};
 use super::limits::SLOW_REQUEST_TIMEOUT;
 use super::peer_owner::OwnerLookup;
 use super::startup::StartupRouter;
@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
-use nix::sys::resource::{Resource, getrlimit};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -48,7 +47,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Serves the API until `stop` completes, then gives requests in progress a grace period.
 pub async fn serve(listener: TcpListener, startup: StartupRouter, stop: impl Future<Output = ()> + Send) {
     let server = Server {
-        table: ConnectionTable::new(Limits::for_open_files(open_files_max())),
+        table: ConnectionTable::new(startup.limits()),
         owners: OwnerLookup::open(),
         local: listener.local_addr().ok(),
         startup,
@@ -201,11 +200,6 @@ async fn answer(
     tracked_body::finish(response, slot, authenticated, permit.into_iter().collect())
 }
 
-/// Returns the limit of open files of this process.
-fn open_files_max() -> u64 {
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES_ASSUMED, |(soft, _)| soft)
-}
-
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
 /// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -216,4 +210,3 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(500);
-const OPEN_FILES_ASSUMED: u64 = 1024;

@@ -4,6 +4,7 @@
 //! response closes its connection, so that the next request reaches the running node.
 
 use super::auth::{self, Token};
+use super::connections::Limits;
 use super::error::ApiError;
 use super::state::Api;
 use super::{routes, tei};
@@ -25,6 +26,7 @@ pub struct StartupRouter {
     starting: Router,
     node: Arc<OnceLock<Router>>,
     token: Arc<Token>,
+    limits: Limits,
 }
 
 impl StartupRouter {
@@ -38,12 +40,30 @@ impl StartupRouter {
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
             .with_state(Arc::clone(&token));
-        Self { starting, node: Arc::default(), token }
+        Self { starting, node: Arc::default(), token, limits: Limits::for_api() }
+    }
+
+    /// Creates the router of the metrics of a node that is starting.
+    pub fn for_metrics(address: SocketAddr, token: Arc<Token>) -> Self {
+        let starting = Router::new()
+            .fallback(async || ApiError::from(Rejection::NodeNotReady))
+            .layer(from_fn_with_state(address, admit));
+        Self { starting, node: Arc::default(), token, limits: Limits::for_metrics() }
     }
 
     /// Routes new connections to the running node.
     pub fn attach(&self, api: Api) {
         self.node.get_or_init(|| routes::router(api));
+    }
+
+    /// Routes new connections to the metrics of the running node.
+    pub fn attach_metrics(&self, api: Api) {
+        self.node.get_or_init(|| routes::metrics_router(api));
+    }
+
+    /// Returns the limits of connections and requests.
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// Returns whether a request presents the token.

@@ -1,6 +1,7 @@
 //! State that all request handlers share.
 
 use super::auth::Token;
+use super::metrics::MetricsSource;
 use crate::blobs::SharedFiles;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
@@ -21,6 +22,8 @@ pub struct Api {
     pub models: Catalog,
     /// Files that the node shares.
     pub shared_files: Arc<SharedFiles>,
+    /// Figures that only this process knows.
+    pub metrics: Arc<MetricsSource>,
     /// Threads for inference and tokenisation of each model.
     pub threads: u16,
     /// Bearer token that clients must present.

@@ -6,8 +6,10 @@ use crate::catalog::{self, Catalog, Found, Sources};
 use crate::config::ModelEntry;
 use crate::driver::Handle;
 use crate::inference::EMBEDDED_MODEL;
+use crate::metrics::Host;
 use crate::store::Damage;
 use engine::lifecycle::State;
+use engine::observers::metrics::MetricsView;
 use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
 use engine::task::{
     InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
@@ -30,9 +32,10 @@ const TOKEN: &str = "secret";
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
-        Request::Choose(_) | Request::Metrics | Request::SubmitFor(..) => return None,
+        Request::Choose(_) | Request::SubmitFor(..) => return None,
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
+        Request::Metrics => Ok(Response::Metrics(Box::new(metrics_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
         Request::Health => Err(Rejection::TooManyWaiting),
@@ -105,6 +108,17 @@ pub(super) fn status_view() -> StatusView {
     }
 }
 
+fn metrics_view() -> MetricsView {
+    MetricsView {
+        counted: engine::observers::metrics::Metrics::new(NodeId([7; 16])),
+        status: status_view(),
+        now: engine::Instant::ZERO,
+        attempts: std::collections::BTreeMap::new(),
+        peers_slow: 0,
+        collections: Vec::new(),
+    }
+}
+
 fn summary() -> ResultSummary {
     ResultSummary {
         id: DONE,
@@ -166,6 +180,21 @@ impl ResultSource for OneResult {
     }
 }
 
+/// Returns the state of handlers in front of a fake node.
+fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr) -> Api {
+    let shared_files = SharedFiles::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
+    Api {
+        handle,
+        models: Catalog::new(Sources::default(), None, built_in()),
+        results,
+        shared_files: Arc::new(shared_files),
+        metrics: Arc::new(MetricsSource::new(Host::new(Path::new("/nowhere/store"), 1))),
+        threads: 3,
+        token: Arc::new(Token::from_text(TOKEN)),
+        address,
+    }
+}
+
 /// Responds in place of a node.
 pub(super) type Answerer = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
 
@@ -194,18 +223,27 @@ impl Server {
         });
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared_files = SharedFiles::open(Path::new("/nowhere"), mpsc::unbounded_channel().0);
-        let api = Api {
-            handle,
-            models: Catalog::new(Sources::default(), None, built_in()),
-            results,
-            shared_files: Arc::new(shared_files),
-            threads: 3,
-            token: Arc::new(Token::from_text(TOKEN)),
-            address,
-        };
+        let api = test_api(handle, results, address);
         let startup = StartupRouter::new(address, Arc::clone(&api.token));
         startup.attach(api);
+        Self::behind(listener, startup)
+    }
+
+    /// Starts the port of the metrics, before or after the node runs.
+    async fn of_metrics(runs: bool) -> Self {
+        let (handle, mut asks) = Handle::new();
+        tokio::spawn(async move {
+            while let Some(ask) = asks.recv().await {
+                drop(ask.reply.send(answer(&ask.request).unwrap()));
+            }
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let api = test_api(handle, Arc::new(OneResult), address);
+        let startup = StartupRouter::for_metrics(address, Arc::clone(&api.token));
+        if runs {
+            startup.attach_metrics(api);
+        }
         Self::behind(listener, startup)
     }
 
@@ -275,6 +313,8 @@ async fn probes_are_free_and_everything_else_wants_the_token() {
         ("GET", "/api/v1/status"),
         ("GET", "/api/v1/peers"),
         ("GET", "/api/v1/members"),
+        ("GET", "/api/v1/metrics"),
+        ("GET", "/metrics"),
         ("GET", "/api/v1/tasks"),
         ("POST", "/api/v1/tasks"),
         ("GET", "/api/v1/tasks/x"),
@@ -300,6 +340,38 @@ async fn probes_are_free_and_everything_else_wants_the_token() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn metrics_want_the_token_on_the_port_of_the_api_only() {
+    let api = Server::start().await;
+    let (status, _, body) = api.request("GET", "/metrics", "", b"").await;
+    assert_eq!((status, &body["error"]["code"]), (401, &json!("token_missing")));
+    let (status, head, body) = api.request("GET", "/metrics", AUTHORIZED, b"").await;
+    assert_eq!(status, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
+    assert!(body.as_str().unwrap().contains("\np2p_ai_peers{state=\"alive\"} 0\n"), "{body}");
+    let (status, body) = api.get("/api/v1/metrics").await;
+    assert_eq!((status, &body["families"][0]["name"]), (200, &json!("p2p_ai_build_info")));
+
+    let open = Server::of_metrics(true).await;
+    assert_eq!(open.request("GET", "/metrics", "", b"").await.0, 200);
+    let accept =
+        "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2\r\n";
+    let (_, head, body) = open.request("GET", "/metrics", accept, b"").await;
+    let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
+    assert!(head.contains(kind) && head.contains("vary: accept"), "{head}");
+    assert!(body.as_str().unwrap().ends_with("\n# EOF\n"), "{body}");
+    let (status, _, _) = open.request("GET", "/metrics", "Host: evil.example\r\n", b"").await;
+    assert_eq!(status, 421);
+    for path in ["/api/v1/status", "/healthz", "/v1/models", "/api/v1/metrics"] {
+        assert_eq!(open.request("GET", path, AUTHORIZED, b"").await.0, 404, "{path}");
+    }
+    assert_eq!(open.request("POST", "/metrics", "", b"").await.0, 405);
+    let starting = Server::of_metrics(false).await;
+    let (status, head, _) = starting.request("GET", "/metrics", "", b"").await;
+    assert_eq!(status, 503);
+    assert!(head.contains("connection: close"), "{head}");
 }
 
 #[tokio::test]

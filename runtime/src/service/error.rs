@@ -36,6 +36,14 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// No port is free for the metrics.
+    #[error("Port {port} already in use")]
+    Metrics {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The operating system provides no random numbers.
     #[error("the system provides no random numbers")]
     Entropy(#[source] io::Error),
@@ -79,7 +87,9 @@ impl StartError {
     /// Returns the stable error id.
     pub fn id(&self) -> &'static str {
         match self {
-            Self::Api { .. } | Self::Transport(BindError::PortTaken(_)) => "port_in_use",
+            Self::Api { .. } | Self::Metrics { .. } | Self::Transport(BindError::PortTaken(_)) => {
+                "port_in_use"
+            }
             Self::Config(error) => error.id(),
             Self::DataLost { .. } => "data_lost",
             Self::DiskFull { .. } => "disk_full",
@@ -101,6 +111,9 @@ impl StartError {
         Some(match self {
             Self::Api { .. } => {
                 "choose another with --api-port, or leave it out to use the next free one".to_owned()
+            }
+            Self::Metrics { .. } => {
+                "choose another with --metrics-port, 0 for none, or leave it out to use the next free one".to_owned()
             }
             Self::Config(error) => return error.hint(),
             Self::DataLost { .. } => {

@@ -1,4 +1,4 @@
-//! The sockets of a node: links with peers, and the control API.
+//! The sockets of a node: links with peers, the control API, and the metrics.
 //!
 //! The API answers before the storage is open. Until then it reports that the node is starting.
 
@@ -13,6 +13,8 @@ use crate::node_thread::NodeThread;
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
 use crate::transport::{Libp2pTransport, Limits, all_addresses};
+use futures::FutureExt as _;
+use futures::future::OptionFuture;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -25,6 +27,7 @@ use tokio::task::JoinHandle;
 pub(super) struct Listeners {
     pub(super) info: RunInfo,
     pub(super) door: StartupRouter,
+    pub(super) metrics_door: Option<StartupRouter>,
     pub(super) token: Arc<Token>,
     pub(super) api: JoinHandle<()>,
     pub(super) stop_api: oneshot::Sender<()>,
@@ -48,10 +51,12 @@ impl Listeners {
         let listener = bind_api(effective)?;
         let api_address =
             listener.local_addr().map_err(|source| StartError::Api { port: settings.api_port, source })?;
+        let metrics = bind_metrics(effective)?;
         let info = RunInfo {
             pid: std::process::id(),
             node_id: key.identity.node_id(),
             api_address,
+            metrics_address: metrics.as_ref().and_then(|listener| listener.local_addr().ok()),
             network_port: transport.port(),
             network: settings.network.clone(),
             version: engine::Config::default().version,
@@ -62,11 +67,20 @@ impl Listeners {
         let token = Arc::new(token);
         let door = StartupRouter::new(api_address, Arc::clone(&token));
         let (stop_api, stopped) = oneshot::channel();
-        let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stopped.await) }));
+        let stopped = stopped.map(drop).shared();
+        let metrics_door =
+            info.metrics_address.map(|address| StartupRouter::for_metrics(address, Arc::clone(&token)));
+        let serve_metrics = metrics
+            .zip(metrics_door.clone())
+            .map(|(listener, door)| http::serve(listener, door, stopped.clone()));
+        let serve_api = http::serve(listener, door.clone(), stopped);
+        let api = tokio::spawn(async {
+            futures::join!(serve_api, OptionFuture::from(serve_metrics));
+        });
         write_info(&home.info_file(), &info)?;
         let registration = register(home);
         startup.done("api");
-        Ok(Self { info, door, token, api, stop_api, registration, transport, thread })
+        Ok(Self { info, door, metrics_door, token, api, stop_api, registration, transport, thread })
     }
 }
 
@@ -82,6 +96,24 @@ fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
         }
     }
     Err(StartError::Api { port: wanted, source: refusal })
+}
+
+/// Binds the port of the metrics, if they have one. Unless the user set the port, the next free one is taken.
+fn bind_metrics(effective: &Effective) -> Result<Option<TcpListener>, StartError> {
+    let wanted = effective.settings.metrics_port;
+    if wanted == 0 {
+        return Ok(None);
+    }
+    let tries = if effective.is_explicit("metrics_port") { 1 } else { API_PORT_TRIES };
+    let listen = |port| http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in (wanted..=u16::MAX).take(tries) {
+        match listen(port) {
+            Ok(listener) => return Ok(Some(listener)),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(StartError::Metrics { port: wanted, source: refusal })
 }
 
 /// Writes what the node publishes for other programs of its user.

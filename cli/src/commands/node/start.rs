@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Port of the control API on loopback [default: 8080, or the next free port]
     #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) api_port: Option<u16>,
+    /// Port of the metrics on loopback, 0 for none [default: 9100, or the next free port]
+    #[arg(long, value_parser = optional_port, value_name = "PORT", allow_negative_numbers = true)]
+    pub(crate) metrics_port: Option<u16>,
     /// Read this configuration file (JSON, or TOML by extension) instead of the one in the home
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -196,6 +199,7 @@ fn overrides(start: &Arguments) -> io::Result<Overrides> {
     let mut flags = Vec::new();
     flags.extend(start.port.map(|port| ("network_port", json!(port), "--port")));
     flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
+    flags.extend(start.metrics_port.map(|port| ("metrics_port", json!(port), "--metrics-port")));
     flags.extend(start.network.as_ref().map(|name| ("network", json!(name), "--network")));
     flags.extend(start.max_peers.map(|count| ("max_peers", json!(count), "--max-peers")));
     flags.extend(
@@ -236,8 +240,11 @@ fn explain(error: StartError) -> Failure {
 }
 
 fn announcement(info: &RunInfo) -> String {
+    let metrics = info
+        .metrics_address
+        .map_or_else(String::new, |address| format!("\nmetrics http://{address}/metrics, without a token"));
     format!(
-        "Node started (id: {}, port: {})\npid {}, API http://{}, network {:?} (open on this local network)",
+        "Node started (id: {}, port: {})\npid {}, API http://{}, network {:?} (open on this local network){metrics}",
         info.node_id, info.network_port, info.pid, info.api_address, info.network
     )
 }
@@ -449,6 +456,11 @@ fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "Invalid port number (must be 1024-65535)".to_owned())
 }
 
+fn optional_port(text: &str) -> Result<u16, String> {
+    let invalid = || "Invalid port number (must be 0 for none, or 1024-65535)".to_owned();
+    if text == "0" { Ok(0) } else { port(text).map_err(|_| invalid()) }
+}
+
 const THREADS_MAX: usize = 4;
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -465,6 +477,8 @@ mod tests {
         assert_eq!(port("1024"), Ok(1024));
         for bad in ["1023", "65536", "-1", "http", ""] {
             assert_eq!(port(bad), Err("Invalid port number (must be 1024-65535)".to_owned()), "{bad:?}");
+            assert!(optional_port(bad).is_err(), "{bad:?}");
         }
+        assert_eq!((optional_port("0"), optional_port("9100")), (Ok(0), Ok(9100)));
     }
 }

@@ -53,6 +53,7 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
         ("Port", status.network_port.to_string()),
         ("Addresses", if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }),
         ("API", client.info().api_address.to_string()),
+        ("Metrics", metrics(client)),
         ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
         ("Health", health(status.health.as_ref())),
         ("Peers", status.peers.to_string()),
@@ -62,6 +63,12 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
         ("Models", models),
         ("Process", client.info().pid.to_string()),
     ]
+}
+
+/// Returns where the metrics are, if the node has a port for them.
+fn metrics(client: &Client) -> String {
+    let address = client.info().metrics_address;
+    address.map_or_else(|| "no port".to_owned(), |address| format!("http://{address}/metrics"))
 }
 
 fn health(health: Option<&Health>) -> String {

@@ -1,0 +1,99 @@
+//! What the process of a node and its disk contribute to the metrics. Each call reads it anew.
+
+use crate::host::open_files;
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::statvfs::statvfs;
+use nix::sys::time::TimeValLike;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the figures of one node come from.
+#[derive(Clone, Debug)]
+pub struct Host {
+    store: PathBuf,
+    started_millis: u64,
+}
+
+/// Figures of the process and of the disk. A figure that the system does not provide is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostFigures {
+    /// Processor time of the process, in microseconds.
+    pub cpu_micros: u64,
+    /// Physical memory of the process.
+    pub resident_bytes: u64,
+    /// Virtual memory of the process.
+    pub virtual_bytes: u64,
+    /// When the node started, in milliseconds since 1970.
+    pub started_millis: u64,
+    /// Number of open files.
+    pub open_files: u64,
+    /// Maximum number of open files.
+    pub open_files_max: u64,
+    /// Number of threads.
+    pub threads: u64,
+    /// Size of the store's file.
+    pub store_bytes: u64,
+    /// Free space of its disk.
+    pub disk_free_bytes: u64,
+    /// Size of its disk.
+    pub disk_bytes: u64,
+}
+
+impl Host {
+    /// Creates the source for this process, whose node started at this time and has this store.
+    pub fn new(store: &Path, started_millis: u64) -> Self {
+        Self { store: store.to_owned(), started_millis }
+    }
+
+    /// Reads the figures. May block for the time of a few system calls.
+    pub fn read(&self) -> HostFigures {
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+        let cpu = usage
+            .map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let kilobytes = |name| field(&status, name) << 10;
+        let directory = self.store.parent().unwrap_or(&self.store);
+        let disk = statvfs(directory).ok();
+        HostFigures {
+            cpu_micros: u64::try_from(cpu).unwrap_or_default(),
+            resident_bytes: kilobytes("VmRSS:"),
+            virtual_bytes: kilobytes("VmSize:"),
+            started_millis: self.started_millis,
+            open_files: open_files(),
+            open_files_max: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
+            threads: field(&status, "Threads:"),
+            store_bytes: fs::metadata(&self.store).map_or(0, |metadata| metadata.len()),
+            disk_free_bytes: disk
+                .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size())),
+            disk_bytes: disk.map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size())),
+        }
+    }
+}
+
+/// Returns the first number behind a name in `/proc/PID/status`.
+fn field(status: &str, name: &str) -> u64 {
+    let value = status.lines().find_map(|line| line.strip_prefix(name));
+    value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_time_memory_threads_and_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = directory.path().join("store");
+        fs::write(&store, [0; 1000]).unwrap();
+        let figures = Host::new(&store, 7).read();
+        assert!(figures.resident_bytes > 1 << 20 && figures.virtual_bytes >= figures.resident_bytes);
+        assert!(figures.open_files >= 3 && figures.open_files < figures.open_files_max, "{figures:?}");
+        assert!(
+            figures.threads >= 1
+                && figures.disk_free_bytes > 0
+                && figures.disk_bytes > figures.disk_free_bytes
+        );
+        assert_eq!((figures.store_bytes, figures.started_millis), (1000, 7));
+        assert_eq!(Host::new(Path::new("/nowhere/store"), 7).read().store_bytes, 0);
+    }
+}
