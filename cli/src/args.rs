@@ -1,6 +1,6 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{help, model, node, route, sim, store, task};
+use crate::commands::{help, metrics, model, node, route, sim, store, task};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Fetch, list, share and quantize models
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Show and export what the node counts and measures
+    #[command(subcommand)]
+    Metrics(metrics::MetricsCommand),
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),

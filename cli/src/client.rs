@@ -27,6 +27,8 @@ use tokio::net::TcpStream;
 pub(crate) struct Client {
     info: RunInfo,
     token: String,
+    /// The media type that responses should have.
+    accept: Option<&'static str>,
 }
 
 /// The response of a node.
@@ -58,7 +60,13 @@ impl Client {
             .map_err(|error| {
                 Failure::new("cannot read the node's token").id("token_unreadable").because(Some(&error))
             })?;
-        Ok(Self { info, token })
+        Ok(Self { info, token, accept: None })
+    }
+
+    /// Asks for responses of this media type.
+    pub(crate) const fn accepting(mut self, media_type: &'static str) -> Self {
+        self.accept = Some(media_type);
+        self
     }
 
     /// Returns what the node wrote to its home at its start.
@@ -212,6 +220,10 @@ impl Client {
             .header(header::HOST, self.info.api_address.to_string())
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
             .header(header::CONNECTION, "close");
+        let request = match self.accept {
+            Some(media_type) => request.header(header::ACCEPT, media_type),
+            None => request,
+        };
         let request = match body {
             Some(body) => {
                 request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?

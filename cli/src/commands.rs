@@ -7,6 +7,7 @@ mod errors;
 pub(crate) mod help;
 mod inference_worker;
 mod man;
+pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod node;
 mod node_id;
@@ -31,6 +32,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Store(command) => store::run(command, &home),
         Command::Route(command) => route::run(command, &home),
         Command::Model(command) => model::run(command, &home),
+        Command::Metrics(command) => metrics::run(command, &home),
         Command::Sim(command) => sim::run(command),
         Command::Doctor(format) => doctor::run(&home.open()?, format),
         Command::Paths(format) => paths::run(&home.open()?, format),

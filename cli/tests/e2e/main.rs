@@ -20,6 +20,7 @@ mod interfaces;
 mod leases;
 mod lifecycle;
 mod mesh;
+mod metrics;
 mod models;
 mod namespaces;
 mod neighbours;
