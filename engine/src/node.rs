@@ -7,6 +7,7 @@ mod actions;
 mod blobs;
 mod discovered;
 mod dispatch;
+mod dump;
 mod messages;
 mod metrics;
 mod models;

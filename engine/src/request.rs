@@ -70,6 +70,8 @@ pub enum Request {
     },
     /// Replies with [`Response::Metrics`].
     Metrics,
+    /// Replies with [`Response::Dump`].
+    Dump,
 }
 
 /// What a request needs of a model.
@@ -175,6 +177,8 @@ pub enum Response {
     },
     /// The metrics of the node.
     Metrics(Box<MetricsView>),
+    /// All that the node reports about itself at one moment.
+    Dump(Box<DumpView>),
 }
 
 /// A file to fetch from other nodes.
@@ -245,6 +249,45 @@ pub struct StatusView {
     pub health: Option<HealthReport>,
     /// The node's wall-clock time.
     pub timestamp: UnixMillis,
+}
+
+/// All that a node reports about itself at one moment, without the texts of tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpView {
+    /// Its status.
+    pub status: StatusView,
+    /// The nodes that it has a link with, by id.
+    pub peers: Vec<PeerView>,
+    /// The known nodes, including itself, by id.
+    pub members: Vec<MemberView>,
+    /// The problems between it and others.
+    pub diagnosis: DiagnosisView,
+    /// How full each of its collections is.
+    pub occupancy: Vec<OccupancyView>,
+    /// The number of its tasks by status, kind and age.
+    pub tasks: Vec<TaskAges>,
+}
+
+/// How full a collection of a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OccupancyView {
+    /// Its name, prefixed with its owner.
+    pub name: String,
+    /// Number of entries, or bytes.
+    pub current: u64,
+    /// The limit.
+    pub limit: u64,
+}
+
+/// The number of tasks with one status and kind, by age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAges {
+    /// The status.
+    pub status: TaskStatus,
+    /// The kind.
+    pub kind: TaskKind,
+    /// The number of tasks younger than each of [`TASK_AGES`] and not counted before; then that of all older ones.
+    pub counts: [u32; TASK_AGES.len() + 1],
 }
 
 /// The problems between a node and others.
@@ -436,6 +479,9 @@ pub struct TaskView {
 
 /// Maximum number of entries in one reply.
 pub const LIST_MAX: u32 = 1_000;
+
+/// The ages that separate the counts of [`TaskAges`], in seconds.
+pub const TASK_AGES: [u64; 5] = [1, 10, 60, 600, 3_600];
 
 /// Maximum number of messages of one [`PingSpec`].
 pub const PING_COUNT_MAX: u32 = 1_000_000;

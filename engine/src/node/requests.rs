@@ -29,6 +29,7 @@ impl Node {
                 None => return,
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
+            Request::Dump => Ok(Response::Dump(Box::new(self.dump_view()))),
             Request::Fetch(spec) => return self.fetch(id, spec),
             Request::Fetches => Ok(Response::Fetches(self.downloader.views())),
             Request::Health => {

@@ -130,6 +130,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::Chosen(..)
                 | Response::Diagnosis(_)
+                | Response::Dump(_)
                 | Response::Fetched(_)
                 | Response::Fetches(_)
                 | Response::Health(_)

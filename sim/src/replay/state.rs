@@ -1,7 +1,9 @@
 //! The state of a replayed node, as the node itself reports it.
 
 use engine::lifecycle::State as Lifecycle;
-use engine::request::{LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskFilter, TaskView};
+use engine::request::{
+    DumpView, LIST_MAX, MemberView, PeerView, Request, Response, StatusView, TaskFilter, TaskView,
+};
 use engine::{Input, Instant, Node, Output, RequestId};
 
 /// What a node reports about itself.
@@ -26,12 +28,11 @@ impl State {
         if node.state() == Lifecycle::Stopped {
             return None;
         }
-        let Response::Status(status) = ask(node, at, Request::Status)? else { return None };
-        let Response::Peers(peers) = ask(node, at, Request::Peers)? else { return None };
-        let Response::Members(members) = ask(node, at, Request::Members)? else { return None };
+        let Response::Dump(dump) = ask(node, at, Request::Dump)? else { return None };
+        let DumpView { status, peers, members, .. } = *dump;
         let tasks = Request::Tasks { filter: TaskFilter::default(), limit: LIST_MAX, offset: 0 };
         let Response::Tasks { total: tasks_total, tasks } = ask(node, at, tasks)? else { return None };
-        Some(Self { at, status: *status, peers, members, tasks, tasks_total })
+        Some(Self { at, status, peers, members, tasks, tasks_total })
     }
 }
 
