@@ -4,20 +4,26 @@
 //! [`EventLog`](crate::observers::EventLog). Writing a line only puts it into a bounded queue. A slow or full disk
 //! costs log lines, which are counted and reported later. It never blocks a node.
 
+mod counts;
 mod crash;
 mod file;
 mod follow;
+mod levels;
 mod line;
 mod queue;
 
+pub use counts::LineCount;
 pub use crash::report_panics;
 pub use file::rotated;
 pub use follow::Follower;
+pub use levels::{LevelInForce, TooManyLevels};
 pub use line::{Line, Told};
 
 use crate::clock;
 use crate::config::LogLevel;
+use counts::Counts;
 use file::LogFile;
+use levels::Levels;
 use queue::{Entry, Queue};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -27,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 /// A log. Clones share it. Queued lines are still written after the last clone is dropped.
@@ -35,7 +40,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 pub struct Log {
     queue: Arc<Queue>,
     terminal: bool,
-    level: LogLevel,
+    levels: Arc<Levels>,
+    counts: Arc<Counts>,
 }
 
 /// The options of a log.
@@ -70,35 +76,81 @@ impl Log {
     pub fn open(path: &Path, options: LogOptions) -> io::Result<Self> {
         let file = LogFile::open(path, options.file_bytes_max, options.retention)?;
         let LogOptions { level, terminal, .. } = options;
-        Ok(Self { queue: Queue::start(file)?, terminal, level })
+        let (levels, counts) = (Arc::new(Levels::new(level)), Arc::default());
+        Ok(Self { queue: Queue::start(file)?, terminal, levels, counts })
     }
 
     /// Sends this process's `tracing` events to this log. Returns `false` if they already go elsewhere.
     pub fn take_tracing(&self) -> bool {
-        let own = tracing_level(self.level);
-        // Libraries log warnings and errors only.
-        let targets = ["engine", "runtime", "p2p_ai_agents"]
-            .iter()
-            .fold(Targets::new().with_default(own.min(LevelFilter::WARN)), |targets, name| {
-                targets.with_target(*name, own)
-            });
-        let layer = TracingLayer { log: self.clone() }.with_filter(targets);
+        let layer = self.tracing_layer().with_filter(self.levels.tracing_filter());
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer)).is_ok()
     }
 
-    /// Tells whether lines of this level are written.
-    pub fn takes(&self, level: LogLevel) -> bool {
-        level >= self.level
+    /// Returns the layer that sends `tracing` events to this log.
+    pub(crate) fn tracing_layer<S: tracing::Subscriber>(&self) -> impl Layer<S> + use<S> {
+        TracingLayer { log: self.clone() }
     }
 
-    /// Queues one line. Never waits for a disk or a terminal.
+    /// Tells whether lines of this level and component are written.
+    pub fn takes(&self, level: LogLevel, component: &str) -> bool {
+        self.levels.take(level, component)
+    }
+
+    /// Queues one line, whose message is a constant. Never waits for a disk or a terminal.
     pub fn write(&self, line: &Line<'_>) {
-        if !self.takes(line.level) {
+        self.write_as(line, line.message);
+    }
+
+    /// Queues one line, and counts it under a name that contains no values.
+    fn write_as(&self, line: &Line<'_>, name: &str) {
+        if !self.takes(line.level, line.component) {
             return;
         }
-        let timestamp = clock::wall().to_string();
+        let now = clock::wall();
+        self.counts.add(line.level, line.component, name, now);
+        let timestamp = now.to_string();
         let plain = self.terminal.then(|| line.plain(&timestamp));
         self.queue.push(Entry { json: line.json(&timestamp), plain });
+    }
+
+    /// Returns the configured level.
+    pub fn configured_level(&self) -> LogLevel {
+        self.levels.configured()
+    }
+
+    /// Returns the level of all components, then those of components with a level of their own.
+    pub fn levels(&self) -> Vec<LevelInForce> {
+        self.levels.in_force()
+    }
+
+    /// Changes the level of a component or of all, for a time or until the end of the process.
+    ///
+    /// Somebody must call [`Self::expire_levels`] when the time is over.
+    ///
+    /// # Errors
+    /// [`TooManyLevels`]; nothing is changed then.
+    pub fn set_level(
+        &self,
+        component: Option<&str>,
+        level: LogLevel,
+        duration: Option<Duration>,
+    ) -> Result<(), TooManyLevels> {
+        self.levels.set(component, level, duration)
+    }
+
+    /// Undoes the change for a component. With `None`, undoes all changes.
+    pub fn reset_level(&self, component: Option<&str>) {
+        self.levels.reset(component);
+    }
+
+    /// Undoes the changes of levels whose time is over.
+    pub fn expire_levels(&self) {
+        self.levels.expire();
+    }
+
+    /// Returns how often each line was written since the start.
+    pub fn counts(&self) -> Vec<LineCount> {
+        self.counts.all()
     }
 
     /// Returns how many lines were dropped, because the queue was full or the disk failed.
@@ -127,12 +179,15 @@ impl<S: tracing::Subscriber> Layer<S> for TracingLayer {
             .find_map(|name| target.strip_prefix(name)?.strip_prefix("::"))
             .unwrap_or(target);
         let component = component.split("::").next().unwrap_or(component);
-        self.log.write(&Line {
+        // The message may contain values.
+        let name = format!("{target}:{}", metadata.line().unwrap_or_default());
+        let line = Line {
             level: log_level(*metadata.level()),
             component: visitor.component.as_deref().unwrap_or(component),
             message: &visitor.message,
             fields: visitor.fields,
-        });
+        };
+        self.log.write_as(&line, &name);
     }
 }
 
@@ -192,17 +247,6 @@ const fn log_level(level: tracing::Level) -> LogLevel {
     }
 }
 
-const fn tracing_level(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Trace => LevelFilter::TRACE,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Warn => LevelFilter::WARN,
-        // `tracing` has no level above.
-        LogLevel::Error | LogLevel::Fatal => LevelFilter::ERROR,
-    }
-}
-
 /// How long a flush waits for the disk.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const OWN_CRATES: [&str; 2] = ["runtime", "engine"];
@@ -243,7 +287,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("node.log");
         let log = Log::open(&path, LogOptions::default()).unwrap();
-        let subscriber = tracing_subscriber::registry().with(TracingLayer { log: log.clone() });
+        let subscriber = tracing_subscriber::registry().with(log.tracing_layer());
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(port = 9000, "listening");
             tracing::warn!(target: "yamux::connection", "slow");

@@ -12,7 +12,7 @@ pub struct Line<'a> {
     pub level: LogLevel,
     /// The component that logs it.
     pub component: &'a str,
-    /// The message.
+    /// The message: a constant, whose values are in the fields.
     pub message: &'a str,
     /// Named values.
     pub fields: Map<String, Value>,

@@ -24,7 +24,7 @@ impl EventObserver for EventLog {
     fn event(&mut self, _now: Instant, event: &Event) {
         let (level, component) = severity(event);
         // Most events concern messages and are below the level. They must cost nothing.
-        if self.log.takes(level) {
+        if self.log.takes(level, component) {
             let (message, fields) = message(event);
             self.log.write(&Line { level, component, message: &message, fields });
         }
@@ -79,9 +79,9 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
         Ok(Value::String(name)) => (name, Map::new()),
         Ok(Value::Object(variant)) => match variant.into_iter().next() {
             Some((name, Value::Object(fields))) => (name, fields),
-            Some(_) | None => return (format!("{event:?}"), Map::new()),
+            Some(_) | None => return (UNNAMED.to_owned(), Map::new()),
         },
-        Ok(_) | Err(_) => return (format!("{event:?}"), Map::new()),
+        Ok(_) | Err(_) => return (UNNAMED.to_owned(), Map::new()),
     };
     if let Some(message) = fields.remove("message") {
         fields.insert("message_id".to_owned(), message);
@@ -93,6 +93,9 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     }
     (name.replace('_', " "), fields)
 }
+
+/// The name of an event without one. Every event has one.
+const UNNAMED: &str = "event";
 
 #[cfg(test)]
 mod tests {
