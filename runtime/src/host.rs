@@ -96,11 +96,22 @@ pub fn memory_bytes(process: u32) -> u64 {
 }
 
 fn held(status: &str) -> u64 {
-    let line = |name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name))?;
-        value.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    };
-    ["RssAnon:", "RssShmem:"].iter().filter_map(|name| line(name)).sum::<u64>() << 10
+    ["RssAnon:", "RssShmem:"].iter().filter_map(|name| kilobytes(status, name)).sum()
+}
+
+/// Returns the value of a line such as `VmRSS:  900 kB`, in bytes.
+pub fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_shl(10)
+}
+
+/// Returns the processor time in the text of `/proc/PID/stat`, in ticks.
+pub fn cpu_ticks(stat: &str) -> Option<u64> {
+    // After the program's name in brackets. The state is field 3; user and system time are fields 14 and 15.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    user.checked_add(system)
 }
 
 /// Returns the child processes of a process.
@@ -116,6 +127,8 @@ pub fn children(process: u32) -> impl Iterator<Item = u32> {
 
 /// Connections to the API and to peers, other files, and a reserve.
 const OPEN_FILES_WANTED: u64 = 4096;
+/// The same on every Linux (`getconf CLK_TCK`).
+pub const TICKS_PER_SECOND: u64 = 100;
 /// Maximum number of child processes to inspect.
 const CHILDREN_MAX: usize = 64;
 
@@ -131,6 +144,13 @@ mod tests {
         assert_eq!(held(status), 102 << 10);
         assert!(memory_bytes(std::process::id()) > 100 << 10);
         assert_eq!(memory_bytes(u32::MAX), 0);
+    }
+
+    #[test]
+    fn processor_time_is_found_behind_any_name() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 0 0 20 0 5 0 99 1000 200";
+        assert_eq!(cpu_ticks(stat), Some(42));
+        assert_eq!(cpu_ticks("7 (x) S 1"), None);
     }
 
     #[tokio::test]

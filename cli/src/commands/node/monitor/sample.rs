@@ -123,7 +123,7 @@ impl Observer {
             latency_ms_median: took.get(took.len() / 2).copied(),
             latency_ms_p99: took.get(took.len() * 99 / 100).copied(),
             memory_bytes: host::memory_bytes(pid),
-            cpu_percent: ticks as f64 * 100.0 / (TICKS_PER_SECOND * seconds),
+            cpu_percent: ticks as f64 * 100.0 / (host::TICKS_PER_SECOND as f64 * seconds),
             events: self.events.drain(..).collect(),
         })
     }
@@ -143,32 +143,13 @@ impl Observer {
 
 /// Returns the CPU time of a process and its children, in ticks.
 fn cpu_ticks(pid: u32) -> u64 {
-    let own = fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|stat| ticks(&stat)).unwrap_or(0);
+    let own = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| host::cpu_ticks(&stat))
+        .unwrap_or(0);
     host::children(pid).map(cpu_ticks).fold(own, u64::saturating_add)
 }
 
-fn ticks(stat: &str) -> Option<u64> {
-    // After the program's name in brackets. The state is field 3; user and system time are fields 14 and 15.
-    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
-}
-
-/// The same on every Linux (`getconf CLK_TCK`).
-const TICKS_PER_SECOND: f64 = 100.0;
 /// Maximum number of tasks that are counted per sample.
 const TASKS_MAX: u32 = 1000;
 const EVENTS_MAX: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn processor_time_is_found_behind_any_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 31 11 0 0 20 0 5 0 99 1000 200";
-        assert_eq!(ticks(stat), Some(42));
-        assert_eq!(ticks("7 (x) S 1"), None);
-    }
-}
