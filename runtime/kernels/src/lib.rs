@@ -47,6 +47,7 @@ pub use encoder::{
     Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Hidden, LayerWeights, Matrix,
     MatrixError, Norm, Outlier, Precision, ReadRows, Sequence, TakeLayer, TokenEmbeddings, Workspace,
 };
+pub use simd::cpu::cpu_features;
 pub use simd::elements::Activation;
 pub use simd::isa::Isa;
 pub use thread_team::{TEAM_THREADS_MAX, ThreadTeam};

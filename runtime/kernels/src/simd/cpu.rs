@@ -59,4 +59,20 @@ impl CpuFeatures {
     }
 }
 
+/// Returns the names of the groups of CPU features that kernels use and this processor has.
+pub fn cpu_features() -> Vec<&'static str> {
+    let features = CpuFeatures::get();
+    #[cfg(target_arch = "x86_64")]
+    let groups = [
+        (features.avx2, "avx2"),
+        (features.avx2_f16c, "f16c"),
+        (features.avx2_vnni, "avx-vnni"),
+        (features.avx512, "avx512-vnni"),
+        (features.avx512_bf16, "avx512-bf16"),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let groups = [(features.neon, "neon")];
+    groups.into_iter().filter(|(present, _)| *present).map(|(_, name)| name).collect()
+}
+
 static DETECTED: LazyLock<CpuFeatures> = LazyLock::new(CpuFeatures::detect);
