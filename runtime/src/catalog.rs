@@ -12,7 +12,7 @@ use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::decoder::{inspect, is_gguf};
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EncoderInfo, FileHashes, ModelSpec, Precision, WorkerPoolHandle,
-    embedded_fingerprint, hashes_folder,
+    WorkerProfile, embedded_fingerprint, hashes_folder,
 };
 use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
@@ -158,6 +158,14 @@ impl Catalog {
         let models = self.models().into_iter();
         let unusable = models.filter(|model| !model.is_usable() && listed(&model.name));
         unusable.map(|model| model.name).collect()
+    }
+
+    /// Starts to profile the processes of all loaded models.
+    pub(crate) async fn profile(&self) -> Vec<WorkerProfile> {
+        match &self.shared.pool {
+            Some(pool) => pool.profile().await,
+            None => Vec::new(),
+        }
     }
 
     /// Returns the running and the recent downloads.

@@ -95,6 +95,8 @@ mod node_thread;
 #[cfg(feature = "node")]
 pub mod observers;
 #[cfg(feature = "node")]
+mod profile;
+#[cfg(feature = "node")]
 pub mod registry;
 #[cfg(feature = "node")]
 mod regular_file;

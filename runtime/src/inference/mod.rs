@@ -26,6 +26,7 @@ pub use files::metadata_file::MetadataError;
 pub use files::quantize;
 pub use files::safetensors::{HEADER_BYTES_MAX, HeaderError};
 pub use files::weights::WeightsError;
+pub(crate) use pool::WorkerProfile;
 pub use pool::limits::{CpuShare, bound_own_memory, memory_of_workers};
 pub use pool::supervisor::ProcessInference;
 pub use pool::worker_options::{WORKER_COMMAND, WorkerOptions};

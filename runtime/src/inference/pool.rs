@@ -18,6 +18,7 @@ use super::encoder::Precision;
 use super::files::fingerprint::ModelFile;
 use crate::clock;
 use crate::ports::{Inference, InferenceEvent};
+use crate::profile::Samples;
 use api::ModelStatus;
 use engine::ids::JobId;
 use engine::input::ModelState;
@@ -31,8 +32,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use supervisor::ProcessInference;
-use tokio::sync::{mpsc, watch};
+use supervisor::{ProcessInference, ProfileOrder};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, Sleep, interval, sleep};
 use worker_options::WorkerOptions;
 
@@ -87,6 +88,7 @@ pub struct WorkerPool {
     waiting: VecDeque<(JobId, Fingerprint, InferenceJob)>,
     events: VecDeque<InferenceEvent>,
     lists: mpsc::Receiver<Vec<ModelSpec>>,
+    profiles: mpsc::Receiver<oneshot::Sender<Vec<WorkerProfile>>>,
     status: watch::Sender<Vec<ModelStatus>>,
     measure_timer: Interval,
     cpu_interval: Option<CpuInterval>,
@@ -97,7 +99,17 @@ pub struct WorkerPool {
 #[derive(Clone, Debug)]
 pub struct WorkerPoolHandle {
     lists: mpsc::Sender<Vec<ModelSpec>>,
+    profiles: mpsc::Sender<oneshot::Sender<Vec<WorkerProfile>>>,
     status: watch::Receiver<Vec<ModelStatus>>,
+}
+
+/// A profile that is being taken of a model's process. Dropping it ends the profile.
+#[derive(Debug)]
+pub(crate) struct WorkerProfile {
+    /// The model.
+    pub(crate) model: String,
+    end: oneshot::Sender<()>,
+    samples: oneshot::Receiver<Samples>,
 }
 
 #[derive(Debug)]
@@ -151,6 +163,14 @@ impl WorkerPoolHandle {
         let _ = self.lists.send(models).await;
     }
 
+    /// Starts to profile the processes of all loaded models.
+    pub(crate) async fn profile(&self) -> Vec<WorkerProfile> {
+        let (reply, started) = oneshot::channel();
+        // The pool may be gone; then there is nothing to profile.
+        let _ = self.profiles.send(reply).await;
+        started.await.unwrap_or_default()
+    }
+
     /// Returns the status of all models.
     pub fn status(&self) -> Vec<ModelStatus> {
         self.status.borrow().clone()
@@ -162,12 +182,22 @@ impl WorkerPoolHandle {
     }
 }
 
+impl WorkerProfile {
+    /// Ends the profile and returns it; `None` if the process has ended or cannot be profiled.
+    pub(crate) async fn end(self) -> Option<Samples> {
+        // The supervisor may be gone.
+        let _ = self.end.send(());
+        tokio::time::timeout(PROFILE_TIMEOUT, self.samples).await.ok()?.ok()
+    }
+}
+
 impl WorkerPool {
     /// Starts the pool and the workers of eager models. Must be called inside a tokio runtime.
     pub fn start(options: WorkerPoolOptions, models: Vec<ModelSpec>) -> (Self, WorkerPoolHandle) {
         let (to_pool, lists) = mpsc::channel(LISTS_MAX);
+        let (to_profile, profiles) = mpsc::channel(1);
         let status = watch::Sender::new(Vec::new());
-        let handle = WorkerPoolHandle { lists: to_pool, status: status.subscribe() };
+        let handle = WorkerPoolHandle { lists: to_pool, profiles: to_profile, status: status.subscribe() };
         let mut measure_timer = interval(MEASURE_INTERVAL);
         measure_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pool = Self {
@@ -178,6 +208,7 @@ impl WorkerPool {
             waiting: VecDeque::new(),
             events: VecDeque::new(),
             lists,
+            profiles,
             status,
             measure_timer,
             cpu_interval: None,
@@ -190,6 +221,19 @@ impl WorkerPool {
     /// Returns the process id of a model's worker, if one runs.
     pub fn worker_pid(&self, model: &str) -> Option<u32> {
         self.models.get(model)?.worker.as_ref()?.worker_pid()
+    }
+
+    /// Starts a profile of each worker that has loaded its model.
+    fn profile(&self) -> Vec<WorkerProfile> {
+        let loaded = self.models.iter().filter(|(_, slot)| slot.loaded_at.is_some());
+        let workers = loaded.filter_map(|(name, slot)| Some((name, slot.worker.as_ref()?)));
+        let start = |(name, worker): (&String, &ProcessInference)| {
+            let (end, ended) = oneshot::channel();
+            let (samples, sampled) = oneshot::channel();
+            worker.profile(ProfileOrder { end: ended, samples });
+            WorkerProfile { model: name.clone(), end, samples: sampled }
+        };
+        workers.map(start).collect()
     }
 
     /// Replaces the list of models.
@@ -465,6 +509,11 @@ impl WorkerPool {
                 self.set_models(list);
                 done = false;
             }
+            if let Poll::Ready(Some(reply)) = self.profiles.poll_recv(cx) {
+                // Dropping the profiles ends them, if the receiver is gone.
+                let _ = reply.send(self.profile());
+                done = false;
+            }
             if self.measure_timer.poll_tick(cx).is_ready() {
                 self.measure();
                 done = false;
@@ -587,6 +636,8 @@ pub const MODELS_MAX: usize = 64;
 const LISTS_MAX: usize = 4;
 /// The maximum number of jobs that wait for memory for their model.
 const WAITING_MAX: usize = 1024;
+/// How long a worker may take to name the functions of its profile.
+const PROFILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The interval at which the memory of workers is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory that a worker may have above the limit before the kernel refuses it: address space that it reserves and never

@@ -19,6 +19,7 @@ use super::pool::limits;
 use super::pool::protocol::{self, FromWorker, Hello, ToWorker};
 use crate::containment::is_contained;
 use crate::hardening::harden_this_process;
+use crate::profile;
 use batcher::{Batcher, EndedJob, Input, Place, Purpose, Request, Text, TextOutput};
 use engine::InferenceError;
 use engine::ids::JobId;
@@ -82,6 +83,7 @@ fn serve(model: &OsStr, input: &mut impl Read) -> io::Result<()> {
                 worker.generations.cancel(job, &|message| worker.send(&message));
             }
             ToWorker::Load { .. } => return Err(io::Error::other("the node sent Load twice")),
+            ToWorker::Profile { on } => worker.profile(on),
             ToWorker::Start { job, work } => worker.start(job, work),
         }
     }
@@ -104,6 +106,8 @@ struct Worker {
     generates: OnceLock<()>,
     generations: Generations,
     output: Mutex<()>,
+    /// The profile that is being taken.
+    profile: Mutex<Option<profile::Running>>,
 }
 
 impl Worker {
@@ -120,6 +124,7 @@ impl Worker {
             generates: OnceLock::new(),
             generations: Generations::default(),
             output: Mutex::new(()),
+            profile: Mutex::default(),
         }
     }
 
@@ -179,6 +184,24 @@ impl Worker {
             self.exit_if_changed();
             self.send(&message);
         });
+    }
+
+    /// Starts a profile of this process, or ends the one that is being taken and sends it.
+    fn profile(self: &Arc<Self>, on: bool) {
+        let mut running = self.profile.lock().unwrap_or_else(PoisonError::into_inner);
+        if on {
+            match profile::Running::start() {
+                Ok(started) => *running = Some(started),
+                Err(error) => self.send(&FromWorker::Profile { samples: Err(error.to_string()) }),
+            }
+        } else if let Some(running) = running.take() {
+            let worker = Arc::clone(self);
+            // The names of functions take a while, and messages are read meanwhile.
+            thread::spawn(move || {
+                let samples = running.stop().map_err(|error| error.to_string());
+                worker.send(&FromWorker::Profile { samples });
+            });
+        }
     }
 
     /// Exits if the last result may mix two models.

@@ -152,8 +152,9 @@ async fn log(errors: ChildStderr) {
 /// Environment variables that workers inherit: where packed weights are cached, what the program needs to start, and
 /// whether panics print a backtrace.
 const KEPT_VARIABLES: [&str; 4] = ["HOME", "LD_LIBRARY_PATH", "RUST_BACKTRACE", "XDG_CACHE_HOME"];
-/// The capacity of the channel to the worker: start and cancel of each job, and the two initial messages.
-const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 2;
+/// The capacity of the channel to the worker: start and cancel of each job, the two initial messages, and those of two
+/// profiles.
+const FRAMES_MAX: usize = 2 * WORKER_JOBS_MAX + 6;
 /// The capacity of the channel of reports to the supervisor.
 const REPORTS_MAX: usize = 16;
 /// The maximum length of a log line; longer ones are split.

@@ -6,6 +6,7 @@
 
 use crate::inference::encoder::Precision;
 use crate::inference::files::fingerprint::ModelFile;
+use crate::profile::Samples;
 use engine::InferenceError;
 use engine::ids::JobId;
 use engine::output::InferenceJob;
@@ -33,6 +34,8 @@ pub(crate) enum ToWorker {
     Load { threads: u16, precision: Precision, files: Vec<ModelFile> },
     /// Run a job.
     Start { job: JobId, work: InferenceJob },
+    /// Start a CPU profile of the worker, or end it.
+    Profile { on: bool },
 }
 
 /// A message from a worker to its node.
@@ -48,6 +51,8 @@ pub(crate) enum FromWorker {
     Ready { kinds: Vec<TaskKind> },
     /// The model's files have changed: results since then are invalid, and the worker exits.
     Changed,
+    /// The CPU profile that was ended, or the reason why there is none.
+    Profile { samples: Result<Samples, String> },
 }
 
 /// The result of a job: one item for each of its tasks, or one error for all.
@@ -123,7 +128,7 @@ fn decode<M: DeserializeOwned>(body: &[u8]) -> io::Result<Option<M>> {
 /// The maximum length of a message.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// The protocol version.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 const MAGIC: [u8; 8] = *b"p2pworkr";
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::protocol::{FromWorker, JobResult, ToWorker};
 use super::worker_options::{WORKER_JOBS_MAX, WorkerOptions};
 use crate::cgroup;
 use crate::ports::{Inference, InferenceEvent};
+use crate::profile::Samples;
 use engine::ids::JobId;
 use engine::input::ModelState;
 use engine::output::InferenceJob;
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::process::ExitStatusExt;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// The inference port, backed by one worker process. Dropping it kills the worker.
@@ -51,14 +52,24 @@ struct WorkerState {
 #[derive(Debug)]
 enum Command {
     Cancel(JobId),
+    Profile(ProfileOrder),
     Start(JobId, InferenceJob),
+}
+
+/// An order to profile a worker.
+#[derive(Debug)]
+pub(super) struct ProfileOrder {
+    /// Completes, or is dropped, when the profile ends.
+    pub(super) end: oneshot::Receiver<()>,
+    /// Gets the profile. It is dropped if there is none.
+    pub(super) samples: oneshot::Sender<Samples>,
 }
 
 impl ProcessInference {
     /// Starts a worker without waiting for it. Must be called inside a tokio runtime.
     pub fn start(options: WorkerOptions) -> Self {
-        // Each job is started and cancelled at most once, so the channel is never full.
-        let (commands, to_supervisor) = mpsc::channel(2 * JOBS_MAX);
+        // Each job is started and cancelled at most once, so the channel has room for all, and for profiles.
+        let (commands, to_supervisor) = mpsc::channel(2 * JOBS_MAX + PROFILES_MAX);
         let (to_driver, events) = mpsc::channel(EVENTS_MAX);
         let (worker_state, worker) = watch::channel(WorkerState::default());
         let model = options.model.clone();
@@ -74,6 +85,7 @@ impl ProcessInference {
             failures: 0,
             load_failures: 0,
             suspects: 0,
+            profile: None,
         };
         tokio::spawn(supervisor.run());
         Self { model, commands, events, open: BTreeMap::new(), rejected: VecDeque::new(), worker }
@@ -105,6 +117,11 @@ impl ProcessInference {
     /// Tells whether all jobs have ended.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.rejected.is_empty()
+    }
+
+    /// Starts a profile of the worker. The order is dropped if no worker runs.
+    pub(super) fn profile(&self, order: ProfileOrder) {
+        let _ = self.commands.try_send(Command::Profile(order));
     }
 
     /// Polls for the next event.
@@ -188,6 +205,14 @@ struct Supervisor {
     /// Jobs to run one at a time, because one of them may have crashed a worker. If it does so again, it takes no other
     /// job with it.
     suspects: usize,
+    /// The profile of the worker that is being taken.
+    profile: Option<Profiling>,
+}
+
+struct Profiling {
+    /// Taken once it has ended and the samples are expected.
+    end: Option<oneshot::Receiver<()>>,
+    samples: oneshot::Sender<Samples>,
 }
 
 struct Running {
@@ -282,13 +307,15 @@ impl Supervisor {
                             self.report(InferenceEvent::Progress { job, text, tokens }).await?;
                         }
                     }
+                    Report::Message(FromWorker::Profile { samples }) => self.handle_samples(samples),
                     Report::Ended(reason) => return Ok(WorkerEnd::Ended(reason)),
                 },
                 command = self.commands.recv() => {
-                    if let Some(job) = self.handle_command(command.ok_or(Abandoned)?).await? {
-                        child.say(&ToWorker::Cancel { job });
+                    if let Some(message) = self.handle_command(command.ok_or(Abandoned)?).await? {
+                        child.say(&message);
                     }
                 }
+                () = profile_end(&mut self.profile) => child.say(&ToWorker::Profile { on: false }),
                 () = wait_until(kill_at) => {
                     let reason = if ready { "a cancelled job did not stop" } else { "loading took too long" };
                     return Ok(WorkerEnd::Ended(format!("killed: {reason}")));
@@ -307,18 +334,22 @@ impl Supervisor {
         }
     }
 
-    /// Handles a command. Returns the job that the worker must cancel, if any.
-    async fn handle_command(&mut self, command: Command) -> Result<Option<JobId>, Abandoned> {
+    /// Handles a command. Returns the message for the worker, if any.
+    async fn handle_command(&mut self, command: Command) -> Result<Option<ToWorker>, Abandoned> {
         match command {
             Command::Cancel(job) => {
                 if let Some(running) = self.running.get_mut(&job) {
                     running.overdue_at = Some(Instant::now() + CANCEL_GRACE);
-                    return Ok(Some(job));
+                    return Ok(Some(ToWorker::Cancel { job }));
                 }
                 if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == job) {
                     self.waiting.remove(at);
                     self.done(job, 0, Err(InferenceError::Cancelled)).await?;
                 }
+            }
+            Command::Profile(ProfileOrder { end, samples }) => {
+                self.profile = Some(Profiling { end: Some(end), samples });
+                return Ok(Some(ToWorker::Profile { on: true }));
             }
             Command::Start(job, work) => match &self.unusable {
                 Some(reason) => {
@@ -329,6 +360,16 @@ impl Supervisor {
             },
         }
         Ok(None)
+    }
+
+    /// Passes a profile on. Ignores one that nobody has asked for.
+    fn handle_samples(&mut self, samples: Result<Samples, String>) {
+        let Some(Profiling { samples: receiver, .. }) = self.profile.take() else { return };
+        match samples {
+            // The receiver may be gone.
+            Ok(samples) => drop(receiver.send(samples)),
+            Err(reason) => tracing::warn!(component = "inference", reason, "a worker cannot be profiled"),
+        }
     }
 
     /// Handles the end of a job. Ignores a job that the worker does not have.
@@ -347,6 +388,7 @@ impl Supervisor {
 
     /// Cleans up after a worker, and fails or requeues its jobs.
     async fn handle_end(&mut self, end: WorkerEnd) -> Result<(), Abandoned> {
+        self.profile = None;
         self.failures = self.failures.saturating_add(1);
         if self.announced != Some(ModelState::Ready) {
             self.load_failures += 1;
@@ -434,6 +476,8 @@ impl Supervisor {
                 biased;
                 command = self.commands.recv() => {
                     self.handle_command(command.ok_or(Abandoned)?).await?;
+                    // There is no worker to profile.
+                    self.profile = None;
                 }
                 () = sleep_until(over_at) => return Ok(()),
             }
@@ -475,6 +519,15 @@ fn in_words(kinds: &[TaskKind]) -> String {
     kinds.iter().map(TaskKind::to_string).collect::<Vec<_>>().join(" and ")
 }
 
+/// Waits until the profile that is being taken ends, by a message or because its receiver is gone.
+async fn profile_end(profile: &mut Option<Profiling>) {
+    let Some(Profiling { end: Some(end), .. }) = profile else { return std::future::pending().await };
+    let _ = end.await;
+    if let Some(profile) = profile {
+        profile.end = None;
+    }
+}
+
 async fn wait_until(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
@@ -491,6 +544,8 @@ fn bytes_of(work: &InferenceJob) -> usize {
     }
 }
 
+/// Profiles that may be asked for before the supervisor handles the first.
+const PROFILES_MAX: usize = 2;
 /// The maximum number of waiting and running jobs; further ones are rejected.
 const JOBS_MAX: usize = 1024;
 /// The maximum number of texts of a job: their embeddings fit one message.
