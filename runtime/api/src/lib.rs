@@ -23,6 +23,10 @@
 //! | `GET /api/v1/fetches` | | [`Fetches`] |
 //! | `GET /api/v1/metrics` | | [`metrics::Metrics`] |
 //! | `POST /api/v1/files` | [`NewShare`] | |
+//! | `GET /api/v1/debug/log-level` | | [`LogLevels`] |
+//! | `POST /api/v1/debug/log-level` | [`NewLogLevel`] | [`LogLevels`] |
+//! | `GET /api/v1/debug/memory` | | [`Memory`] |
+//! | `GET /api/v1/debug/snapshot` | | [`Snapshot`] |
 //! | `GET /healthz` | | [`Liveness`] |
 //! | `GET /readyz` | | [`Readiness`] |
 //!
@@ -53,6 +57,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout)]
 
+mod debug;
 mod diagnosis;
 mod error;
 mod files;
@@ -63,6 +68,12 @@ mod new_task;
 mod status;
 mod tasks;
 
+pub use debug::{
+    ComponentLevel, IssueFigures, IssueKind, LineFigures, LogFigures, LogLevel, LogLevels, MachineFigures,
+    MappingKind, MappingMemory, MemberFigures, Memory, ModelFigures, NewLogLevel, NodeFigures, NotAnId,
+    OccupancyFigures, PeerFigures, ProcessFigures, ProcessRole, ProgramFigures, SNAPSHOT_FORMAT,
+    SettingFigure, SettingValue, ShortId, Snapshot, StorageFigures, Word,
+};
 pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentIssue};
 pub use error::{ErrorBody, ErrorDetail};
 pub use files::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
