@@ -87,6 +87,8 @@ pub mod inference;
 #[cfg(feature = "node")]
 pub mod logging;
 #[cfg(feature = "node")]
+mod memory_map;
+#[cfg(feature = "node")]
 pub mod metrics;
 #[cfg(feature = "node")]
 pub mod multicast;
@@ -102,6 +104,8 @@ pub mod registry;
 mod regular_file;
 #[cfg(feature = "node")]
 pub mod service;
+#[cfg(feature = "node")]
+pub mod snapshot;
 #[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]

@@ -30,6 +30,7 @@ use crate::observers::recording::{self, Recording, Written};
 use crate::observers::{EventLog, EventObserver, Observers};
 use crate::ports::Clock;
 use crate::registry::Registration;
+use crate::snapshot::Inspected;
 use crate::startup::Startup;
 use crate::store::{Damage, ReadError, ResultReader};
 use engine::journal::{self, Start};
@@ -119,8 +120,20 @@ impl Service {
         let address = info.api_address;
         let store = settings.storage_path.join(STORE_FILE);
         let metrics = Arc::new(MetricsSource::new(Host::new(&store, start_of_process.0)));
-        let api_state =
-            Api { handle: handle.clone(), models, results, shared_files, metrics, threads, token, address };
+        let inspected = Arc::new(Inspected::new(&preflight.effective, store));
+        let api_state = Api {
+            handle: handle.clone(),
+            models,
+            results,
+            shared_files,
+            metrics,
+            log: preflight.log.clone(),
+            profiling: Arc::default(),
+            inspected,
+            threads,
+            token,
+            address,
+        };
         metrics_door.iter().for_each(|door| door.attach_metrics(api_state.clone()));
         door.attach(api_state);
         Ok(Self {

@@ -54,6 +54,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Set the clock; a running node then continues by itself.",
     },
     Entry {
+        id: "component_invalid",
+        what: "The name of a log component has other characters than letters, digits, `-` and `_`, or too many.",
+        todo: "Name a component as the log does: `node logs` shows them.",
+    },
+    Entry {
         id: "config_invalid",
         what: "The configuration has values outside their range, or unknown keys. Each is listed with its range, a valid value and its source: `KEY_exceeds_limit`, `KEY_below_minimum`, `KEY_invalid`, `malformed_value`, `unknown_key`, `storage_path_unusable`.",
         todo: "Correct the listed values; `node config` shows the effective settings.",
@@ -97,6 +102,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "disk_full",
         what: "The disk has less free space than a node needs to start.",
         todo: "Free space on the disk that the message names.",
+    },
+    Entry {
+        id: "duration_out_of_range",
+        what: "A duration is outside its range, which the message gives.",
+        todo: "Give a duration within the range.",
     },
     Entry {
         id: "error_unknown",
@@ -276,6 +286,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Write lines such as `{\"type\": \"embedding\", \"input\": \"some text\"}`.",
     },
     Entry {
+        id: "log_levels_full",
+        what: "Too many components have log levels of their own.",
+        todo: "Run `debug log-level --reset`, or change the level of all components.",
+    },
+    Entry {
         id: "log_missing",
         what: "There is no log, because no node has run in this home.",
         todo: "Run `node start`, or name the home with `--home`.",
@@ -350,6 +365,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "model_not_found",
         what: "The hub has no such model.",
         todo: "Check the name, and the revision after the `@`.",
+    },
+    Entry {
+        id: "model_not_loaded",
+        what: "No process of the node has loaded the model.",
+        todo: "Give the model a task first, or check its name with `model list`.",
     },
     Entry {
         id: "model_not_pulled",
@@ -503,6 +523,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Check its limits: `ulimit -a`.",
     },
     Entry {
+        id: "profile_failed",
+        what: "The system does not let the node take a profile, or the process of the model ended.",
+        todo: "Read the message; the temporary directory must be writable.",
+    },
+    Entry {
+        id: "profile_running",
+        what: "Another profile of the node is being taken.",
+        todo: "Wait until it is over.",
+    },
+    Entry {
         id: "pulls_full",
         what: "Too many models are being fetched.",
         todo: "Try again when one fetch has ended.",
@@ -582,6 +612,21 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "simulator_differs",
         what: "The reduced scenario does not fail again.",
         todo: "Open an issue with the file and the seed: the simulator should be deterministic.",
+    },
+    Entry {
+        id: "snapshot_cut",
+        what: "The snapshot ends too early.",
+        todo: "Copy the file again, or take another snapshot.",
+    },
+    Entry {
+        id: "snapshot_of_another_version",
+        what: "The snapshot has a format of another program version.",
+        todo: "Analyze it with the version that wrote it.",
+    },
+    Entry {
+        id: "snapshot_unreadable",
+        what: "The file cannot be read, or is not a snapshot.",
+        todo: "Name a file that `debug snapshot` wrote.",
     },
     Entry {
         id: "start_unknown",

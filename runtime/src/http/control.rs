@@ -3,6 +3,7 @@
 //! Each handler sends one request to the node and converts its response to a JSON type of the crate `api`.
 
 mod answer;
+mod debug;
 mod events;
 mod files;
 mod metrics;
@@ -42,6 +43,10 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/shutdown", post(status::shutdown))
         .route("/fetches", post(files::fetch).get(files::fetches))
         .route("/files", get(files::files).post(files::share))
+        .route("/debug/memory", get(debug::memory))
+        .route("/debug/profile", post(debug::profile))
+        .route("/debug/snapshot", get(debug::snapshot))
+        .route("/debug/log-level", get(debug::log_levels).post(debug::set_log_level))
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token))
 }

@@ -42,8 +42,9 @@ pub(super) fn metrics_router(api: Api) -> Router {
 async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     auth::check_host_and_origin(&parts, api.address)?;
-    // Generations have the timeout of their tasks.
-    let slow = ["/v1/", "/v2/"].iter().any(|prefix| parts.uri.path().starts_with(prefix));
+    // Generations have the timeout of their tasks, and profiles take as long as they are asked to.
+    let slow =
+        ["/v1/", "/v2/", "/api/v1/debug/profile"].iter().any(|prefix| parts.uri.path().starts_with(prefix));
     let timeout = if slow { SLOW_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
     let request = Request::from_parts(parts, body);
     tokio::time::timeout(timeout, next.run(request)).await.map_err(|_| {

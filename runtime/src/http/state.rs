@@ -5,11 +5,14 @@ use super::metrics::MetricsSource;
 use crate::blobs::SharedFiles;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
+use crate::logging::Log;
+use crate::snapshot::Inspected;
 use crate::store::Damage;
 use engine::TaskId;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Mutex;
 
 /// The node, its results, models and files, and the token that clients must present.
 #[derive(Clone)]
@@ -24,6 +27,12 @@ pub struct Api {
     pub shared_files: Arc<SharedFiles>,
     /// Figures that only this process knows.
     pub metrics: Arc<MetricsSource>,
+    /// Log of the node.
+    pub log: Log,
+    /// Held while a profile is taken.
+    pub profiling: Arc<Mutex<()>>,
+    /// What a snapshot shows besides the answers of the node.
+    pub inspected: Arc<Inspected>,
     /// Threads for inference and tokenisation of each model.
     pub threads: u16,
     /// Bearer token that clients must present.

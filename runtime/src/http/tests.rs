@@ -6,7 +6,9 @@ use crate::catalog::{self, Catalog, Found, Sources};
 use crate::config::ModelEntry;
 use crate::driver::Handle;
 use crate::inference::EMBEDDED_MODEL;
+use crate::logging::{Log, LogOptions};
 use crate::metrics::Host;
+use crate::snapshot::Inspected;
 use crate::store::Damage;
 use engine::lifecycle::State;
 use engine::observers::metrics::MetricsView;
@@ -189,6 +191,9 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
         results,
         shared_files: Arc::new(shared_files),
         metrics: Arc::new(MetricsSource::new(Host::new(Path::new("/nowhere/store"), 1))),
+        log: Log::open(Path::new("/dev/null"), LogOptions::default()).unwrap(),
+        profiling: Arc::default(),
+        inspected: Arc::new(Inspected::default()),
         threads: 3,
         token: Arc::new(Token::from_text(TOKEN)),
         address,
