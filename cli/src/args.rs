@@ -1,12 +1,13 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{help, metrics, model, node, route, sim, store, task};
+use crate::commands::{debug, help, metrics, model, node, route, sim, store, task};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Share small AI tasks between your own machines.
 #[derive(Debug, Parser)]
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),
+    /// Find faults of the running node
+    #[command(subcommand)]
+    Debug(debug::DebugCommand),
     /// Diagnose the node and its network, and suggest fixes
     Doctor(Format),
     /// Print where the node keeps its files
@@ -96,6 +100,18 @@ pub(crate) enum Command {
         /// Name or file of the model
         model: OsString,
     },
+}
+
+/// Parses a time such as 90s.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+    let micros = units.into_iter().find_map(|(unit, micros)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(micros)
+    });
+    micros
+        .map(Duration::from_micros)
+        .ok_or_else(|| "expected a whole number and a unit: 250us, 1500ms, 90s, 2m, 1h".to_owned())
 }
 
 /// Parses the arguments of this process. Exits with an explanation if they are invalid.
@@ -140,6 +156,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_checked() {
+        assert_eq!(parse_time("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "9999999999999999h"] {
+            assert!(parse_time(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

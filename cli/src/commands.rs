@@ -2,6 +2,7 @@
 
 mod all_nodes;
 mod completions;
+pub(crate) mod debug;
 mod doctor;
 mod errors;
 pub(crate) mod help;
@@ -34,6 +35,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Model(command) => model::run(command, &home),
         Command::Metrics(command) => metrics::run(command, &home),
         Command::Sim(command) => sim::run(command),
+        Command::Debug(command) => debug::run(command, &home),
         Command::Doctor(format) => doctor::run(&home.open()?, format),
         Command::Paths(format) => paths::run(&home.open()?, format),
         Command::Errors { id, markdown, format } => errors::run(id.as_deref(), markdown, format),

@@ -1,5 +1,6 @@
 //! `sim replay FILE`: replays a recorded node and verifies that it does the same.
 
+use crate::args;
 use crate::commands::{node, task};
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
     /// Journal written by `node start --record` or `sim run --record`
     pub(crate) file: PathBuf,
     /// Stop at this time after the start of the node or simulation, such as 90s, 1500ms or 2m
-    #[arg(long, value_parser = parse_time, value_name = "TIME")]
+    #[arg(long, value_parser = args::parse_time, value_name = "TIME")]
     pub(crate) until: Option<Duration>,
     /// Print the state of the node at the end
     #[arg(long)]
@@ -70,17 +71,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         ));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
-    let micros = units.into_iter().find_map(|(unit, micros)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(micros)
-    });
-    micros
-        .map(Duration::from_micros)
-        .ok_or_else(|| "expected a whole number and a unit: 250us, 1500ms, 90s, 2m, 1h".to_owned())
 }
 
 const fn id(error: &ReplayError) -> &'static str {
@@ -229,17 +219,3 @@ fn abbreviate(id: &NodeId) -> String {
 
 /// Length of an abbreviated id, enough to find it in the list.
 const SHORT_CHARS: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_checked() {
-        assert_eq!(parse_time("1500ms"), Ok(Duration::from_millis(1_500)));
-        assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
-        for bad in ["", "5", "s", "-1s", "1.5s", "5 s", "99999999999999999999s", "9999999999999999h"] {
-            assert!(parse_time(bad).is_err(), "{bad:?}");
-        }
-    }
-}

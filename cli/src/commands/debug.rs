@@ -1,0 +1,20 @@
+//! `debug`: finds faults of a running node.
+
+mod log_level;
+
+use crate::client::block_on;
+use crate::error::Outcome;
+use crate::homes::SelectedHome;
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DebugCommand {
+    /// Show or change the log level of the running node
+    LogLevel(log_level::Arguments),
+}
+
+pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
+    match command {
+        DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
+    }
+}
