@@ -1,6 +1,7 @@
 //! `debug`: finds faults of a running node.
 
 mod log_level;
+mod snapshot;
 
 use crate::client::block_on;
 use crate::error::Outcome;
@@ -11,10 +12,13 @@ use clap::Subcommand;
 pub(crate) enum DebugCommand {
     /// Show or change the log level of the running node
     LogLevel(log_level::Arguments),
+    /// Write all figures of the node into a file, without secrets, for an issue
+    Snapshot(snapshot::Arguments),
 }
 
 pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
     match command {
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
+        DebugCommand::Snapshot(arguments) => block_on(snapshot::run(&home.open()?, &arguments)),
     }
 }
