@@ -3,9 +3,9 @@
 //! It checks the home, the machine and the network, and asks the node for recent problems with other nodes. It
 //! changes nothing and reports only problems.
 
-mod finding;
+pub(super) mod finding;
 mod network;
-mod storage;
+pub(super) mod storage;
 
 use crate::client::Client;
 use crate::error::{Failure, Outcome};

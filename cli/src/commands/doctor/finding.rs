@@ -1,7 +1,7 @@
 //! The findings of the doctor: what is wrong, why it matters and what to do.
 
 use crate::output;
-use api::{Conflict, ModelVersion, RecentIssue, Status};
+use api::{Conflict, IssueFigures, IssueKind, ModelVersion, RecentIssue, Status};
 use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
@@ -17,9 +17,9 @@ use std::path::Path;
 
 /// All findings.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(in crate::commands) struct Report {
     /// Whether there is no problem.
-    pub(super) healthy: bool,
+    pub(in crate::commands) healthy: bool,
     findings: Vec<Finding>,
     #[serde(skip)]
     summary: Option<String>,
@@ -27,23 +27,26 @@ pub(super) struct Report {
 
 /// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(in crate::commands) struct Finding {
     /// The stable id.
     code: &'static str,
     /// Whether it is a problem rather than a note.
-    pub(super) problem: bool,
+    pub(in crate::commands) problem: bool,
     what: String,
+    /// The figures that show it, where the finding does not name them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    figures: Option<String>,
     why: String,
     fix: String,
 }
 
 impl Report {
-    pub(super) fn new(mut findings: Vec<Finding>, summary: Option<String>) -> Self {
+    pub(in crate::commands) fn new(mut findings: Vec<Finding>, summary: Option<String>) -> Self {
         findings.sort_by_key(|finding| !finding.problem);
         Self { healthy: findings.iter().all(|finding| !finding.problem), findings, summary }
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::commands) fn text(&self) -> String {
         let problems = self.findings.iter().filter(|finding| finding.problem).count();
         let mut text = match problems {
             0 => "No problems found.\n".to_owned(),
@@ -51,16 +54,18 @@ impl Report {
             count => format!("{count} problems found.\n"),
         };
         text.extend(self.summary.iter().map(|summary| format!("{summary}\n")));
-        for Finding { problem, what, why, fix, .. } in &self.findings {
+        for Finding { problem, what, figures, why, fix, .. } in &self.findings {
             let mark = if *problem { "problem" } else { "note" };
-            text += &format!("\n{mark}: {what}\n  why it matters: {why}\n  what to do: {fix}\n");
+            text += &format!("\n{mark}: {what}\n");
+            text.extend(figures.iter().map(|figures| format!("  what shows it: {figures}\n")));
+            text += &format!("  why it matters: {why}\n  what to do: {fix}\n");
         }
         text
     }
 }
 
 /// Summarizes the state of the node in a line.
-pub(super) fn summary(status: &Status) -> String {
+pub(in crate::commands) fn summary(status: &Status) -> String {
     format!(
         "The node is {}, linked to {}, and knows of {} in network {:?}, itself included.",
         status.state,
@@ -75,15 +80,30 @@ fn nodes(count: u32) -> String {
 }
 
 impl Finding {
-    pub(super) fn problem(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
-        Self { code, problem: true, what, why: why.to_owned(), fix: fix.into() }
+    pub(in crate::commands) fn problem(
+        code: &'static str,
+        what: String,
+        why: &str,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self { code, problem: true, what, figures: None, why: why.to_owned(), fix: fix.into() }
     }
 
-    pub(super) fn note(code: &'static str, what: String, why: &str, fix: impl Into<String>) -> Self {
+    /// Adds the figures that show it.
+    pub(in crate::commands) fn shown_by(self, figures: impl Into<String>) -> Self {
+        Self { figures: Some(figures.into()), ..self }
+    }
+
+    pub(in crate::commands) fn note(
+        code: &'static str,
+        what: String,
+        why: &str,
+        fix: impl Into<String>,
+    ) -> Self {
         Self { problem: false, ..Self::problem(code, what, why, fix) }
     }
 
-    pub(super) fn not_running() -> Self {
+    pub(in crate::commands) fn not_running() -> Self {
         Self::problem(
             "not_running",
             "No node is running here.".to_owned(),
@@ -92,7 +112,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn not_answering(home: &Home) -> Self {
+    pub(in crate::commands) fn not_answering(home: &Home) -> Self {
         Self::problem(
             "not_answering",
             "The node's process is there, but it does not answer.".to_owned(),
@@ -104,7 +124,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn not_active(state: State) -> Self {
+    pub(in crate::commands) fn not_active(state: State) -> Self {
         Self::problem(
             "not_active",
             format!("The node is {state}, not ACTIVE."),
@@ -113,7 +133,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn model_conflict(conflict: &Conflict) -> Self {
+    pub(in crate::commands) fn model_conflict(conflict: &Conflict) -> Self {
         let version = |ModelVersion { fingerprint, nodes }: &ModelVersion| {
             let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
             format!("{fingerprint} on {}", nodes.join(", "))
@@ -132,7 +152,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn port_taken(port: u16) -> Self {
+    pub(in crate::commands) fn port_taken(port: u16) -> Self {
         Self::problem(
             "port_taken",
             format!("Another program uses port {port}."),
@@ -141,7 +161,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn port_closed(port: u16) -> Self {
+    pub(in crate::commands) fn port_closed(port: u16) -> Self {
         Self::problem(
             "port_closed",
             format!("The node's own port {port} cannot be reached even from this machine."),
@@ -150,7 +170,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn multicast_blocked(addresses: &[IpAddr]) -> Self {
+    pub(in crate::commands) fn multicast_blocked(addresses: &[IpAddr]) -> Self {
         let place = match addresses {
             [] => "on this machine".to_owned(),
             addresses => {
@@ -166,7 +186,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn multicast_taken() -> Self {
+    pub(in crate::commands) fn multicast_taken() -> Self {
         Self::problem(
             "multicast_taken",
             "Another program holds UDP port 5353 alone.".to_owned(),
@@ -176,7 +196,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn disk_full(home: &Path, free: u64) -> Self {
+    pub(in crate::commands) fn disk_full(home: &Path, free: u64) -> Self {
         Self::problem(
             "disk_full",
             format!("Only {} MB are free on the disk of {}.", free >> 20, home.display()),
@@ -185,7 +205,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn memory_short(kib: u64) -> Self {
+    pub(in crate::commands) fn memory_short(kib: u64) -> Self {
         Self::problem(
             "memory_short",
             format!("Only {} MB of memory are available.", kib >> 10),
@@ -195,7 +215,7 @@ impl Finding {
     }
 
     /// Reports a memory limit of the container that is below the node's default.
-    pub(super) fn memory_limited(limit: &MemoryLimit) -> Option<Self> {
+    pub(in crate::commands) fn memory_limited(limit: &MemoryLimit) -> Option<Self> {
         let MemoryLimit { bytes, file } = limit;
         let default_bytes = u64::from(Settings::MAX_MEMORY_MB_DEFAULT) << 20;
         (*bytes < default_bytes).then(|| {
@@ -208,7 +228,7 @@ impl Finding {
         })
     }
 
-    pub(super) fn home_inaccessible(path: &Path) -> Self {
+    pub(in crate::commands) fn home_inaccessible(path: &Path) -> Self {
         Self::problem(
             "home_shut",
             format!("This user may not read and write {}.", path.display()),
@@ -217,12 +237,12 @@ impl Finding {
         )
     }
 
-    pub(super) fn identity_unusable(error: &IdentityError) -> Self {
+    pub(in crate::commands) fn identity_unusable(error: &IdentityError) -> Self {
         let why = "without its key a node cannot prove who it is, and does not start";
         Self::problem("identity_unusable", capitalized(&error.to_string()), why, error.hint())
     }
 
-    pub(super) fn config_invalid(error: &ConfigError) -> Self {
+    pub(in crate::commands) fn config_invalid(error: &ConfigError) -> Self {
         Self::problem(
             "config_wrong",
             capitalized(&error.to_string()),
@@ -231,7 +251,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn model_not_ready(name: &str) -> Self {
+    pub(in crate::commands) fn model_not_ready(name: &str) -> Self {
         Self::problem(
             "model_not_ready",
             format!("The model {name} is not loaded."),
@@ -240,7 +260,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn model_unusable(name: &str) -> Self {
+    pub(in crate::commands) fn model_unusable(name: &str) -> Self {
         Self::problem(
             "model_unusable",
             format!("The model {name} cannot be used."),
@@ -249,7 +269,7 @@ impl Finding {
         )
     }
 
-    pub(super) fn no_peers(network: &str) -> Self {
+    pub(in crate::commands) fn no_peers(network: &str) -> Self {
         Self::note(
             "alone",
             format!("No other node of network {network:?} was found."),
@@ -260,20 +280,42 @@ impl Finding {
     }
 
     /// Describes a recent problem between the node and another one.
-    pub(super) fn from_recent(recent: &RecentIssue) -> Self {
+    pub(in crate::commands) fn from_recent(recent: &RecentIssue) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {
             Issue::ClockDiffers { peer, ahead_millis } => {
                 Self::clock_differs(&peer.to_string(), ahead_millis)
             }
-            Issue::DialFailed { address, error } => Self::dial_failed(address, error, &ago),
+            Issue::DialFailed { address, error } => {
+                Self::dial_failed(&format!("The node at {address}"), Some(address.port()), error, &ago)
+            }
             Issue::IdentityCopied { address, fenced } => Self::identity_copied(address, fenced),
             Issue::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
                 Self::peer_copied(&peer.to_string())
             }
             Issue::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
             Issue::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
-            Issue::StrangerFault { address, fault } => Self::stranger_fault(address, fault, &ago),
+            Issue::StrangerFault { address, fault } => {
+                Self::stranger_fault(&format!("A program at {address}"), fault, &ago)
+            }
+        }
+    }
+
+    /// Describes a recent problem in a snapshot, which has no addresses.
+    pub(in crate::commands) fn from_figures(recent: &IssueFigures) -> Self {
+        let ago = output::duration(recent.age_ms);
+        match recent.issue {
+            IssueKind::ClockDiffers { peer, ahead_ms } => Self::clock_differs(&peer.to_string(), ahead_ms),
+            IssueKind::DialFailed { error } => Self::dial_failed("A known node", None, error, &ago),
+            IssueKind::IdentityCopied { fenced } => Self::identity_copied(None, fenced),
+            IssueKind::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
+                Self::peer_copied(&peer.to_string())
+            }
+            IssueKind::LinkRefused { peer, reason, .. } => {
+                Self::link_refused(&peer.to_string(), reason, &ago)
+            }
+            IssueKind::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
+            IssueKind::StrangerFault { fault } => Self::stranger_fault("A program", fault, &ago),
         }
     }
 
@@ -309,7 +351,7 @@ impl Finding {
         Self::note("peer_fault", format!("Node {peer} {did} ({ago} ago)."), impact, hint)
     }
 
-    fn stranger_fault(address: IpAddr, fault: StrangerFault, ago: &str) -> Self {
+    fn stranger_fault(stranger: &str, fault: StrangerFault, ago: &str) -> Self {
         let does = match fault {
             StrangerFault::HandshakeBroken => "does not speak the protocol of nodes",
             StrangerFault::HandshakeLate => "does not authenticate in time",
@@ -318,7 +360,7 @@ impl Finding {
         };
         Self::note(
             "stranger_fault",
-            format!("A program at {address} connects to this node and {does} ({ago} ago)."),
+            format!("{stranger} connects to this node and {does} ({ago} ago)."),
             "its connections were closed; other nodes are not affected",
             "find out what runs there; p2p-ai-agents node status --json counts such connections",
         )
@@ -335,25 +377,20 @@ impl Finding {
         )
     }
 
-    fn dial_failed(address: SocketAddr, error: DialError, ago: &str) -> Self {
+    fn dial_failed(node: &str, port: Option<u16>, error: DialError, ago: &str) -> Self {
+        let port = port.map_or_else(|| "its TCP port".to_owned(), |port| format!("TCP port {port}"));
         let (what, fix) = match error {
             DialError::Authentication => (
-                format!("The node at {address} is not the one that was expected there ({ago} ago)."),
+                format!("{node} is not the one that was expected there ({ago} ago)."),
                 "check which node has that address now".to_owned(),
             ),
             DialError::Refused => (
-                format!("The node at {address} cannot be reached: the connection was refused ({ago} ago)."),
-                format!(
-                    "check on that machine that the node runs, and let TCP port {} in through its firewall",
-                    address.port()
-                ),
+                format!("{node} cannot be reached: the connection was refused ({ago} ago)."),
+                format!("check on that machine that the node runs, and let {port} in through its firewall"),
             ),
             DialError::Timeout => (
-                format!("The node at {address} cannot be reached: nothing answers ({ago} ago)."),
-                format!(
-                    "let TCP port {} in through the firewall there; on Wi-Fi, switch client isolation off",
-                    address.port()
-                ),
+                format!("{node} cannot be reached: nothing answers ({ago} ago)."),
+                format!("let {port} in through the firewall there; on Wi-Fi, switch client isolation off"),
             ),
         };
         let why = "the two nodes cannot share tasks while they have no way to each other";

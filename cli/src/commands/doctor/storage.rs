@@ -93,7 +93,7 @@ pub(super) fn records_damaged(diagnosis: &Diagnosis) -> Finding {
     )
 }
 
-pub(super) fn storage_failed() -> Finding {
+pub(in crate::commands) fn storage_failed() -> Finding {
     Finding::problem(
         "storage_failed",
         "The node cannot write to its storage.".to_owned(),
