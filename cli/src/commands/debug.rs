@@ -1,5 +1,6 @@
 //! `debug`: finds faults of a running node.
 
+mod analyze;
 mod log_level;
 mod snapshot;
 
@@ -10,6 +11,8 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DebugCommand {
+    /// Say what is wrong with the running node, or with a node in a snapshot
+    Analyze(analyze::Arguments),
     /// Show or change the log level of the running node
     LogLevel(log_level::Arguments),
     /// Write all figures of the node into a file, without secrets, for an issue
@@ -18,6 +21,7 @@ pub(crate) enum DebugCommand {
 
 pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
     match command {
+        DebugCommand::Analyze(arguments) => analyze::run(home, &arguments),
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
         DebugCommand::Snapshot(arguments) => block_on(snapshot::run(&home.open()?, &arguments)),
     }
