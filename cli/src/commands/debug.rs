@@ -3,6 +3,7 @@
 mod analyze;
 mod log_level;
 mod snapshot;
+mod stress;
 
 use crate::client::block_on;
 use crate::error::Outcome;
@@ -17,6 +18,8 @@ pub(crate) enum DebugCommand {
     LogLevel(log_level::Arguments),
     /// Write all figures of the node into a file, without secrets, for an issue
     Snapshot(snapshot::Arguments),
+    /// Submit tasks at a fixed rate and measure how long they take
+    Stress(stress::Arguments),
 }
 
 pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
@@ -24,5 +27,6 @@ pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
         DebugCommand::Analyze(arguments) => analyze::run(home, &arguments),
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
         DebugCommand::Snapshot(arguments) => block_on(snapshot::run(&home.open()?, &arguments)),
+        DebugCommand::Stress(arguments) => stress::run(&home.open()?, &arguments),
     }
 }

@@ -5,7 +5,7 @@ mod id;
 pub(super) mod list;
 mod result;
 mod status;
-mod submit;
+pub(super) mod submit;
 mod watch;
 
 use crate::client::block_on;
