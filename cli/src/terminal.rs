@@ -21,6 +21,12 @@ pub(crate) fn is_screen() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
+/// Returns the width of the terminal; 80 where there is none.
+pub(crate) fn columns() -> usize {
+    let wide = io::stdout().is_terminal().then(|| ratatui::crossterm::terminal::size().ok()).flatten();
+    wide.map_or(80, |(columns, _)| columns.into())
+}
+
 /// Returns whether standard output accepts colour.
 pub(crate) fn stdout_takes_colour() -> bool {
     io::stdout().is_terminal() && colour_is_welcome()

@@ -2,6 +2,7 @@
 
 mod analyze;
 mod log_level;
+mod network_test;
 mod snapshot;
 mod stress;
 
@@ -16,6 +17,8 @@ pub(crate) enum DebugCommand {
     Analyze(analyze::Arguments),
     /// Show or change the log level of the running node
     LogLevel(log_level::Arguments),
+    /// Measure latency, loss and throughput to every member
+    NetworkTest(network_test::Arguments),
     /// Write all figures of the node into a file, without secrets, for an issue
     Snapshot(snapshot::Arguments),
     /// Submit tasks at a fixed rate and measure how long they take
@@ -26,6 +29,7 @@ pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
     match command {
         DebugCommand::Analyze(arguments) => analyze::run(home, &arguments),
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
+        DebugCommand::NetworkTest(arguments) => block_on(network_test::run(&home.open()?, &arguments)),
         DebugCommand::Snapshot(arguments) => block_on(snapshot::run(&home.open()?, &arguments)),
         DebugCommand::Stress(arguments) => stress::run(&home.open()?, &arguments),
     }
