@@ -101,6 +101,11 @@ impl Client {
         self.send(Method::POST, path, Some(body), ANSWER_TIMEOUT).await
     }
 
+    /// Sends a POST request without a body to a route that takes a while, and returns the body of a successful response.
+    pub(crate) async fn post_slow(&self, path: &str, takes: Duration) -> Result<Bytes, Failure> {
+        self.send(Method::POST, path, None, takes + ANSWER_TIMEOUT).await?.success()
+    }
+
     /// Sends a POST request and passes each line of a successful response to `line`, until that breaks.
     pub(crate) async fn post_lines<T: DeserializeOwned>(
         &self,

@@ -3,6 +3,7 @@
 mod analyze;
 mod log_level;
 mod network_test;
+mod profile;
 mod snapshot;
 mod stress;
 
@@ -19,6 +20,8 @@ pub(crate) enum DebugCommand {
     LogLevel(log_level::Arguments),
     /// Measure latency, loss and throughput to every member
     NetworkTest(network_test::Arguments),
+    /// Sample where the node and its models spend processor time, for go tool pprof
+    Profile(profile::Arguments),
     /// Write all figures of the node into a file, without secrets, for an issue
     Snapshot(snapshot::Arguments),
     /// Submit tasks at a fixed rate and measure how long they take
@@ -30,6 +33,7 @@ pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
         DebugCommand::Analyze(arguments) => analyze::run(home, &arguments),
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
         DebugCommand::NetworkTest(arguments) => block_on(network_test::run(&home.open()?, &arguments)),
+        DebugCommand::Profile(arguments) => block_on(profile::run(&home.open()?, &arguments)),
         DebugCommand::Snapshot(arguments) => block_on(snapshot::run(&home.open()?, &arguments)),
         DebugCommand::Stress(arguments) => stress::run(&home.open()?, &arguments),
     }

@@ -1,0 +1,66 @@
+//! `debug profile`: samples the node and the processes of its models, and writes the profile into a file.
+
+use super::snapshot::{refuse_existing, write_new};
+use crate::client::Client;
+use crate::error::Failure;
+use crate::output;
+use crate::progress;
+use clap::Args;
+use runtime::home::Home;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The file has the format of pprof: go tool pprof -top FILE. Its samples have the labels process and thread. A node
+/// that was built without debug information has names of functions and no lines.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Seconds to sample for
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=300), value_name = "SECONDS")]
+    pub(crate) duration: u32,
+    /// File to write, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Sample only the process of this model [default: the node and all its models]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+}
+
+pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
+    refuse_existing(&arguments.output)?;
+    let client = Client::connect(home)?;
+    let mut path = format!("/api/v1/debug/profile?seconds={}", arguments.duration);
+    if let Some(model) = &arguments.model {
+        path = format!("{path}&model={}", encoded(model));
+    }
+    let bar = progress::spinner();
+    bar.set_message(format!("sampling for {} s", arguments.duration));
+    let profile = client.post_slow(&path, Duration::from_secs(arguments.duration.into())).await;
+    bar.finish_and_clear();
+    let profile = profile?;
+    write_new(&arguments.output, &profile)?;
+    let file = arguments.output.display();
+    output::notice(&format!(
+        "Profile written to {file} ({})\nRead it with: go tool pprof -top {file}",
+        output::bytes(profile.len() as u64)
+    ))
+}
+
+/// Encodes a text for the query of a URL.
+fn encoded(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_value_of_a_query() {
+        assert_eq!(encoded("owner/a-b_1.5"), "owner%2Fa-b_1.5");
+        assert_eq!(encoded("é &=?"), "%C3%A9%20%26%3D%3F");
+    }
+}
