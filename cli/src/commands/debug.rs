@@ -1,6 +1,7 @@
 //! `debug`: finds faults of a running node.
 
 mod analyze;
+mod heap_dump;
 mod log_level;
 mod network_test;
 mod profile;
@@ -16,6 +17,8 @@ use clap::Subcommand;
 pub(crate) enum DebugCommand {
     /// Say what is wrong with the running node, or with a node in a snapshot
     Analyze(analyze::Arguments),
+    /// Show where the memory of the node and its models is
+    HeapDump(heap_dump::Arguments),
     /// Show or change the log level of the running node
     LogLevel(log_level::Arguments),
     /// Measure latency, loss and throughput to every member
@@ -31,6 +34,7 @@ pub(crate) enum DebugCommand {
 pub(super) fn run(command: DebugCommand, home: &SelectedHome) -> Outcome {
     match command {
         DebugCommand::Analyze(arguments) => analyze::run(home, &arguments),
+        DebugCommand::HeapDump(arguments) => block_on(heap_dump::run(&home.open()?, &arguments)),
         DebugCommand::LogLevel(arguments) => block_on(log_level::run(&home.open()?, &arguments)),
         DebugCommand::NetworkTest(arguments) => block_on(network_test::run(&home.open()?, &arguments)),
         DebugCommand::Profile(arguments) => block_on(profile::run(&home.open()?, &arguments)),
