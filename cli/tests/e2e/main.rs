@@ -8,6 +8,7 @@ mod api_overload;
 mod bad_input;
 mod container;
 mod crashes;
+mod debug;
 mod doc_tours;
 mod doctor;
 mod generations;

@@ -38,6 +38,8 @@ fn reads_of_a_running_node() {
         ("model_info", &["model", "info", "all-MiniLM-L6-v2"]),
         ("route_explain", &["route", "explain", &id_b]),
         ("route_ping", &["route", "ping", &id_b]),
+        ("debug_log_level", &["debug", "log-level"]),
+        ("debug_network_test", &["debug", "network-test"]),
     ] {
         read(&sandbox, &a, name, arguments);
     }
@@ -105,7 +107,9 @@ fn redact(text: &str) -> String {
                     // Durations have one unit or two.
                     Some(last) if last == "DURATION" && word == "DURATION" => {}
                     // The unit depends on the number.
-                    Some(last) if last == "N" && ["B", "kB", "MB", "GB"].contains(&unit) => {
+                    Some(last)
+                        if last == "N" && ["B", "kB", "MB", "GB"].contains(&unit.trim_end_matches("/s")) =>
+                    {
                         *last = format!("SIZE{end}");
                     }
                     Some(last) if last == "N" && ["µs", "ms", "s"].contains(&unit) => {
@@ -128,6 +132,8 @@ fn redact_word(word: &str) -> String {
         "TASK".to_owned()
     } else if inner.len() >= 16 && inner.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "ID".to_owned()
+    } else if inner.len() == 8 && inner.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        "SHORT".to_owned()
     } else if is_time(inner) {
         "TIME".to_owned()
     } else if is_duration(inner) {

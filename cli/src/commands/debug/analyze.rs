@@ -17,7 +17,6 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Exits with status 0 if no problem is found, and 1 otherwise or if there is nothing to analyze.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Snapshot to analyze, as debug snapshot wrote it [default: the running node]

@@ -7,9 +7,6 @@ use api::{MappingKind, Memory, ProcessRole};
 use clap::Args;
 use runtime::home::Home;
 
-/// This is what the system and the node know. The allocator keeps no record of allocations, so there is no list of them
-/// by place in the program. The table shows each process, the kinds of memory of the node's process, the collections of
-/// the node with their limits, and the models.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     #[command(flatten)]

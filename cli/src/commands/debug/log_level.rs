@@ -9,7 +9,6 @@ use clap::Args;
 use runtime::home::Home;
 use std::time::Duration;
 
-/// Without LEVEL, shows the levels in force. A change ends after its time, with --reset, or when the node restarts.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Lowest severity to log: trace, debug, info, warn, error or fatal

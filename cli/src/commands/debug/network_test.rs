@@ -18,8 +18,6 @@ use hops::HopMatrix;
 use runtime::home::Home;
 use serde::Serialize;
 
-/// Each member gets --count small messages and one burst of --burst-kib. Loss counts messages that stayed without an
-/// acknowledgement despite retries.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Small messages for each member

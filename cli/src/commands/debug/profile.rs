@@ -10,8 +10,6 @@ use runtime::home::Home;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The file has the format of pprof: go tool pprof -top FILE. Its samples have the labels process and thread. A node
-/// that was built without debug information has names of functions and no lines.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Seconds to sample for

@@ -11,8 +11,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// The file holds figures, states and names of models. It holds no texts of tasks, no keys or tokens, no paths and no
-/// addresses, and node ids are shortened.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// File to write, which must not exist [default: snapshot-ID-TIME.json in this directory]

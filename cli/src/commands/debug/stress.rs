@@ -23,10 +23,6 @@ use summary::Summary;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
-/// At most 64 tasks are in flight: a quarter of the node's queue, so that other users still get in. A task that is due
-/// while so many are in flight, or while the node asks for a pause (429), is held back and counted. The results are
-/// stored like all others, and may push out the oldest of the 10,000 that a node keeps. Ctrl-C ends the test and
-/// prints the summary.
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
     /// Seconds to submit tasks for
