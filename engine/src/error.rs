@@ -3,6 +3,7 @@
 use crate::blobs::BlobError;
 use crate::bounded_text::{FailureReason, UnknownModelName};
 use crate::ids::{NodeId, TaskId};
+use crate::observers::alerts::ThresholdFault;
 use crate::task::{InputFault, TaskKind};
 use core::fmt;
 use core::time::Duration;
@@ -120,6 +121,8 @@ pub enum Rejection {
     TaskFinished(TaskId),
     /// No task has this id, or its result has expired.
     TaskNotFound(TaskId),
+    /// A threshold of an alert is outside its range.
+    ThresholdOutOfRange(ThresholdFault),
     /// The timeout is outside the allowed range.
     TimeoutOutOfRange(Duration),
     /// Too many requests wait for tasks to end.
@@ -148,6 +151,7 @@ impl Rejection {
             Self::StorageFailed => "storage_failed",
             Self::TaskFinished(_) => "task_finished",
             Self::TaskNotFound(_) => "task_not_found",
+            Self::ThresholdOutOfRange(_) => "threshold_out_of_range",
             Self::TimeoutOutOfRange(_) => "timeout_out_of_range",
             Self::TooManyWaiting => "too_many_waiting",
         }
@@ -177,6 +181,7 @@ impl fmt::Display for Rejection {
             Self::StorageFailed => f.write_str("the task could not be stored, so it was not accepted"),
             Self::TaskFinished(id) => write!(f, "Task has already ended (id: {id})"),
             Self::TaskNotFound(id) => write!(f, "Task not found (id: {id})"),
+            Self::ThresholdOutOfRange(fault) => fault.fmt(f),
             Self::TimeoutOutOfRange(timeout) => {
                 write!(f, "the timeout is {} s; 1 s to 3600 s are allowed", timeout.as_secs())
             }

@@ -7,6 +7,7 @@ use crate::error::{DialError, FetchError, PeerFault, StrangerFault, WriteError};
 use crate::health::{HealthReason, Verdict};
 use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::lifecycle::State;
+use crate::observers::alerts::{AlertRule, Severity};
 use crate::task::{TaskKind, TaskStatus};
 use crate::trace::TraceContext;
 use core::net::SocketAddr;
@@ -16,6 +17,28 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// The condition of an active alert is gone.
+    AlertCleared {
+        /// The rule.
+        rule: AlertRule,
+        /// How urgent it was.
+        severity: Severity,
+        /// The value now.
+        value: u64,
+        /// The threshold that was crossed.
+        threshold: u64,
+    },
+    /// The condition of a rule has lasted long enough.
+    AlertRaised {
+        /// The rule.
+        rule: AlertRule,
+        /// How urgent it is.
+        severity: Severity,
+        /// The value that crossed the threshold.
+        value: u64,
+        /// The threshold.
+        threshold: u64,
+    },
     /// A file was fetched from other nodes and is complete.
     BlobFetched {
         /// Its BLAKE3 hash.

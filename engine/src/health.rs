@@ -65,6 +65,17 @@ pub struct HostFacts {
     pub memory_bytes: u64,
     /// Number of stored records found damaged recently.
     pub records_damaged: u64,
+    /// The space on the disk of the stored records, if known.
+    pub disk: Option<DiskSpace>,
+}
+
+/// The space on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskSpace {
+    /// Bytes that the node may still use.
+    pub bytes_free: u64,
+    /// Bytes in use, and those that the node may still use.
+    pub bytes_total: u64,
 }
 
 /// The result of one check.
@@ -78,6 +89,8 @@ pub struct HealthReport {
     pub memory_bytes: Option<u64>,
     /// The memory limit, in bytes.
     pub memory_bytes_max: u64,
+    /// The space on the disk of the stored records, if known.
+    pub disk: Option<DiskSpace>,
     /// How long the check took, in microseconds.
     pub took_micros: u64,
 }
@@ -301,6 +314,7 @@ impl Check {
             findings,
             memory_bytes: memory,
             memory_bytes_max,
+            disk: self.host.and_then(|host| host.disk),
             took_micros: micros(now.since(self.begun)),
         }
     }
@@ -345,8 +359,13 @@ pub(crate) const WAITERS_MAX: usize = 1024;
 mod tests {
     use super::*;
 
-    const WELL: HostFacts =
-        HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 10, records_damaged: 0 };
+    const WELL: HostFacts = HostFacts {
+        config_readable: true,
+        crypto_micros: 50,
+        memory_bytes: 10,
+        records_damaged: 0,
+        disk: None,
+    };
 
     fn at(millis: u64) -> Instant {
         Instant::from_micros(millis * 1_000)

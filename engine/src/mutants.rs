@@ -26,6 +26,8 @@ mutants! {
     AcceptSecondResult,
     /// A node becomes ACTIVE before a write to its storage succeeded.
     ActiveUnchecked,
+    /// An alert is raised again while it is active.
+    AlertRaisedAgain,
     /// A new attempt has the number of the previous one.
     AttemptNumberKept,
     /// A worker continues a task that its origin cancelled.

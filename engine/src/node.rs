@@ -4,6 +4,7 @@
 //! outside.
 
 mod actions;
+mod alerts;
 mod blobs;
 mod discovered;
 mod dispatch;
@@ -42,6 +43,7 @@ use crate::membership::AdvertCache;
 use crate::membership::Membership;
 use crate::model::ModelOffer;
 use crate::mutants::{Mutant, shows};
+use crate::observers::alerts::Alerts;
 use crate::observers::diagnostics::Diagnostics;
 use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::Metrics;
@@ -80,6 +82,8 @@ pub struct Deadline {
 /// The reason of a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
+    /// A rule to evaluate, or alerts to store.
+    Alerts,
     /// An announcement, a query or an expiry.
     Discovery,
     /// A route whose round trips are being measured.
@@ -193,6 +197,7 @@ struct InFlight {
 /// Observers of the node's events. They feed nothing back.
 #[derive(Debug)]
 struct Observers {
+    alerts: Alerts,
     diagnostics: Diagnostics,
     fault_counters: FaultCounters,
     metrics: Metrics,
@@ -233,8 +238,9 @@ impl InFlight {
 }
 
 impl Observers {
-    fn new(me: NodeId) -> Self {
+    fn new(me: NodeId, alerts: Alerts) -> Self {
         Self {
+            alerts,
             diagnostics: Diagnostics::default(),
             fault_counters: FaultCounters::default(),
             metrics: Metrics::new(me),
@@ -242,6 +248,7 @@ impl Observers {
     }
 
     fn handle_event(&mut self, now: Instant, event: &Event) {
+        self.alerts.handle_event(now, event);
         self.diagnostics.handle_event(now, event);
         self.fault_counters.handle_event(event);
         self.metrics.handle_event(now, event);
@@ -317,7 +324,7 @@ impl Node {
             loads: BTreeMap::new(),
             crashed: BTreeSet::new(),
             in_flight: InFlight::new(now),
-            observers: Observers::new(me),
+            observers: Observers::new(me, Alerts::new(saved.alerts)),
             outputs: VecDeque::new(),
             config,
             identity,
@@ -411,6 +418,7 @@ impl Node {
             return None;
         }
         let due = [
+            (self.observers.alerts.poll_timeout(), Reason::Alerts),
             (self.discovery.poll_timeout(), Reason::Discovery),
             (self.in_flight.explanations.poll_timeout(), Reason::Explanations),
             (self.health.poll_timeout(), Reason::Health),
@@ -487,6 +495,7 @@ impl Node {
         self.active_since = Some(self.clock.now);
         self.peers.handle_active();
         self.health.handle_active(self.clock.now);
+        self.observers.alerts.handle_active();
         if self.config.discovery {
             self.discovery.handle_active(self.clock.now, port, &mut self.rng);
         }

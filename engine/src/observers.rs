@@ -1,5 +1,6 @@
-//! Observers of [events](crate::event): they keep counts and recent problems, and feed nothing back.
+//! Observers of [events](crate::event): they keep counts, recent problems and alerts, and feed nothing back.
 
+pub mod alerts;
 pub mod diagnostics;
 pub mod fault_counters;
 pub mod metrics;

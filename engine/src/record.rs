@@ -8,6 +8,7 @@ mod v1;
 
 use crate::error::DecodeError;
 use crate::ids::TaskId;
+use crate::observers::alerts::SavedAlerts;
 use crate::task::{ResultSummary, StoredTask, TaskResult};
 use core::fmt;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 /// One change to the stored records. The records of one [`crate::Output::Write`] become durable together or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Record {
+    /// Stores the alerts and their thresholds, replacing the earlier ones.
+    Alerts(Box<SavedAlerts>),
     /// Stores nothing that is read back. Tests whether storage completes writes.
     Probe,
     /// Deletes a result.
@@ -31,6 +34,8 @@ pub enum Record {
 /// What storage contained when the node started.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
+    /// The alerts and their thresholds.
+    pub alerts: SavedAlerts,
     /// Accepted tasks without an outcome.
     pub tasks: Vec<StoredTask>,
     /// Results without their outputs, oldest first.
@@ -41,6 +46,8 @@ pub struct Saved {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordKind {
+    /// A [`SavedAlerts`].
+    Alerts,
     /// A [`TaskResult`].
     Result,
     /// A [`ResultSummary`].
@@ -56,6 +63,7 @@ impl RecordKind {
             Self::Result => 1,
             Self::Summary => 2,
             Self::Task => 3,
+            Self::Alerts => 4,
         }
     }
 
@@ -65,6 +73,7 @@ impl RecordKind {
             1 => Some(Self::Result),
             2 => Some(Self::Summary),
             3 => Some(Self::Task),
+            4 => Some(Self::Alerts),
             _ => None,
         }
     }
@@ -73,12 +82,16 @@ impl RecordKind {
 impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Alerts => "alerts",
             Self::Result => "result",
             Self::Summary => "summary",
             Self::Task => "task",
         })
     }
 }
+
+/// The id under which the alerts are stored: that of no task.
+pub const ALERTS_ID: TaskId = TaskId([0xff; 16]);
 
 /// A value that can be stored on disk.
 pub trait Stored: DeserializeOwned {
@@ -92,6 +105,8 @@ pub trait Stored: DeserializeOwned {
 }
 
 impl Stored for ResultSummary {}
+
+impl Stored for SavedAlerts {}
 
 impl Stored for StoredTask {
     fn from_v1(body: &[u8]) -> Result<Self, DecodeError> {

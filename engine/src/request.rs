@@ -7,6 +7,7 @@ use crate::heartbeat::Liveness;
 use crate::ids::{Fingerprint, NodeId, TaskId};
 use crate::lifecycle::State;
 use crate::model::{ModelConflict, ModelOffer};
+use crate::observers::alerts::{Alert, AlertHistory, AlertsView, Threshold, Thresholds};
 use crate::observers::diagnostics::Issue;
 use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::MetricsView;
@@ -15,10 +16,20 @@ use crate::time::UnixMillis;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A question or command. Each gets exactly one reply, which may take time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
+    /// Replies with [`Response::AlertHistory`], newest first.
+    AlertHistory {
+        /// Maximum number of alerts to return, at most [`LIST_MAX`].
+        limit: u32,
+        /// Number of the newest alerts to skip.
+        offset: u32,
+    },
+    /// Replies with [`Response::Alerts`].
+    Alerts,
     /// Replies with [`Response::Task`] once the task has its outcome.
     AwaitTask(TaskId),
     /// Ends an open task as CANCELLED. Replies with [`Response::Task`] once that is durable.
@@ -39,6 +50,13 @@ pub enum Request {
     Ping(PingSpec),
     /// Replies with [`Response::Route`] once the round trip of each hop is measured.
     Route(NodeId),
+    /// Sets thresholds of alerts. Replies with [`Response::Thresholds`] once they are durable and apply.
+    SetThresholds {
+        /// The thresholds to set, with their values.
+        changes: BTreeMap<Threshold, u64>,
+        /// Whether all others get their defaults back.
+        reset: bool,
+    },
     /// Begins the shutdown. Replies with [`Response::ShuttingDown`].
     Shutdown,
     /// Replies with [`Response::Status`].
@@ -139,6 +157,10 @@ pub type Answer = Result<Response, Rejection>;
 /// A successful reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
+    /// A page of past and active alerts.
+    AlertHistory(AlertHistory),
+    /// The active alerts and the thresholds.
+    Alerts(AlertsView),
     /// The model for the tasks of a request: its name, and its fingerprint if known.
     Chosen(String, Option<Fingerprint>),
     /// The problems between this node and others.
@@ -166,6 +188,8 @@ pub enum Response {
     Status(Box<StatusView>),
     /// The task is durable under this id.
     Submitted(TaskId),
+    /// The thresholds that are set.
+    Thresholds(Thresholds),
     /// One task.
     Task(Box<TaskView>),
     /// A page of the matching tasks, newest first.
@@ -247,6 +271,8 @@ pub struct StatusView {
     pub faults: FaultCounters,
     /// The report of the last health check; `None` before the first.
     pub health: Option<HealthReport>,
+    /// The active alerts, oldest first.
+    pub alerts: Vec<Alert>,
     /// The node's wall-clock time.
     pub timestamp: UnixMillis,
 }

@@ -13,6 +13,7 @@ use crate::input::{Input, Interface, ModelState};
 use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
+use crate::observers::alerts::SavedAlerts;
 use crate::output::{InferenceJob, Output, Priority};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
@@ -103,6 +104,7 @@ struct Place {
     starts: u8,
     timer: Option<Instant>,
     disk: BTreeMap<TaskId, StoredTask>,
+    alerts: SavedAlerts,
     events: Vec<Event>,
     answers: BTreeMap<RequestId, Answer>,
     exit: Option<u8>,
@@ -146,6 +148,7 @@ impl Network {
             starts: 0,
             timer: None,
             disk: BTreeMap::new(),
+            alerts: SavedAlerts::default(),
             events: Vec::new(),
             answers: BTreeMap::new(),
             exit: None,
@@ -172,7 +175,8 @@ impl Network {
         let now = self.now;
         let entry = &mut self.places[place];
         entry.starts += 1;
-        let saved = Saved { tasks: entry.disk.values().cloned().collect(), results: Vec::new() };
+        let tasks = entry.disk.values().cloned().collect();
+        let saved = Saved { alerts: entry.alerts.clone(), tasks, results: Vec::new() };
         let identity = Identity::from_secret(&entry.secret);
         let seed = [entry.starts, entry.secret[0]].repeat(16).try_into().unwrap_or([0; 32]);
         let wall = UnixMillis(1_700_000_000_000 + now.as_micros() / 1000);
@@ -372,6 +376,7 @@ impl Network {
                     crypto_micros: 50,
                     memory_bytes: 20 << 20,
                     records_damaged: 0,
+                    disk: None,
                 };
                 self.later(place, Duration::ZERO, Input::Examined(host));
             }
@@ -422,6 +427,7 @@ impl Network {
             Output::Write { id, records } => {
                 for record in records {
                     match record {
+                        Record::Alerts(alerts) => self.places[place].alerts = *alerts,
                         Record::Task(task) => _ = self.places[place].disk.insert(task.id, *task),
                         Record::RemoveTask(task) => _ = self.places[place].disk.remove(&task),
                         Record::Probe | Record::RemoveResult(_) | Record::Result(_) => {}

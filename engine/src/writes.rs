@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub(crate) enum Promise {
     /// Accepts the task and replies to this request.
     Accept(TaskId, RequestId),
+    /// Tells the alerts that they are stored.
+    Alerts,
     /// Ends the task with this result.
     End(Box<TaskResult>),
     /// Reports to the health check that storage works.

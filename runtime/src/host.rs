@@ -6,8 +6,9 @@ use crate::config;
 use crate::ports;
 use crate::store::Damage;
 use engine::Identity;
-use engine::health::HostFacts;
+use engine::health::{DiskSpace, HostFacts};
 use engine::identity::Domain;
+use nix::sys::statvfs::statvfs;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,15 +21,17 @@ pub struct ThisProcess {
     config_file: Arc<PathBuf>,
     identity: Arc<Identity>,
     damage: Damage,
+    storage: Arc<PathBuf>,
     looks: bool,
     found: (mpsc::Sender<HostFacts>, mpsc::Receiver<HostFacts>),
 }
 
 impl ThisProcess {
-    /// Creates the port for a node with this configuration file and key. `damage` lists what its store finds damaged.
-    pub fn new(config_file: PathBuf, identity: Identity, damage: Damage) -> Self {
-        let (config_file, identity) = (Arc::new(config_file), Arc::new(identity));
-        Self { config_file, identity, damage, looks: false, found: mpsc::channel(1) }
+    /// Creates the port for a node with this configuration file and key, whose store is in the directory `storage`.
+    /// `damage` lists what the store finds damaged.
+    pub fn new(config_file: PathBuf, identity: Identity, damage: Damage, storage: PathBuf) -> Self {
+        let (config_file, identity, storage) = (Arc::new(config_file), Arc::new(identity), Arc::new(storage));
+        Self { config_file, identity, damage, storage, looks: false, found: mpsc::channel(1) }
     }
 }
 
@@ -38,9 +41,10 @@ impl ports::Host for ThisProcess {
             return;
         }
         let (config_file, identity) = (Arc::clone(&self.config_file), Arc::clone(&self.identity));
-        let (found, damage) = (self.found.0.clone(), self.damage.clone());
+        let (found, damage, storage) = (self.found.0.clone(), self.damage.clone(), Arc::clone(&self.storage));
         tokio::task::spawn_blocking(move || {
-            let facts = HostFacts { records_damaged: damage.count(), ..look(&config_file, &identity) };
+            let disk = disk_space(&storage);
+            let facts = HostFacts { records_damaged: damage.count(), disk, ..look(&config_file, &identity) };
             // Nobody receives this if the node has ended.
             let _ = found.blocking_send(facts);
         });
@@ -68,7 +72,17 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
         crypto_micros: if signs { took } else { u64::MAX },
         memory_bytes: memory_bytes(std::process::id()),
         records_damaged: 0,
+        disk: None,
     }
+}
+
+/// Returns the space on the disk of a directory, without what only the superuser may use.
+fn disk_space(directory: &Path) -> Option<DiskSpace> {
+    let space = statvfs(directory).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
+    let used = space.blocks().saturating_sub(space.blocks_free());
+    let bytes_free = bytes(space.blocks_available());
+    Some(DiskSpace { bytes_free, bytes_total: bytes(used).saturating_add(bytes_free) })
 }
 
 /// Raises the limit of open files as far as the system allows, up to a maximum. Connections are files.
@@ -158,7 +172,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.json");
         fs::write(&file, "{}").unwrap();
-        let mut host = ThisProcess::new(file.clone(), Identity::from_secret(&[7; 32]), Damage::default());
+        let key = Identity::from_secret(&[7; 32]);
+        let storage = directory.path().to_owned();
+        let mut host = ThisProcess::new(file.clone(), key, Damage::default(), storage);
         let mut look = async || {
             host.examine();
             host.examine();
@@ -166,6 +182,7 @@ mod tests {
         };
         let well = look().await;
         assert!(well.config_readable && well.crypto_micros < 1_000_000 && well.memory_bytes > 0, "{well:?}");
+        assert!(well.disk.is_some_and(|disk| (1..=disk.bytes_total).contains(&disk.bytes_free)), "{well:?}");
         fs::write(&file, "{").unwrap();
         assert!(!look().await.config_readable);
         fs::remove_file(&file).unwrap();

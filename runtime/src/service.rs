@@ -96,7 +96,9 @@ impl Service {
         let clock = SystemClock::start();
         let start = engine_start(&preflight, &clock, model_offers(&sources, &options, &found))?;
         let config_file = overrides.config_file.clone().unwrap_or_else(|| home.config_file());
-        let host = ThisProcess::new(config_file, preflight.key.identity.clone(), results.damage().clone());
+        let storage = settings.storage_path.clone();
+        let key = preflight.key.identity.clone();
+        let host = ThisProcess::new(config_file, key, results.damage().clone(), storage);
         let (identity, recording, written) =
             start_recording(settings, &start, &saved, preflight.key.identity)?;
 

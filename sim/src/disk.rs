@@ -4,6 +4,7 @@
 //! loses all writes in flight. If a process is killed, or power fails during a write, the first few writes in flight
 //! may complete. A write is atomic, as a store promises: all of its records or none.
 
+use engine::observers::alerts::SavedAlerts;
 use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
 use engine::{TaskId, WriteId};
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// One node's disk.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
+    alerts: SavedAlerts,
     tasks: BTreeMap<TaskId, StoredTask>,
     /// Each result with the number of the write that first made it durable, which gives its age.
     results: BTreeMap<TaskId, (u64, TaskResult)>,
@@ -63,6 +65,7 @@ impl Disk {
         let mut results: Vec<_> = self.results.values().collect();
         results.sort_by_key(|(age, result)| (result.summary.completed_at, *age));
         Saved {
+            alerts: self.alerts.clone(),
             tasks: self.tasks.values().cloned().collect(),
             results: results.into_iter().map(|(_, result)| result.summary.clone()).collect(),
         }
@@ -70,6 +73,7 @@ impl Disk {
 
     fn apply(&mut self, record: &Record) {
         match record {
+            Record::Alerts(alerts) => self.alerts.clone_from(alerts),
             Record::Probe => {}
             Record::RemoveResult(task) => {
                 self.results.remove(task);

@@ -4,7 +4,7 @@
 use crate::random::{Purpose, Random};
 use crate::scenario::Range;
 use core::time::Duration;
-use engine::health::HostFacts;
+use engine::health::{DiskSpace, HostFacts};
 use engine::model::ModelOffer;
 use engine::output::InferenceJob;
 use engine::task::{
@@ -13,9 +13,14 @@ use engine::task::{
 use engine::{Fingerprint, InferenceError};
 use sha2::{Digest, Sha256};
 
-/// Returns the health check of every simulated node: healthy.
+/// The memory that a simulated node uses.
+pub(crate) const MEMORY_BYTES: u64 = 20 << 20;
+
+/// Returns what the host of a simulated node reports to a health check: it is healthy.
 pub(crate) const fn host_facts() -> HostFacts {
-    HostFacts { config_readable: true, crypto_micros: 50, memory_bytes: 20 << 20, records_damaged: 0 }
+    let disk = Some(DiskSpace { bytes_free: 60 << 30, bytes_total: 100 << 30 });
+    let memory_bytes = MEMORY_BYTES;
+    HostFacts { config_readable: true, crypto_micros: 50, memory_bytes, records_damaged: 0, disk }
 }
 
 /// The number of the models that nodes have by default.

@@ -714,6 +714,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send a number of texts within the range that the message gives.",
     },
     Entry {
+        id: "threshold_out_of_range",
+        what: "A threshold of an alert is not within its range. Nothing was changed.",
+        todo: "Set a value within the range that the message gives. `p2p-ai-agents alerts set` shows all ranges.",
+    },
+    Entry {
         id: "timeline_form_unknown",
         what: "A timeline is written as `.html` or `.json`.",
         todo: "Use `--timeline run.html` for a browser, `--timeline run.json` for ui.perfetto.dev.",

@@ -27,7 +27,7 @@ fn saved() -> Saved {
     let (id, trace) = (TaskId([2; 16]), TraceId([3; 16]));
     let task =
         StoredTask { id, spec, submitted_at: UnixMillis(4), trace, attempts: 1, choice: None, caller: None };
-    Saved { tasks: vec![task], results: Vec::new() }
+    Saved { tasks: vec![task], ..Saved::default() }
 }
 
 fn decode(mut bytes: &[u8]) -> (Vec<Record<'_>>, Option<JournalError>) {

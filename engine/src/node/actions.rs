@@ -84,6 +84,7 @@ impl Node {
                 }
             }
             health::Action::Over { report, waiters, changed } => {
+                self.observers.alerts.handle_health(&report);
                 if let Some(reasons) = changed {
                     self.event(Event::HealthChanged { verdict: report.verdict, reasons });
                 }

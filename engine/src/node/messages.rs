@@ -10,7 +10,7 @@ use crate::output::Priority;
 use crate::peers::Introduction;
 use crate::router::{Acknowledged, Arrival};
 use crate::tasks::{Computed, Verdict};
-use crate::time::micros;
+use crate::time::{UnixMillis, micros};
 use crate::trace::TraceContext;
 use crate::wire::{
     self, Advert, Attempt, Beat, Envelope, HELLO_BYTES_MAX, Head, Hello, Message, Payload, Seal,
@@ -108,11 +108,16 @@ impl Node {
         let membership = &self.membership;
         let spare = || membership.spare_neighbour();
         self.peers.handle_hello(self.clock.now, link, &introduction, hello.advert, spare, &mut self.rng);
-        let ours = i64::try_from(self.wall().0).unwrap_or(i64::MAX);
-        let ahead_millis = i64::try_from(hello.sent_at.0).unwrap_or(i64::MAX).saturating_sub(ours);
+        let ahead_millis = self.ahead_millis(hello.sent_at);
         if ahead_millis.unsigned_abs() > CLOCK_DIFFERENCE_MILLIS_MAX && self.peers.has_accepted(link) {
             self.event(Event::ClockDiffers { peer: node, ahead_millis });
         }
+    }
+
+    /// Returns by how many milliseconds a time is ahead of this node's wall clock.
+    fn ahead_millis(&self, time: UnixMillis) -> i64 {
+        let millis = |time: UnixMillis| i64::try_from(time.0).unwrap_or(i64::MAX);
+        millis(time).saturating_sub(millis(self.wall()))
     }
 
     pub(super) fn handle_link_up(&mut self, link: LinkId, peer: NodeId, address: SocketAddr, dialled: bool) {
@@ -337,6 +342,7 @@ impl Node {
     fn deliver(&mut self, envelope: Envelope) {
         let (message, origin, now) = (envelope.message, envelope.origin, self.clock.now);
         let trace = envelope.trace;
+        self.observers.alerts.handle_time(origin, self.ahead_millis(envelope.sent_at));
         let payload = match Payload::decode(&envelope.payload) {
             Ok(Payload::Ack(messages)) => {
                 for message in messages {

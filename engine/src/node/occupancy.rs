@@ -13,7 +13,7 @@ impl Node {
         let all = all.chain(self.router.occupancy()).chain(self.sessions.occupancy());
         let all = all.chain(self.membership.occupancy()).chain(self.peers.occupancy());
         let all = all.chain(self.downloader.occupancy()).chain(self.provider.occupancy());
-        let all = all.chain(self.deliveries.occupancy());
+        let all = all.chain(self.deliveries.occupancy()).chain(self.observers.alerts.occupancy());
         let all = all.chain(self.discovery.occupancy()).chain([self.observers.diagnostics.occupancy()]);
         all.chain(self.own_occupancy())
     }
@@ -24,8 +24,8 @@ impl Node {
         let results = count(self.config.results_max);
         let links = usize::from(self.config.max_peers);
         [
-            // Each open task waits for at most one write. The rest are the self-check and purges.
-            Occupancy::transient("writes", self.promises(), open + results / 64 + 2),
+            // Each open task waits for at most one write. The rest are the self-check, the alerts and purges.
+            Occupancy::transient("writes", self.promises(), open + results / 64 + 3),
             Occupancy::transient("unwritten", self.in_flight.unwritten.len(), open + 1),
             Occupancy::transient("scheduler.outstanding", self.scheduler.outstanding(), open),
             Occupancy::transient("assigning", self.in_flight.assigning.len(), open),

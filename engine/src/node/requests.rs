@@ -9,7 +9,7 @@ use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
-use crate::request::{Answer, Cursor, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate};
+use crate::request::{Answer, Cursor, LIST_MAX, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate};
 use crate::task::{
     Classification, ModelChoice, Outcome, StoredTask, TaskInput, TaskResult, TaskSpec, TaskStatus,
 };
@@ -20,6 +20,11 @@ impl Node {
     pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
         let submits = matches!(request, Request::Submit(_) | Request::SubmitFor(..));
         let answer = match request {
+            Request::AlertHistory { limit, offset } => {
+                let limit = limit.min(LIST_MAX);
+                Ok(Response::AlertHistory(self.observers.alerts.history(limit, offset)))
+            }
+            Request::Alerts => Ok(Response::Alerts(self.observers.alerts.view())),
             Request::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
                 None => return,
@@ -46,6 +51,10 @@ impl Node {
             Request::Ping(spec) => return self.ping(id, spec),
             Request::Peers => Ok(Response::Peers(self.peer_views())),
             Request::Route(node) => return self.explain_route(id, node),
+            Request::SetThresholds { changes, reset } => match self.set_thresholds(id, &changes, reset) {
+                Ok(()) => return,
+                Err(rejection) => Err(rejection),
+            },
             Request::Shutdown => {
                 self.begin_shutdown();
                 Ok(Response::ShuttingDown)

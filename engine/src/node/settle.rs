@@ -99,6 +99,7 @@ impl Node {
             busy = true;
             actions.into_iter().for_each(|action| self.handle_tasks(action));
         }
+        busy |= self.settle_alerts();
         self.settle_explanations();
         busy |= self.settle_blobs();
         busy |= self.settle_deliveries();

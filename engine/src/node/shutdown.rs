@@ -41,6 +41,9 @@ impl Node {
         for request in self.health.handle_leave() {
             self.reply(request, Err(Rejection::NodeShuttingDown));
         }
+        if let Some(request) = self.observers.alerts.handle_leave() {
+            self.reply(request, Err(Rejection::NodeShuttingDown));
+        }
         self.discovery.handle_leave();
         self.peers.handle_leave();
         self.worker.handle_leave();

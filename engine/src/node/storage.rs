@@ -28,6 +28,7 @@ impl Node {
                 self.storage_checked = true;
                 self.activate_if_checked();
             }
+            (Promise::Alerts, result) => self.handle_alerts_written(result),
             (Promise::Accept(task, request), result) => self.handle_accept_written(task, request, result),
             (Promise::End(result), Ok(())) => self.handle_end_written(*result),
             // Without storage a node does not become ACTIVE, and no task ends. Both are retried.
@@ -46,7 +47,11 @@ impl Node {
         for promise in core::mem::take(&mut self.in_flight.unwritten) {
             let records = match &promise {
                 Promise::End(result) => crate::writes::ending((**result).clone()),
-                Promise::Accept(..) | Promise::HealthCheck | Promise::Nothing | Promise::SelfCheck => {
+                Promise::Accept(..)
+                | Promise::Alerts
+                | Promise::HealthCheck
+                | Promise::Nothing
+                | Promise::SelfCheck => {
                     vec![Record::Probe]
                 }
             };

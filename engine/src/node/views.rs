@@ -86,6 +86,7 @@ impl Node {
             discovery: self.discovery.view(),
             faults: self.observers.fault_counters.clone(),
             health: self.health.last().cloned(),
+            alerts: self.observers.alerts.active().copied().collect(),
             timestamp: self.wall(),
         }
     }

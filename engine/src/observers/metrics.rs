@@ -161,6 +161,7 @@ impl From<&Rejection> for RejectReason {
             | Rejection::NodeUnknown(_)
             | Rejection::TaskFinished(_)
             | Rejection::TaskNotFound(_)
+            | Rejection::ThresholdOutOfRange(_)
             | Rejection::TimeoutOutOfRange(_) => Self::InvalidInput,
         }
     }

@@ -13,6 +13,7 @@ use engine::blobs::{BlobError, BlobReport, Hash, Piece, Pieces, Pin};
 use engine::error::{DialError, InferenceError, WriteError};
 use engine::input::{Interface, ModelState};
 
+use engine::observers::alerts::Threshold;
 use engine::request::{Cursor, FetchSpec, TaskFilter};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
@@ -55,6 +56,13 @@ fn request() -> impl Strategy<Value = Request> {
         1 => node.clone().prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>(), proptest::option::of(node)).prop_map(|(limit, offset, worker)| {
             Request::Tasks { filter: TaskFilter { status: None, worker }, limit, offset }
+        }),
+        1 => Just(Request::Alerts),
+        1 => (any::<u32>(), any::<u32>())
+            .prop_map(|(limit, offset)| Request::AlertHistory { limit, offset }),
+        1 => (0..150_u64, any::<bool>()).prop_map(|(value, reset)| {
+            let changes = Threshold::ALL.map(|threshold| (threshold, value)).into_iter().skip(1).step_by(3);
+            Request::SetThresholds { changes: changes.collect(), reset }
         }),
         1 => Just(Request::Diagnosis),
         4 => fetch().prop_map(Request::Fetch),

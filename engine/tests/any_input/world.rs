@@ -7,6 +7,7 @@ use engine::error::{DialError, WriteError};
 use engine::health::HostFacts;
 use engine::input::{Interface, ModelState};
 use engine::model::ModelOffer;
+use engine::observers::alerts::SavedAlerts;
 use engine::output::InferenceJob;
 use engine::task::{ResultSummary, StoredTask, TaskKind, TaskOutput};
 use engine::{
@@ -53,6 +54,7 @@ pub(crate) struct World {
 struct Host {
     node: Option<Node>,
     life: u32,
+    alerts: SavedAlerts,
     tasks: BTreeMap<TaskId, StoredTask>,
     results: BTreeMap<TaskId, ResultSummary>,
     writes: BTreeMap<WriteId, Vec<Record>>,
@@ -67,6 +69,7 @@ impl World {
         let host = || Host {
             node: None,
             life: 0,
+            alerts: SavedAlerts::default(),
             tasks: BTreeMap::new(),
             results: BTreeMap::new(),
             writes: BTreeMap::new(),
@@ -209,6 +212,7 @@ impl World {
         entry.dropped.clear();
         entry.submitted.clear();
         let saved = Saved {
+            alerts: entry.alerts.clone(),
             tasks: entry.tasks.values().cloned().collect(),
             results: entry.results.values().cloned().collect(),
         };
@@ -308,6 +312,7 @@ impl World {
                     crypto_micros: 50,
                     memory_bytes: 0,
                     records_damaged: 0,
+                    disk: None,
                 };
                 // If asked again before it answered, the host still answers once.
                 let asked =
@@ -434,6 +439,7 @@ impl Host {
     fn complete(&mut self, id: WriteId) {
         for record in self.writes.remove(&id).unwrap_or_default() {
             match record {
+                Record::Alerts(alerts) => self.alerts = *alerts,
                 Record::Probe => {}
                 Record::RemoveResult(task) => drop(self.results.remove(&task)),
                 Record::RemoveTask(task) => drop(self.tasks.remove(&task)),

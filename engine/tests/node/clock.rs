@@ -18,7 +18,7 @@ const RESULT: TaskId = TaskId([7; 16]);
 /// Creates a node with one result that expires in an hour.
 fn node() -> Node {
     let result = completed(RESULT, WALL, WALL.after(HOUR));
-    let saved = Saved { tasks: Vec::new(), results: vec![result] };
+    let saved = Saved { results: vec![result], ..Saved::default() };
     let identity = Identity::from_secret(&[1; 32]);
     Node::new(Config::default(), identity, [1; 32], Instant::ZERO, WALL, saved)
 }

@@ -35,6 +35,7 @@ fn run(hours: u64, bad: Option<u64>) -> (u64, Vec<Change>, u64) {
                         crypto_micros: 90,
                         memory_bytes: 1 << 20,
                         records_damaged: 0,
+                        disk: None,
                     };
                     inputs.push(Input::Examined(facts));
                 }

@@ -142,6 +142,7 @@ impl From<Rejection> for ApiError {
             | Rejection::NodeShuttingDown
             | Rejection::NodeUnknown(_)
             | Rejection::TaskFinished(_)
+            | Rejection::ThresholdOutOfRange(_)
             | Rejection::TimeoutOutOfRange(_) => error,
         }
     }
@@ -169,7 +170,9 @@ const fn status(rejection: &Rejection) -> StatusCode {
             FetchError::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             FetchError::TooMany => StatusCode::TOO_MANY_REQUESTS,
         },
-        Rejection::Input(_) | Rejection::TimeoutOutOfRange(_) => StatusCode::BAD_REQUEST,
+        Rejection::Input(_) | Rejection::ThresholdOutOfRange(_) | Rejection::TimeoutOutOfRange(_) => {
+            StatusCode::BAD_REQUEST
+        }
         Rejection::InputTooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Rejection::NodeNotReady | Rejection::NodeShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

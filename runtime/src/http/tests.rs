@@ -34,7 +34,11 @@ const TOKEN: &str = "secret";
 fn answer(request: &Request) -> Option<Answer> {
     Some(match request {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
-        Request::Choose(_) | Request::SubmitFor(..) => return None,
+        Request::Choose(_)
+        | Request::SubmitFor(..)
+        | Request::AlertHistory { .. }
+        | Request::Alerts
+        | Request::SetThresholds { .. } => return None,
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(status_view()))),
         Request::Metrics => Ok(Response::Metrics(Box::new(metrics_view()))),
@@ -105,6 +109,7 @@ pub(super) fn status_view() -> StatusView {
             packets_unusable: 0,
         },
         health: None,
+        alerts: Vec::new(),
         faults: engine::observers::fault_counters::FaultCounters::default(),
         timestamp: UnixMillis(0),
     }
@@ -194,6 +199,7 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
         log: Log::open(Path::new("/dev/null"), LogOptions::default()).unwrap(),
         profiling: Arc::default(),
         inspected: Arc::new(Inspected::default()),
+        alert_sinks: crate::observers::AlertSinkStates::default(),
         threads: 3,
         token: Arc::new(Token::from_text(TOKEN)),
         address,

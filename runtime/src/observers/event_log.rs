@@ -4,6 +4,7 @@ use super::EventObserver;
 use crate::config::LogLevel;
 use crate::logging::{Line, Log};
 use engine::health::Verdict;
+use engine::observers::alerts::Severity;
 use engine::{Event, Instant, TraceContext};
 use serde_json::{Map, Value};
 
@@ -35,6 +36,9 @@ impl EventObserver for EventLog {
 /// the node, and WARN needs attention.
 const fn severity(event: &Event) -> (LogLevel, &'static str) {
     match event {
+        Event::AlertCleared { .. } => (LogLevel::Info, "alerts"),
+        Event::AlertRaised { severity: Severity::Warn, .. } => (LogLevel::Warn, "alerts"),
+        Event::AlertRaised { severity: Severity::Alert, .. } => (LogLevel::Error, "alerts"),
         Event::ClockSet { .. } | Event::StateChanged { .. } => (LogLevel::Info, "lifecycle"),
         Event::MemberJoined { .. } | Event::MemberLeft { .. } => (LogLevel::Info, "membership"),
         Event::NodeFound { .. } | Event::NodeLost { .. } => (LogLevel::Debug, "discovery"),
@@ -91,7 +95,15 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     if let Some(id) = id.filter(|id| *id != Value::from(TraceContext::NONE.id.to_string())) {
         fields.insert("trace_id".to_owned(), id);
     }
-    (name.replace('_', " "), fields)
+    let name = name.replace('_', " ");
+    let name = match *event {
+        Event::AlertCleared { rule, value, .. } => format!("{name}: {}", rule.describe(value)),
+        Event::AlertRaised { rule, value, threshold, .. } => {
+            format!("{name}: {}", rule.describe_crossing(value, threshold))
+        }
+        _ => name,
+    };
+    (name, fields)
 }
 
 /// The name of an event without one. Every event has one.

@@ -3,6 +3,7 @@
 use crate::ports::Store;
 use engine::WriteError;
 use engine::ids::{TaskId, WriteId};
+use engine::observers::alerts::SavedAlerts;
 use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 /// Keeps records in memory. Each write is complete at once.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
+    alerts: SavedAlerts,
     tasks: BTreeMap<TaskId, StoredTask>,
     results: BTreeMap<TaskId, TaskResult>,
     /// Completed writes that `next` has not reported yet.
@@ -21,7 +23,7 @@ impl MemoryStore {
     pub fn saved(&self) -> Saved {
         let mut results: Vec<_> = self.results.values().map(|result| result.summary.clone()).collect();
         results.sort_by_key(|summary| (summary.completed_at, summary.id));
-        Saved { tasks: self.tasks.values().cloned().collect(), results }
+        Saved { alerts: self.alerts.clone(), tasks: self.tasks.values().cloned().collect(), results }
     }
 
     /// Returns a result with its output.
@@ -34,6 +36,7 @@ impl Store for MemoryStore {
     fn write(&mut self, id: WriteId, records: Vec<Record>) {
         for record in records {
             match record {
+                Record::Alerts(alerts) => self.alerts = *alerts,
                 Record::Probe => {}
                 Record::RemoveResult(task) => drop(self.results.remove(&task)),
                 Record::RemoveTask(task) => drop(self.tasks.remove(&task)),

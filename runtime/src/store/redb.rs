@@ -22,7 +22,7 @@ use super::path::is_full;
 use crate::containment::{Panicked, contain};
 use crate::ports::Store;
 use ::redb::{Database, DatabaseError, Durability, ReadableDatabase, TableError};
-use engine::record::{Record, RecordKind, Saved, decode, encode};
+use engine::record::{ALERTS_ID, Record, RecordKind, Saved, decode, encode};
 use engine::task::TaskResult;
 use engine::{TaskId, WriteError, WriteId};
 use std::collections::VecDeque;
@@ -188,6 +188,7 @@ impl RedbStore {
     /// A record that is removed or rewritten is no longer damaged.
     fn forget_damage(&self, record: &Record) {
         match record {
+            Record::Alerts(_) => self.damage.forget(RecordKind::Alerts, ALERTS_ID),
             Record::Probe => {}
             Record::RemoveResult(id) => {
                 self.damage.forget(RecordKind::Result, *id);
@@ -502,6 +503,9 @@ fn changes(write: WriteId, record: &Record) -> [Option<Change>; 2] {
     let set = |table, id: TaskId, value| Some(Change { table, key: id.0, value: Some(value) });
     let remove = |table, id: TaskId| Some(Change { table, key: id.0, value: None });
     match record {
+        Record::Alerts(alerts) => {
+            [set(Table::Alerts, ALERTS_ID, encode(RecordKind::Alerts, ALERTS_ID, alerts)), None]
+        }
         // Differs from the last value, so that something must reach the disk.
         Record::Probe => [set(Table::Probe, TaskId([0; 16]), write.0.to_le_bytes().to_vec()), None],
         Record::RemoveResult(id) => [remove(Table::Results, *id), remove(Table::Summaries, *id)],

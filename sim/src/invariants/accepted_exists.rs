@@ -34,7 +34,7 @@ impl AcceptedExists {
     fn durable(&mut self, now: Instant, node: NodeIndex, record: &Record) -> Result<(), String> {
         let kept = &mut self.nodes[node as usize];
         match record {
-            Record::Probe => {}
+            Record::Alerts(_) | Record::Probe => {}
             Record::Task(task) => {
                 kept.tasks.entry(task.id).or_insert(None);
             }

@@ -128,7 +128,9 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Submitted(task) => self.accepted(node, *task, "a user was told of the acceptance"),
                 Response::TaskUpdate(view, _) | Response::Task(view) => self.shown(node, view),
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
-                Response::Chosen(..)
+                Response::AlertHistory(_)
+                | Response::Alerts(_)
+                | Response::Chosen(..)
                 | Response::Diagnosis(_)
                 | Response::Dump(_)
                 | Response::Fetched(_)
@@ -140,7 +142,8 @@ impl Invariant for DurableBeforeAcknowledged {
                 | Response::Ping(_)
                 | Response::Route(_)
                 | Response::ShuttingDown
-                | Response::Status(_) => Ok(()),
+                | Response::Status(_)
+                | Response::Thresholds(_) => Ok(()),
             },
             Observation::Output(Output::Event(Event::TaskAccepted { task, .. })) => {
                 self.accepted(node, *task, "an event reported the acceptance")

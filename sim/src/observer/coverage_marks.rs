@@ -19,6 +19,8 @@ macro_rules! marks {
 }
 
 marks! {
+    AlertCleared => "alert_cleared",
+    AlertRaised => "alert_raised",
     AttemptEnded => "attempt_ended",
     BlobFetched => "blob_fetched",
     ClockDiffers => "clock_differs",
@@ -84,6 +86,7 @@ marks! {
     "inference_failed",
     "inference_slow",
     "machine_woke",
+    "memory_used",
     "model_replaced",
     "packet_duplicated",
     "packet_reordered",

@@ -62,6 +62,13 @@ impl Narrative {
                 }
                 format!("n{node} is the first to list {} again", cluster.name(*member))
             }
+            Event::AlertCleared { rule, value, .. } => {
+                format!("n{node} clears {rule}: {}", rule.describe(*value))
+            }
+            Event::AlertRaised { rule, severity, value, threshold } => {
+                let said = rule.describe_crossing(*value, *threshold);
+                format!("n{node} raises {severity} {rule}: {said}")
+            }
             Event::MemberLeft { member } => {
                 if !self.gone.insert(*member) {
                     return;

@@ -1,10 +1,11 @@
 //! A disk contains exactly what became durable on it: a node that restarts loads exactly that, and reports exactly
 //! that to users.
 //!
-//! The model of a disk is two maps.
+//! The model of a disk is two maps, and the alerts.
 
 use crate::invariant::{Invariant, Observation};
 use crate::node_set::NodeIndex;
+use engine::observers::alerts::SavedAlerts;
 use engine::record::{Record, Saved};
 use engine::request::{Response, TaskView};
 use engine::task::{ResultSummary, StoredTask};
@@ -20,6 +21,7 @@ pub(crate) struct Store {
 
 #[derive(Clone, Debug, Default)]
 struct Disk {
+    alerts: SavedAlerts,
     tasks: BTreeMap<TaskId, StoredTask>,
     results: BTreeMap<TaskId, ResultSummary>,
     /// What the node has loaded since it started, until loading is complete.
@@ -37,6 +39,7 @@ impl Store {
 impl Disk {
     fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
+            Record::Alerts(alerts) => self.alerts.clone_from(alerts),
             Record::Probe => {}
             Record::Task(task) => {
                 self.tasks.insert(task.id, (**task).clone());
@@ -63,6 +66,9 @@ impl Disk {
             saved.results.iter().map(|result| (result.id, result)).collect();
         if tasks.len() != saved.tasks.len() || results.len() != saved.results.len() {
             return Err("the disk contains a record twice".to_owned());
+        }
+        if saved.alerts != self.alerts {
+            return Err("the alerts on the disk are not those that became durable".to_owned());
         }
         if !tasks.into_iter().eq(self.tasks.iter().map(|(id, task)| (*id, task))) {
             return Err("the open tasks on the disk are not those that became durable".to_owned());

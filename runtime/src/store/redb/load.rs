@@ -8,17 +8,20 @@ use ::redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError,
     WriteTransaction,
 };
+use engine::observers::alerts::SavedAlerts;
 use engine::record::{RecordKind, Saved, Stored, decode, upgrade};
 use engine::task::{ResultSummary, StoredTask};
 use engine::{DecodeError, TaskId, UnixMillis};
 use std::path::Path;
 
-/// Loads the open tasks and the summaries of results. The outputs stay on disk.
+/// Loads the alerts, the open tasks and the summaries of results. The outputs stay on disk.
 pub(super) fn load(path: &Path, database: &Database, damage: &Damage) -> Result<Saved, OpenError> {
     upgrade_records(path, database)?;
     load_damage(path, database, damage)?;
     let transaction = database.begin_read().map_err(|error| damaged(path, &error))?;
+    let alerts = load_table::<SavedAlerts>(path, &transaction, RecordKind::Alerts, damage)?;
     let mut saved = Saved {
+        alerts: alerts.into_iter().next().unwrap_or_default(),
         tasks: load_table::<StoredTask>(path, &transaction, RecordKind::Task, damage)?,
         results: load_table::<ResultSummary>(path, &transaction, RecordKind::Summary, damage)?,
     };

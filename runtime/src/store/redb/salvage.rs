@@ -15,6 +15,7 @@ use ::redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend as _, TableError,
 };
 use engine::TaskId;
+use engine::observers::alerts::SavedAlerts;
 use engine::record::{RecordKind, Stored, decode, encode, find, upgrade};
 use engine::task::{ResultSummary, StoredTask, TaskResult};
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,6 +131,11 @@ impl Contents {
         self.has_checksums |= load::format(database).map_err(Fault::Storage)?.is_some();
         let transaction = database.begin_read().map_err(|error| Fault::Storage(error.into()))?;
         let rows = match transaction.open_table(Table::for_kind(kind).definition()) {
+            // A file of an earlier version lacks it, until an alert is raised.
+            Err(TableError::TableDoesNotExist(_)) if kind == RecordKind::Alerts => {
+                self.counted.insert(kind, 0);
+                return Ok(0);
+            }
             // Only a file of the first version may lack this table.
             Err(TableError::TableDoesNotExist(_)) if self.takes_unchecked && !self.has_checksums => {
                 self.counted.insert(kind, 0);
@@ -190,7 +196,7 @@ impl Contents {
         let other = match kind {
             RecordKind::Result => RecordKind::Summary,
             RecordKind::Summary => RecordKind::Result,
-            RecordKind::Task => return true,
+            RecordKind::Alerts | RecordKind::Task => return true,
         };
         let is_known = self.whole.contains_key(&(other, id)) || self.damaged.contains(&(other, id));
         is_known || !self.complete.contains(&other) || self.damaged.contains(&(kind, id))
@@ -313,6 +319,7 @@ pub(super) fn verify(overlay: Overlay) -> Result<(), Fault> {
 
 fn is_whole(kind: RecordKind, id: TaskId, bytes: &[u8]) -> bool {
     match kind {
+        RecordKind::Alerts => read::<SavedAlerts>(kind, id, bytes).is_some(),
         RecordKind::Result => {
             read::<TaskResult>(kind, id, bytes).is_some_and(|result| result.summary.id == id)
         }

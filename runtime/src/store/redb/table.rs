@@ -6,6 +6,8 @@ use engine::record::RecordKind;
 /// A table. Its keys are ids of tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Table {
+    /// The alerts and their thresholds, one row.
+    Alerts,
     /// The records known to be damaged since a salvage, with its time.
     Damaged,
     /// The version of the file, under a key of zeros.
@@ -18,10 +20,11 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Damaged, Self::Format, Self::Probe, Self::Results, Self::Summaries, Self::Tasks];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Alerts, Self::Damaged, Self::Format, Self::Probe, Self::Results, Self::Summaries, Self::Tasks];
     /// The tables that hold records, with their kinds.
-    pub(super) const RECORDS: [(Self, RecordKind); 3] = [
+    pub(super) const RECORDS: [(Self, RecordKind); 4] = [
+        (Self::Alerts, RecordKind::Alerts),
         (Self::Results, RecordKind::Result),
         (Self::Summaries, RecordKind::Summary),
         (Self::Tasks, RecordKind::Task),
@@ -29,6 +32,7 @@ impl Table {
 
     pub(super) const fn for_kind(kind: RecordKind) -> Self {
         match kind {
+            RecordKind::Alerts => Self::Alerts,
             RecordKind::Result => Self::Results,
             RecordKind::Summary => Self::Summaries,
             RecordKind::Task => Self::Tasks,
@@ -37,6 +41,7 @@ impl Table {
 
     pub(super) const fn definition(self) -> Definition {
         TableDefinition::new(match self {
+            Self::Alerts => "alerts",
             Self::Damaged => "damaged",
             Self::Format => "format",
             Self::Probe => "probe",
