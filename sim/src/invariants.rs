@@ -2,6 +2,7 @@
 
 mod accepted_exists;
 mod adverts_go_forward;
+pub(crate) mod alerts_alternate;
 mod asks_before_it_judges;
 mod attempts_within_limit;
 mod copies_settle;
@@ -49,6 +50,7 @@ use std::sync::Arc;
 pub const NAMES: &[&str] = &[
     accepted_exists::NAME,
     adverts_go_forward::NAME,
+    alerts_alternate::NAME,
     asks_before_it_judges::NAME,
     attempts_within_limit::NAME,
     copies_settle::NAME,
@@ -93,6 +95,7 @@ pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<B
     let all: [Box<dyn Invariant>; NAMES.len()] = [
         Box::new(accepted_exists::AcceptedExists::new(nodes, cluster.config(0).results_max)),
         Box::new(adverts_go_forward::AdvertsGoForward::new(nodes)),
+        Box::new(alerts_alternate::AlertsAlternate::new(nodes)),
         Box::new(asks_before_it_judges::AsksBeforeItJudges::new(nodes)),
         Box::new(attempts_within_limit::AttemptsWithinLimit::new(nodes)),
         Box::new(copies_settle::CopiesSettle::new(shared())),

@@ -1,6 +1,7 @@
 //! Observes everything that happens in a simulation and evaluates it: the trace, the invariants, the liveness check,
 //! and the narrative for people. It never influences the run.
 
+pub(crate) mod alerts;
 pub mod coverage_marks;
 pub(crate) mod flight_recorder;
 pub(crate) mod journals;
@@ -14,9 +15,11 @@ use crate::cluster::Cluster;
 use crate::faults::{Faults, Step};
 use crate::invariant::{DirectMessage, Interests, Invariant, NO_PANIC, Observation, Violation};
 use crate::invariants;
+use crate::invariants::alerts_alternate;
 use crate::links::Links;
 use crate::node_set::NodeIndex;
 use crate::scenario::{Fault, NodeRole, Scenario};
+use alerts::AlertWatch;
 use core::any::Any;
 use engine::journal::Start;
 use engine::record::Saved;
@@ -48,6 +51,7 @@ pub(crate) struct Observer {
     /// The node that acted last.
     active_node: Option<NodeIndex>,
     pub(crate) links: Links,
+    pub(crate) alerts: AlertWatch,
     pub(crate) marks: BTreeMap<&'static str, u64>,
     pub(crate) narrative: Narrative,
     pub(crate) clients: Clients,
@@ -76,6 +80,7 @@ impl Observer {
             flight_recorder: FlightRecorder::new(nodes),
             active_node: None,
             links: Links::new(nodes),
+            alerts: AlertWatch::new(&scenario.expect),
             marks: BTreeMap::new(),
             narrative: Narrative::default(),
             clients: Clients::new(scenario.workload.clone(), fetchers),
@@ -133,10 +138,23 @@ impl Observer {
         self.check_invariants(now, Some(node), kind, |invariant| invariant.observe(now, node, observation));
         if let Observation::Output(Output::Event(event)) = observation {
             self.mark(coverage_marks::name(event));
+            self.watch_alerts(now, node, event);
             if matches!(event, Event::FetchBegun { present, .. } if *present > 0) {
                 self.mark("fetch_resumed");
             }
             self.narrative.event(&self.cluster, now, node, event);
+        }
+    }
+
+    fn watch_alerts(&mut self, now: Instant, node: NodeIndex, event: &Event) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "only these concern alerts")]
+        match event {
+            Event::AlertCleared { rule, .. } => self.alerts.cleared(node, *rule),
+            Event::AlertRaised { rule, value, threshold, .. } if !self.alerts.raised(node, *rule) => {
+                let said = rule.describe_crossing(*value, *threshold);
+                self.violate(now, Some(node), alerts::NAME, format!("it raised {rule}: {said}"));
+            }
+            _ => {}
         }
     }
 
@@ -203,6 +221,7 @@ impl Observer {
 
     /// Observes what a starting node reads from its disk.
     pub(crate) fn state_loaded(&mut self, now: Instant, node: NodeIndex, saved: &Saved) {
+        self.alerts.loaded(node, alerts_alternate::active(saved));
         self.check_invariants(now, Some(node), None, |invariant| invariant.state_loaded(node, saved));
     }
 

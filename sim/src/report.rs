@@ -11,6 +11,7 @@ use crate::scenario::{Fault, OutcomeKind, Scenario};
 use core::fmt;
 use core::time::Duration;
 use engine::Instant;
+use engine::observers::alerts::AlertRule;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 
@@ -69,6 +70,15 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
+    /// An alert is active at the end, although the scenario expects that it is cleared.
+    AlertActive {
+        /// The rule.
+        rule: AlertRule,
+        /// One of the nodes.
+        node: u32,
+    },
+    /// No node raised an alert that the scenario expects.
+    AlertMissing(AlertRule),
     /// The run never reached an event that the scenario expects.
     NotReached(&'static str),
     /// The number of tasks with an outcome differs from the expected one.
@@ -87,6 +97,10 @@ pub enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::AlertActive { rule, node } => {
+                write!(f, "the alert `{rule}` is still active on n{node} at the end")
+            }
+            Self::AlertMissing(rule) => write!(f, "no node raised the alert `{rule}`"),
             Self::NotReached(event) => write!(f, "the run never reached `{event}`"),
             Self::Outcomes { outcome, expected, actual } => {
                 write!(f, "{actual} tasks ended as {outcome}, expected {expected}")
@@ -122,10 +136,10 @@ impl Report {
         for fault in &observer.injected {
             *faults.entry(fault.kind.name()).or_default() += 1;
         }
-        let violation = observer.violation;
+        let violation = observer.violation.clone();
         let failures = match violation.clone() {
             Some(violation) => vec![Failure::Violated(violation)],
-            None => missed_expectations(scenario, &outcomes, &observer.marks),
+            None => missed_expectations(scenario, &outcomes, &observer),
         };
         let repeat = format!(
             "p2p-ai-agents sim run {} --seed {seed}{}",
@@ -164,7 +178,7 @@ impl Report {
     /// Returns the symptom of the failure; `None` if there is none, or none that can be shrunk.
     pub fn symptom(&self) -> Option<Symptom> {
         self.failures.iter().find_map(|failure| match failure {
-            Failure::NotReached(_) => None,
+            Failure::AlertActive { .. } | Failure::AlertMissing(_) | Failure::NotReached(_) => None,
             // If some tasks should end in one way and some in another, none can be removed.
             Failure::Outcomes { outcome, expected, .. } => {
                 (*expected as usize == self.outcomes.len()).then_some(Symptom::Outcomes(*outcome))
@@ -205,18 +219,22 @@ pub(crate) fn as_micros<S: Serializer>(duration: &Duration, serializer: S) -> Re
 }
 
 /// Returns the expectations that a run without violations did not meet.
-fn missed_expectations(
-    scenario: &Scenario,
-    outcomes: &[OutcomeKind],
-    marks: &BTreeMap<&'static str, u64>,
-) -> Vec<Failure> {
-    let missed = scenario.expect.sometimes.iter().filter(|mark| !marks.contains_key(*mark));
+fn missed_expectations(scenario: &Scenario, outcomes: &[OutcomeKind], observer: &Observer) -> Vec<Failure> {
+    let expect = &scenario.expect;
+    let missed = expect.sometimes.iter().filter(|mark| !observer.marks.contains_key(*mark));
+    let wanted = expect.alerts.iter().chain(&expect.alerts_cleared);
+    let unraised = wanted.filter(|rule| !observer.alerts.was_raised(**rule));
+    let unraised = unraised.map(|&rule| Failure::AlertMissing(rule));
+    let active = expect.alerts_cleared.iter().filter_map(|&rule| {
+        let node = observer.alerts.active_on(rule).find(|node| observer.links.runs(*node))?;
+        Some(Failure::AlertActive { rule, node })
+    });
     let wrong = scenario.expect.outcomes.iter().filter_map(|(&outcome, &expected)| {
         let count = outcomes.iter().filter(|&&one| one == outcome).count();
         let actual = u32::try_from(count).unwrap_or(u32::MAX);
         (actual != expected).then_some(Failure::Outcomes { outcome, expected, actual })
     });
-    missed.map(|&mark| Failure::NotReached(mark)).chain(wrong).collect()
+    missed.map(|&mark| Failure::NotReached(mark)).chain(unraised).chain(active).chain(wrong).collect()
 }
 
 impl fmt::Display for Report {
@@ -267,7 +285,10 @@ impl Failure {
     /// Returns what the violated invariant demands.
     fn description(&self) -> Option<String> {
         match self {
-            Self::NotReached(_) | Self::Outcomes { .. } => None,
+            Self::AlertActive { .. }
+            | Self::AlertMissing(_)
+            | Self::NotReached(_)
+            | Self::Outcomes { .. } => None,
             Self::Violated(violation) => descriptions::for_invariant(violation.invariant),
         }
     }

@@ -23,6 +23,7 @@ pub use target::Target;
 pub use workload::{Submission, Submissions, Workload};
 
 use core::time::Duration;
+use engine::observers::alerts::AlertRule;
 use engine::task::TaskStatus;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -169,6 +170,12 @@ pub struct Expect {
     pub always: Vec<&'static str>,
     /// Events that the run must reach at least once.
     pub sometimes: Vec<&'static str>,
+    /// The alert rules that at least one node must raise.
+    pub alerts: Vec<AlertRule>,
+    /// The alert rules that at least one node must raise, and that are active on no running node at the end.
+    pub alerts_cleared: Vec<AlertRule>,
+    /// The alert rules that no node may raise.
+    pub never_alerts: Vec<AlertRule>,
     /// How many tasks must end with each outcome; an outcome that is not listed may have any number.
     pub outcomes: BTreeMap<OutcomeKind, u32>,
 }

@@ -30,6 +30,7 @@ impl Executor {
                     FaultKind::Machine { what, .. } => match what {
                         MachineFault::ClockDrift { .. }
                         | MachineFault::MachineAsleep
+                        | MachineFault::MemoryUsed { .. }
                         | MachineFault::ModelReplaced
                         | MachineFault::ModelUnready
                         | MachineFault::ProcessStopped => Some(what.name()),

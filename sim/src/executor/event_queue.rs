@@ -20,6 +20,7 @@ use crate::blob_disk::BlobDisk;
 use crate::clients::RETRY_INTERVAL;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
+use crate::faults::machine::host_facts;
 use crate::faults::{Change, Effect, Faults, Step, Stop};
 use crate::inference;
 use crate::invariant::Observation;
@@ -295,7 +296,11 @@ impl EventQueue {
             Scheduled::Timer(node) => self.timer(node),
             Scheduled::Examined { node, incarnation } => {
                 if self.is_running(node, incarnation) {
-                    self.handle(node, Input::Examined(inference::host_facts()));
+                    let facts = host_facts(self.faults.machine_faults(node));
+                    if facts.memory_bytes > inference::MEMORY_BYTES {
+                        self.observer.mark("memory_used");
+                    }
+                    self.handle(node, Input::Examined(facts));
                 }
             }
             Scheduled::WriteDone { node, incarnation } => self.write_done(node, incarnation),

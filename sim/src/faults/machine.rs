@@ -1,10 +1,12 @@
 //! How machine faults affect a node's clock, writes and jobs. Both executors use it, so that a seed means the same in
 //! both.
 
+use crate::inference;
 use crate::node_set::NodeIndex;
 use crate::random::{Purpose, Random};
 use crate::scenario::{MachineFault, Range};
 use core::time::Duration;
+use engine::health::HostFacts;
 use engine::{InferenceError, WriteError};
 
 /// The write or job that is being decided.
@@ -37,6 +39,25 @@ pub(crate) fn clock_ahead<'a>(faults: impl Iterator<Item = (usize, &'a MachineFa
         _ => 0,
     };
     faults.map(one).fold(0, i64::saturating_add)
+}
+
+/// Returns what a node's host reports to a health check.
+pub(crate) fn host_facts<'a>(faults: impl Iterator<Item = (usize, &'a MachineFault)>) -> HostFacts {
+    let mut facts = inference::host_facts();
+    for (_, what) in faults {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults change no such fact")]
+        match what {
+            MachineFault::DiskFull => {
+                facts.disk.iter_mut().for_each(|disk| disk.bytes_free = 0);
+            }
+            MachineFault::MemoryUsed { per_million } => {
+                let most = engine::Config::default().memory_bytes_max;
+                facts.memory_bytes = most / 1_000_000 * u64::from(*per_million);
+            }
+            _ => {}
+        }
+    }
+    facts
 }
 
 /// Returns the additional time of a write.

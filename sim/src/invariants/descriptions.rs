@@ -15,6 +15,7 @@ pub fn for_invariant(invariant: &str) -> Option<String> {
 const FILES: &[(&str, &str)] = &[
     ("accepted_exists", include_str!("accepted_exists.rs")),
     ("adverts_go_forward", include_str!("adverts_go_forward.rs")),
+    ("alerts_alternate", include_str!("alerts_alternate.rs")),
     ("asks_before_it_judges", include_str!("asks_before_it_judges.rs")),
     ("attempts_within_limit", include_str!("attempts_within_limit.rs")),
     ("copies_settle", include_str!("copies_settle.rs")),
@@ -51,6 +52,7 @@ const FILES: &[(&str, &str)] = &[
     (origin::NAME, include_str!("../reference/origin.rs")),
     (store::NAME, include_str!("../reference/store.rs")),
     ("liveness", include_str!("../observer/liveness.rs")),
+    ("never_alerts", "//! No node raises an alert that the scenario excludes."),
     (
         "deadlines_lie_ahead",
         "//! After a drain, the next deadline of a node lies in the future: it never spins.",

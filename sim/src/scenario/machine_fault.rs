@@ -46,6 +46,11 @@ pub enum MachineFault {
     /// The machine sleeps, like a closed laptop: its monotonic clock stops, nothing reaches it, and what others send
     /// to it is lost.
     MachineAsleep,
+    /// The node uses this share of its memory limit.
+    MemoryUsed {
+        /// The used memory, in millionths of the limit.
+        per_million: u32,
+    },
     /// Its model files are replaced by other models: running jobs end without an outcome.
     ModelReplaced,
     /// Its models are not loaded.
@@ -68,6 +73,7 @@ impl MachineFault {
             Self::InferenceError { .. } => "inference_error",
             Self::InferenceSlow { .. } => "inference_slow",
             Self::MachineAsleep => "machine_asleep",
+            Self::MemoryUsed { .. } => "memory_used",
             Self::ModelReplaced => "model_replaced",
             Self::ModelUnready => "model_unready",
             Self::ProcessStopped => "process_stopped",
@@ -85,6 +91,7 @@ impl MachineFault {
             | Self::InferenceCrash { .. }
             | Self::InferenceError { .. }
             | Self::InferenceSlow { .. }
+            | Self::MemoryUsed { .. }
             | Self::ModelReplaced
             | Self::ModelUnready => false,
             // A node whose writes take long does not become active in time.

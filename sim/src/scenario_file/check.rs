@@ -20,6 +20,7 @@ use crate::scenario::{
 use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
+use engine::observers::alerts::AlertRule;
 use runtime::text::nearest;
 use toml::Spanned;
 
@@ -234,6 +235,11 @@ impl Source<'_> {
         Ok(Liveness { after, within })
     }
 
+    fn alert_rule(&self, name: &Spanned<String>) -> Result<AlertRule, ScenarioError> {
+        let known = AlertRule::ALL.into_iter().find(|rule| rule.name() == name.as_ref());
+        known.ok_or_else(|| self.unknown("alert rule", name, &AlertRule::ALL.map(AlertRule::name)))
+    }
+
     fn expect(&self, section: &file::Expect) -> Result<Expect, ScenarioError> {
         let known = |what, names: &[Spanned<String>], candidates: &[&'static str]| {
             let mut found = Vec::new();
@@ -245,7 +251,25 @@ impl Source<'_> {
             }
             Ok(found)
         };
+        let rules = |names: &[Spanned<String>]| -> Result<Vec<AlertRule>, ScenarioError> {
+            names.iter().map(|name| self.alert_rule(name)).collect()
+        };
+        let raised = rules(&section.alerts)?;
+        let never_alerts = match &section.never_alerts[..] {
+            [any] if any.as_ref() == ANY => AlertRule::ALL.to_vec(),
+            names => rules(names)?,
+        };
+        let alerts_cleared = rules(&section.alerts_cleared)?;
+        let both = section.alerts.iter().chain(&section.alerts_cleared);
+        let wanted = raised.iter().chain(&alerts_cleared);
+        if let Some((name, _)) = both.zip(wanted).find(|(_, rule)| never_alerts.contains(rule)) {
+            let words = format!("`{}` cannot be both expected and in `never_alerts`", name.as_ref());
+            return Err(self.inconsistent(name, words));
+        }
         Ok(Expect {
+            alerts: raised,
+            alerts_cleared,
+            never_alerts,
             always: match &section.always {
                 None => invariants::NAMES.to_vec(),
                 Some(names) => known("invariant", names, invariants::NAMES)?,

@@ -213,6 +213,7 @@ pub(super) enum FaultKind {
     LatencyStep,
     Leave,
     MachineAsleep,
+    MemoryUsed,
     ModelReplaced,
     ModelUnready,
     OneWayLoss,
@@ -242,6 +243,12 @@ pub(super) struct Expect {
     pub(super) always: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub(super) sometimes: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) alerts: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) alerts_cleared: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) never_alerts: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) outcomes: BTreeMap<crate::scenario::OutcomeKind, u32>,
 }

@@ -11,6 +11,7 @@ use crate::scenario::{
 };
 use core::fmt::{self, Display, Write};
 use core::time::Duration;
+use engine::observers::alerts::AlertRule;
 use engine::task::TaskKind;
 
 impl Scenario {
@@ -257,7 +258,8 @@ fn write_machine_fault(out: &mut String, fault: &MachineFault) -> fmt::Result {
         }
         MachineFault::DiskError { per_million }
         | MachineFault::InferenceCrash { per_million }
-        | MachineFault::InferenceError { per_million } => pair(out, "share", share(*per_million)),
+        | MachineFault::InferenceError { per_million }
+        | MachineFault::MemoryUsed { per_million } => pair(out, "share", share(*per_million)),
         MachineFault::DiskSlow { add } | MachineFault::InferenceSlow { add } => {
             pair(out, "add", periods(*add))
         }
@@ -270,7 +272,7 @@ fn write_machine_fault(out: &mut String, fault: &MachineFault) -> fmt::Result {
 }
 
 fn write_expect(out: &mut String, expect: &Expect) -> fmt::Result {
-    let Expect { always, sometimes, outcomes } = expect;
+    let Expect { always, sometimes, alerts, alerts_cleared, never_alerts, outcomes } = expect;
     let list = |names: &[&str]| {
         let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
         format!("[{}]", names.join(", "))
@@ -281,6 +283,18 @@ fn write_expect(out: &mut String, expect: &Expect) -> fmt::Result {
     }
     if !sometimes.is_empty() {
         pair(&mut section, "sometimes", list(sometimes))?;
+    }
+    let rules = |rules: &[AlertRule]| list(&rules.iter().map(|rule| rule.name()).collect::<Vec<_>>());
+    if !alerts.is_empty() {
+        pair(&mut section, "alerts", rules(alerts))?;
+    }
+    if !alerts_cleared.is_empty() {
+        pair(&mut section, "alerts_cleared", rules(alerts_cleared))?;
+    }
+    if *never_alerts == AlertRule::ALL {
+        pair(&mut section, "never_alerts", list(&["any"]))?;
+    } else if !never_alerts.is_empty() {
+        pair(&mut section, "never_alerts", rules(never_alerts))?;
     }
     if !outcomes.is_empty() {
         let outcomes: Vec<String> = outcomes.iter().map(|(one, count)| format!("{one} = {count}")).collect();
@@ -408,7 +422,8 @@ mod tests {
             [[fault]]\nat = \"1s\"\nkind = \"rolling_restart\"\nevery = \"1s\"\naway = \"1s\"\n\
             [[fault]]\nat = \"1s\"\nkind = \"one_way_loss\"\nfrom = [\"n0\"]\nto = [\"n2\"]\n\
             [liveness]\nafter = \"20s\"\nwithin = \"60s\"\n\
-            [expect]\nalways = [\"one_terminal_outcome\"]\nsometimes = [\"link_up\"]\noutcomes = { open = 2 }\n";
+            [expect]\nalways = [\"one_terminal_outcome\"]\nsometimes = [\"link_up\"]\n\
+            alerts = [\"peer_count\"]\nalerts_cleared = [\"task_failure\"]\nnever_alerts = [\"disk_used\"]\noutcomes = { open = 2 }\n";
         let scenario = Scenario::parse("all.toml", text).unwrap();
         assert_eq!(again(&scenario), scenario);
         insta::assert_snapshot!(scenario.to_toml(&["a note".to_owned()]));

@@ -45,7 +45,10 @@ pub(super) fn named(scenario: &Scenario, seed: u64, report: &Report) -> Scenario
     plan.expect.sometimes.clear();
     let outcome_failed = report.failures.iter().find_map(|failure| match failure {
         Failure::Outcomes { outcome, .. } => Some(*outcome),
-        Failure::NotReached(_) | Failure::Violated(_) => None,
+        Failure::AlertActive { .. }
+        | Failure::AlertMissing(_)
+        | Failure::NotReached(_)
+        | Failure::Violated(_) => None,
     });
     plan.expect.outcomes.retain(|outcome, _| Some(*outcome) == outcome_failed);
     plan

@@ -28,7 +28,10 @@ fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
         crate::report::Failure::Violated(violation) => Some(json!({
             "invariant": violation.invariant, "at": violation.at.as_micros(), "node": violation.node, "words": violation.description,
         })),
-        crate::report::Failure::NotReached(_) | crate::report::Failure::Outcomes { .. } => None,
+        crate::report::Failure::AlertActive { .. }
+        | crate::report::Failure::AlertMissing(_)
+        | crate::report::Failure::NotReached(_)
+        | crate::report::Failure::Outcomes { .. } => None,
     });
     let left_out: Vec<Value> =
         recording.left_out.iter().map(|(kind, count)| json!([*kind as u8, count])).collect();

@@ -69,7 +69,10 @@ impl Plan {
 pub(crate) fn violation(report: &Report) -> Option<&'static str> {
     report.failures.iter().find_map(|failure| match failure {
         Failure::Violated(violation) => Some(violation.invariant),
-        Failure::NotReached(_) | Failure::Outcomes { .. } => None,
+        Failure::AlertActive { .. }
+        | Failure::AlertMissing(_)
+        | Failure::NotReached(_)
+        | Failure::Outcomes { .. } => None,
     })
 }
 
@@ -88,6 +91,7 @@ macro_rules! plans {
 plans! {
     AcceptSecondResult: Source::File("two_workers_finish") => ["one_terminal_outcome"];
     ActiveUnchecked: Source::File("two_nodes_meet") => ["lifecycle_along_arrows"];
+    AlertRaisedAgain: Source::File("alerts_peers") => ["alerts_alternate"];
     AttemptNumberKept: Source::File("worker_dies") => ["origin_follows_its_model"];
     CancelIgnored: STALLED_WORKER => ["nothing_starts_late"];
     CancelNotSent: STALLED_WORKER => ["origin_follows_its_model"];

@@ -193,6 +193,41 @@ fn queue_overflows() {
 }
 
 #[test]
+fn alerts_clock() {
+    passes_on_the_event_queue("alerts_clock", 1..=5);
+}
+
+#[test]
+fn alerts_disk() {
+    passes_on_the_event_queue("alerts_disk", 1..=5);
+}
+
+#[test]
+fn alerts_memory() {
+    passes_on_the_event_queue("alerts_memory", 1..=5);
+}
+
+#[test]
+fn alerts_messages() {
+    passes_on_the_event_queue("alerts_messages", 1..=5);
+}
+
+#[test]
+fn alerts_model() {
+    passes_on_the_event_queue("alerts_model", 1..=5);
+}
+
+#[test]
+fn alerts_peers() {
+    passes_on_the_event_queue("alerts_peers", 1..=5);
+}
+
+#[test]
+fn alerts_tasks() {
+    passes_on_the_event_queue("alerts_tasks", 1..=5);
+}
+
+#[test]
 fn swarm() {
     passes_on_the_event_queue("swarm", 1..=300);
 }

@@ -146,7 +146,8 @@ impl EventQueue {
                 | MachineFault::DiskSlow { .. }
                 | MachineFault::InferenceCrash { .. }
                 | MachineFault::InferenceError { .. }
-                | MachineFault::InferenceSlow { .. } => {}
+                | MachineFault::InferenceSlow { .. }
+                | MachineFault::MemoryUsed { .. } => {}
             }
         }
         self.set_clock(node, ppm.clamp(-RATE_MAX, RATE_MAX), ahead, asleep);

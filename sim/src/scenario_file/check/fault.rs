@@ -104,6 +104,9 @@ impl Source<'_> {
                 machine(MachineFault::InferenceSlow { add: self.add(section)? })
             }
             file::FaultKind::MachineAsleep => machine(MachineFault::MachineAsleep),
+            file::FaultKind::MemoryUsed => {
+                machine(MachineFault::MemoryUsed { per_million: self.share(section)? })
+            }
             file::FaultKind::ModelReplaced => machine(MachineFault::ModelReplaced),
             file::FaultKind::ModelUnready => machine(MachineFault::ModelUnready),
             file::FaultKind::ProcessStopped => machine(MachineFault::ProcessStopped),
@@ -254,9 +257,10 @@ const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
         file::FaultKind::Burst => &["node", "count"],
         file::FaultKind::ClockDrift => &["node", "ppm"],
         file::FaultKind::ClockJump => &["node", "offset", "heal_after"],
-        file::FaultKind::DiskError | file::FaultKind::InferenceCrash | file::FaultKind::InferenceError => {
-            &["node", "share", "heal_after"]
-        }
+        file::FaultKind::DiskError
+        | file::FaultKind::InferenceCrash
+        | file::FaultKind::InferenceError
+        | file::FaultKind::MemoryUsed => &["node", "share", "heal_after"],
         file::FaultKind::DiskFull
         | file::FaultKind::MachineAsleep
         | file::FaultKind::ModelReplaced
