@@ -75,11 +75,22 @@ pub struct Settings {
     pub record: Option<PathBuf>,
     /// Maximum size of a recording, in MiB.
     pub record_max_mb: u32,
+    /// The URL to which alerts are posted.
+    pub alert_webhook: Option<String>,
+    /// The program that is started for each alert, with its arguments; empty for none.
+    pub alert_command: Vec<String>,
 }
 
 impl Settings {
     /// The default of `max_memory_mb`.
     pub const MAX_MEMORY_MB_DEFAULT: u32 = 512;
+
+    /// Returns where alerts are sent.
+    #[cfg(feature = "node")]
+    pub fn alert_receivers(&self) -> crate::observers::AlertReceivers {
+        let (webhook, command) = (self.alert_webhook.clone(), self.alert_command.clone());
+        crate::observers::AlertReceivers { webhook, command }
+    }
 
     /// Returns the configuration of the engine, without `models`, which the caller adds.
     pub fn engine_config(&self) -> engine::Config {
@@ -190,9 +201,12 @@ impl Effective {
         self
     }
 
-    /// Returns every value with its source, in display order.
+    /// Returns every value with its source, in display order. The path of a URL may be a secret and is left out.
     pub fn shown(&self) -> Vec<Shown> {
         let mut values = self.values();
+        if let Some(Value::String(url)) = values.get_mut("alert_webhook") {
+            *url = field::without_path(url);
+        }
         let shown = |field: &Field| Shown {
             key: field.key.to_owned(),
             value: values.remove(field.key).unwrap_or(Value::Null),

@@ -1,11 +1,14 @@
 //! Observers of a running node. They see its inputs, outputs and events in order, and change nothing.
 //!
 //! [`Observers`] is the journal of the driver. It passes inputs and outputs to the recording, and each event to every
-//! [`EventObserver`]: the event log, and others that follow the life of a node.
+//! [`EventObserver`]: the event log, the receivers of alerts, and others that
+//! follow the life of a node.
 
+mod alert_sinks;
 mod event_log;
 pub mod recording;
 
+pub use alert_sinks::{AlertReceivers, AlertSinkStates, AlertSinks};
 pub use event_log::EventLog;
 
 use crate::ports::Journal;

@@ -27,7 +27,7 @@ use crate::metrics::Host;
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::observers::recording::{self, Recording, Written};
-use crate::observers::{EventLog, EventObserver, Observers};
+use crate::observers::{AlertSinks, EventLog, EventObserver, Observers};
 use crate::ports::Clock;
 use crate::registry::Registration;
 use crate::snapshot::Inspected;
@@ -99,6 +99,10 @@ impl Service {
         let storage = settings.storage_path.clone();
         let key = preflight.key.identity.clone();
         let host = ThisProcess::new(config_file, key, results.damage().clone(), storage);
+        let node_id = preflight.key.identity.node_id();
+        let alert_sinks = AlertSinks::start(&settings.alert_receivers(), node_id, settings.network.clone())
+            .map_err(StartError::Program)?;
+        let alert_states = alert_sinks.states();
         let (identity, recording, written) =
             start_recording(settings, &start, &saved, preflight.key.identity)?;
 
@@ -112,6 +116,7 @@ impl Service {
         let multicast = multicast(&thread, settings);
         let journal = Observers::new(recording)
             .with(EventLog::new(preflight.log.clone()))
+            .with(alert_sinks)
             .with(StateObserver { state, startup: startup.clone() });
         let shared_files = blobs.shared_files();
         let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
@@ -132,6 +137,7 @@ impl Service {
             log: preflight.log.clone(),
             profiling: Arc::default(),
             inspected,
+            alert_sinks: alert_states,
             threads,
             token,
             address,

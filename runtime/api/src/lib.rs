@@ -8,6 +8,9 @@
 //! |---|---|---|
 //! | `GET /api/v1/status` | | [`StatusResponse`] |
 //! | `GET /api/v1/health` | | [`Health`] |
+//! | `GET /api/v1/alerts` | | [`Alerts`] |
+//! | `GET /api/v1/alerts/history` | | [`AlertPage`] |
+//! | `PATCH /api/v1/alerts/thresholds` | [`NewThresholds`] | [`Thresholds`] |
 //! | `GET /api/v1/diagnosis` | | [`Diagnosis`] |
 //! | `GET /api/v1/peers` | | [`Peers`] |
 //! | `GET /api/v1/members` | | [`Members`] |
@@ -57,6 +60,7 @@
 #![warn(missing_docs)]
 #![warn(clippy::print_stdout)]
 
+mod alerts;
 mod debug;
 mod diagnosis;
 mod error;
@@ -68,6 +72,10 @@ mod new_task;
 mod status;
 mod tasks;
 
+pub use alerts::{
+    Alert, AlertNotice, AlertPage, AlertSink, AlertSinkKind, Alerts, NewThresholds, ThresholdValue,
+    Thresholds,
+};
 pub use debug::{
     ComponentLevel, IssueFigures, IssueKind, LineFigures, LogFigures, LogLevel, LogLevels, MachineFigures,
     MappingKind, MappingMemory, MemberFigures, Memory, ModelFigures, NewLogLevel, NodeFigures, NotAnId,

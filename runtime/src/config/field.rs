@@ -26,6 +26,8 @@ pub struct Field {
 pub enum Kind {
     /// Socket addresses, `IP:PORT`.
     Addresses,
+    /// A program with its arguments; empty for none.
+    Command,
     /// A file to write, or `null`.
     File,
     /// Names of network interfaces.
@@ -44,6 +46,8 @@ pub enum Kind {
     Path,
     /// `true` or `false`.
     Switch,
+    /// A URL, or `null`.
+    Url,
 }
 
 impl Kind {
@@ -57,12 +61,14 @@ impl Kind {
                 _ => None,
             },
             // An address may also begin with a bracket.
+            // Words are not split: an argument may contain any character.
+            Self::Command => list(text),
             Self::Interfaces | Self::Models if text.trim().starts_with(['[', '{']) => list(text),
             Self::Addresses | Self::Interfaces | Self::Models => list(text).or_else(|| {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(parts.map(Value::from).collect())
             }),
-            Self::File => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
+            Self::File | Self::Url => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
             Self::Level => Some(Value::from(text.trim().to_uppercase())),
             Self::Name | Self::Path => Some(Value::from(text)),
         }
@@ -72,6 +78,10 @@ impl Kind {
         match self {
             Self::Addresses => texts(value, ADDRESSES_MAX)
                 .is_some_and(|texts| texts.iter().all(|text| text.parse::<SocketAddr>().is_ok())),
+            Self::Command => texts(value, ARGUMENTS_MAX).is_some_and(|texts| {
+                let fits = |text: &&str| text.len() <= ARGUMENT_BYTES_MAX && !text.contains('\0');
+                texts.first().is_none_or(|program| program.starts_with('/')) && texts.iter().all(fits)
+            }),
             Self::Interfaces => texts(value, INTERFACES_MAX)
                 .is_some_and(|texts| texts.iter().all(|text| (1..=15).contains(&text.len()))),
             Self::Integer(least, most) => {
@@ -91,6 +101,7 @@ impl Kind {
                 value.as_str().is_some_and(|text| (1..=4096).contains(&text.len()) && !text.contains('\0'))
             }
             Self::Switch => value.is_boolean(),
+            Self::Url => value.is_null() || value.as_str().is_some_and(is_url),
         }
     }
 
@@ -98,6 +109,10 @@ impl Kind {
     pub(super) fn allowed(self) -> String {
         match self {
             Self::Addresses => format!("allowed: up to {ADDRESSES_MAX} addresses of the form IP:PORT"),
+            Self::Command => format!(
+                "allowed: a list of the absolute path of a program and its arguments, up to {ARGUMENTS_MAX} texts, \
+                 or an empty list"
+            ),
             Self::Interfaces => {
                 format!("allowed: up to {INTERFACES_MAX} names of network interfaces (none means all)")
             }
@@ -112,6 +127,10 @@ impl Kind {
             Self::File => "allowed: a file to write, or null".to_owned(),
             Self::Path => "allowed: a directory that can be read and written".to_owned(),
             Self::Switch => "allowed: true, false".to_owned(),
+            Self::Url => {
+                "allowed: a URL that begins with http:// or https://, without user and password, or null"
+                    .to_owned()
+            }
         }
     }
 }
@@ -126,13 +145,15 @@ impl Field {
             Kind::Integer(_, most) => most,
             Kind::OptionalPort => PORT_MAX,
             Kind::Addresses
+            | Kind::Command
             | Kind::File
             | Kind::Interfaces
             | Kind::Level
             | Kind::Models
             | Kind::Name
             | Kind::Path
-            | Kind::Switch => return Some(format!("{}_invalid", self.key)),
+            | Kind::Switch
+            | Kind::Url => return Some(format!("{}_invalid", self.key)),
         };
         Some(match value.as_f64() {
             // A number that exceeds 64 bits is still a number above the limit.
@@ -165,10 +186,31 @@ fn texts(value: &Value, most: usize) -> Option<Vec<&str>> {
     items.iter().map(Value::as_str).collect()
 }
 
+/// Tells whether a text is a URL of a web server, of a form that no parser takes for another host.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    text.len() <= URL_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && host.bytes().any(|byte| byte.is_ascii_alphanumeric())
+        && !host.contains('@')
+}
+
+/// Returns the scheme and host of a URL, and marks that there is more.
+pub(super) fn without_path(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let more = if host.len() < rest.len() { "/…" } else { "" };
+    format!("{scheme}://{host}{more}")
+}
+
 const PORT_MAX: u64 = 65_535;
 const LEVELS: [&str; 6] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
 const ADDRESSES_MAX: usize = 64;
 const INTERFACES_MAX: usize = 32;
+const ARGUMENTS_MAX: usize = 32;
+const ARGUMENT_BYTES_MAX: usize = 4096;
+const URL_BYTES_MAX: usize = 2048;
 
 /// All fields, in display order.
 pub const FIELDS: &[Field] = &[
@@ -363,5 +405,21 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Integer(1, 4096),
         default: || json!(64),
         meaning: "The size at which a recording ends, in MiB.",
+    },
+    Field {
+        key: "alert_webhook",
+        variable: "P2P_AI_ALERT_WEBHOOK",
+        flag: None,
+        kind: Kind::Url,
+        default: || Value::Null,
+        meaning: "The URL to which each alert is posted as JSON.",
+    },
+    Field {
+        key: "alert_command",
+        variable: "P2P_AI_ALERT_COMMAND",
+        flag: None,
+        kind: Kind::Command,
+        default: || json!([]),
+        meaning: "The program that is started for each alert, without a shell, with the alert as JSON on its standard input.",
     },
 ];

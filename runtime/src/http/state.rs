@@ -6,6 +6,7 @@ use crate::blobs::SharedFiles;
 use crate::catalog::Catalog;
 use crate::driver::Handle;
 use crate::logging::Log;
+use crate::observers::AlertSinkStates;
 use crate::snapshot::Inspected;
 use crate::store::Damage;
 use engine::TaskId;
@@ -33,6 +34,8 @@ pub struct Api {
     pub profiling: Arc<Mutex<()>>,
     /// What a snapshot shows besides the answers of the node.
     pub inspected: Arc<Inspected>,
+    /// Receivers of the node's alerts.
+    pub alert_sinks: AlertSinkStates,
     /// Threads for inference and tokenisation of each model.
     pub threads: u16,
     /// Bearer token that clients must present.
