@@ -1,6 +1,6 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{debug, help, metrics, model, node, route, sim, store, task};
+use crate::commands::{alerts, debug, help, metrics, model, node, route, sim, store, task};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -45,6 +45,9 @@ pub(crate) enum Command {
     /// Submit tasks and read their results
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Show alerts and set their thresholds
+    #[command(subcommand)]
+    Alerts(alerts::AlertsCommand),
     /// Check and repair the stored data of a stopped node
     #[command(subcommand)]
     Store(store::StoreCommand),

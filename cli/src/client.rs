@@ -106,6 +106,12 @@ impl Client {
         self.send(Method::POST, path, None, takes + ANSWER_TIMEOUT).await?.success()
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Reply, Failure> {
+        let body =
+            serde_json::to_vec(body).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+        self.send(Method::PATCH, path, Some(body), ANSWER_TIMEOUT).await
+    }
+
     /// Sends a POST request and passes each line of a successful response to `line`, until that breaks.
     pub(crate) async fn post_lines<T: DeserializeOwned>(
         &self,

@@ -1,5 +1,6 @@
 //! The commands: a folder for each noun, a file for each verb. This file dispatches to them.
 
+pub(crate) mod alerts;
 mod all_nodes;
 mod completions;
 pub(crate) mod debug;
@@ -30,6 +31,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Node(command) => node::run(command, &home),
         Command::Task(command) => task::run(command, &home),
+        Command::Alerts(command) => alerts::run(command, &home),
         Command::Store(command) => store::run(command, &home),
         Command::Route(command) => route::run(command, &home),
         Command::Model(command) => model::run(command, &home),

@@ -53,10 +53,10 @@ fn figure(kind: Kind, value: &Value) -> SettingValue {
             let level = serde_json::from_value::<LogLevel>(value.clone()).unwrap_or(LogLevel::Info);
             SettingValue::Level(level.into())
         }
-        Kind::Addresses | Kind::Interfaces | Kind::Models => {
+        Kind::Addresses | Kind::Command | Kind::Interfaces | Kind::Models => {
             SettingValue::Entries(value.as_array().map_or(0, |all| all.len() as u64))
         }
-        Kind::File | Kind::Name | Kind::Path => SettingValue::Text(!value.is_null()),
+        Kind::File | Kind::Name | Kind::Path | Kind::Url => SettingValue::Text(!value.is_null()),
     }
 }
 
@@ -239,6 +239,7 @@ mod tests {
             },
             faults: Default::default(),
             health: None,
+            alerts: Vec::new(),
             timestamp: UnixMillis(0),
         };
         let error = engine::error::DialError::Timeout;

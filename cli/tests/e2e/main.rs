@@ -3,6 +3,7 @@
 //! Tests run side by side on one machine, so each has a network, a registry and homes of its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod alerts;
 mod announcements;
 mod api_overload;
 mod bad_input;

@@ -80,7 +80,7 @@ fn reads_of_scenarios() {
 
 /// Compares what a command prints, without and with `--json`.
 #[track_caller]
-fn read(sandbox: &Sandbox, node: &Node<'_>, name: &str, arguments: &[&str]) {
+pub(crate) fn read(sandbox: &Sandbox, node: &Node<'_>, name: &str, arguments: &[&str]) {
     let directory = sandbox.path("").display().to_string();
     let text = node.run(arguments).good().replace(&directory, "HOME/").replace(node.network(), "NETWORK");
     insta::assert_snapshot!(format!("read_{name}"), redact(&text));

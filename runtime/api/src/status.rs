@@ -1,5 +1,6 @@
 //! Status and health of a node.
 
+use crate::alerts::Alert;
 use crate::millis;
 use crate::models::{Availability, ModelStatus};
 use engine::health::{Finding, HealthReport, Verdict};
@@ -95,6 +96,9 @@ pub struct Status {
     /// Verdict of the last health check; absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Active alerts, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     /// The wall clock.
     pub timestamp: String,
 }
@@ -111,6 +115,12 @@ pub struct Health {
     pub memory_bytes: Option<u64>,
     /// Memory limit of the node and its workers.
     pub memory_bytes_max: u64,
+    /// Bytes that the node may still use on the disk of its data; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes_free: Option<u64>,
+    /// Bytes in use and free on the disk of its data; absent if unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes_total: Option<u64>,
     /// Duration of the check.
     pub took_ms: f64,
 }
@@ -186,6 +196,7 @@ impl From<StatusView> for Status {
             discovery: view.discovery,
             faults: view.faults,
             health: view.health.map(Health::from),
+            alerts: view.alerts.into_iter().map(Alert::from).collect(),
             timestamp: view.timestamp.to_string(),
         }
     }
@@ -198,6 +209,8 @@ impl From<HealthReport> for Health {
             components: report.findings,
             memory_bytes: report.memory_bytes,
             memory_bytes_max: report.memory_bytes_max,
+            disk_bytes_free: report.disk.map(|disk| disk.bytes_free),
+            disk_bytes_total: report.disk.map(|disk| disk.bytes_total),
             took_ms: millis(report.took_micros),
         }
     }

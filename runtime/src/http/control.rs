@@ -2,6 +2,7 @@
 //!
 //! Each handler sends one request to the node and converts its response to a JSON type of the crate `api`.
 
+mod alerts;
 mod answer;
 mod debug;
 mod events;
@@ -20,7 +21,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 
 /// Returns the routes below `/api/v1`.
 pub(super) fn router(api: &Api) -> Router<Api> {
@@ -30,6 +31,9 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/members", get(network::members))
         .route("/routes/{id}", get(network::route))
         .route("/routes/{id}/ping", post(network::ping))
+        .route("/alerts", get(alerts::active))
+        .route("/alerts/history", get(alerts::history))
+        .route("/alerts/thresholds", patch(alerts::set))
         .route("/diagnosis", get(status::diagnosis))
         .route("/health", get(status::health))
         .route("/metrics", get(metrics::metrics))

@@ -44,6 +44,7 @@ fn view() -> MetricsView {
         },
         faults: FaultCounters::default(),
         health: None,
+        alerts: Vec::new(),
         timestamp: UnixMillis(1_700_000_001_000),
     };
     MetricsView {

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
-use api::{Availability, Health, Model, StartingStatus, Status, StatusResponse};
+use api::{Alert, Availability, Health, Model, StartingStatus, Status, StatusResponse};
 use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
@@ -45,6 +45,7 @@ fn early_rows(client: &Client, metadata: StartingStatus) -> Vec<(&'static str, S
 fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
     let addresses: Vec<String> = status.addresses.iter().map(|address| address.ip().to_string()).collect();
     let models = models(&status);
+    let alerts = alerts(&status.alerts);
     vec![
         ("Node", status.node_id.to_string()),
         ("State", status.state.to_string()),
@@ -56,6 +57,7 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
         ("Metrics", metrics(client)),
         ("Uptime", status.uptime_ms.map_or_else(|| "-".to_owned(), output::duration)),
         ("Health", health(status.health.as_ref())),
+        ("Alerts", alerts),
         ("Peers", status.peers.to_string()),
         ("Members", status.members.to_string()),
         ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
@@ -76,6 +78,17 @@ fn health(health: Option<&Health>) -> String {
     let reasons: Vec<&str> = health.components.iter().filter_map(|found| found.reason).map(word).collect();
     let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
     format!("{}{reasons}", health::shown(health.status))
+}
+
+/// Says which alerts are active, the most urgent first.
+fn alerts(alerts: &[Alert]) -> String {
+    if alerts.is_empty() {
+        return "none".to_owned();
+    }
+    let mut sorted: Vec<&Alert> = alerts.iter().collect();
+    sorted.sort_by_key(|alert| core::cmp::Reverse(alert.severity));
+    let shown = sorted.iter().map(|alert| format!("{} {} ({})", alert.severity, alert.rule, alert.message));
+    shown.collect::<Vec<_>>().join("; ")
 }
 
 /// Lists the usable models, then the configured ones that are unusable.

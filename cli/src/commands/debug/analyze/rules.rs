@@ -458,6 +458,8 @@ mod tests {
             })
             .to_vec(),
             memory_bytes: Some(500 << 20),
+            disk_bytes_free: None,
+            disk_bytes_total: None,
             memory_bytes_max: 512 << 20,
             took_ms: 1.0,
         });
