@@ -9,6 +9,8 @@ use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
+use hyper::header::HeaderValue;
+use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use runtime::home::{Holder, Home, RunInfo};
@@ -237,7 +239,8 @@ impl Client {
         };
         let request = match body {
             Some(body) => {
-                request.header(header::CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?
+                let request = request.header(header::CONTENT_TYPE, "application/json");
+                trace_headers(request).body(Full::new(Bytes::from(body)))?
             }
             None => request.body(Full::new(Bytes::new()))?,
         };
@@ -295,6 +298,18 @@ impl Reply {
             None => failure,
         })
     }
+}
+
+/// Adds the trace context that the caller of this program gave in its environment. The node checks it.
+fn trace_headers(mut request: request::Builder) -> request::Builder {
+    for name in ["traceparent", "tracestate"] {
+        let value =
+            std::env::var(name.to_uppercase()).ok().and_then(|text| HeaderValue::from_str(&text).ok());
+        if let Some(value) = value {
+            request = request.header(name, value);
+        }
+    }
+    request
 }
 
 /// Runs an asynchronous command to its end.

@@ -38,6 +38,8 @@ pub struct Config {
     pub results_max: u32,
     /// How long a result is stored.
     pub result_retention: Duration,
+    /// The share of tasks whose trace is kept, in millionths.
+    pub trace_sample_millionths: u32,
     /// A known bug to put back, so that a test can show that it is caught.
     #[cfg(feature = "testing")]
     #[serde(skip)]
@@ -61,6 +63,7 @@ impl Default for Config {
             input_bytes_max: 256 << 10,
             results_max: 10_000,
             result_retention: Duration::from_secs(24 * 3600),
+            trace_sample_millionths: 1_000_000,
             #[cfg(feature = "testing")]
             mutant: None,
         }

@@ -19,7 +19,7 @@ pub struct TaskId(pub [u8; 16]);
 pub struct MessageId(pub [u8; 16]);
 
 /// A W3C trace id that connects all steps of a task, printed as 32 hexadecimal characters.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(pub [u8; 16]);
 
 /// A model's identity: the first 128 bits of a BLAKE3 hash over everything that affects its output. That is its

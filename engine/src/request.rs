@@ -4,7 +4,7 @@ use crate::blobs::{BlobId, Pin};
 use crate::error::Rejection;
 use crate::health::HealthReport;
 use crate::heartbeat::Liveness;
-use crate::ids::{Fingerprint, NodeId, TaskId};
+use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::model::{ModelConflict, ModelOffer};
 use crate::observers::alerts::{Alert, AlertHistory, AlertsView, Threshold, Thresholds};
@@ -13,6 +13,7 @@ use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::MetricsView;
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
+use crate::trace::Caller;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ pub enum Request {
     /// Accepts one of several tasks that must be computed by the same model. Replies with [`Response::Submitted`] once
     /// it is durable.
     SubmitFor(TaskSpec, Fingerprint),
+    /// Accepts a task of a trace that has begun. Replies with [`Response::Submitted`] once it is durable.
+    SubmitTraced(Box<TracedTask>),
     /// Replies with [`Response::TaskUpdate`] once a task has more text than was seen, or another status.
     Watch {
         /// The task.
@@ -90,6 +93,19 @@ pub enum Request {
     Metrics,
     /// Replies with [`Response::Dump`].
     Dump,
+}
+
+/// A task of a trace that has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TracedTask {
+    /// The task.
+    pub spec: TaskSpec,
+    /// The model that must compute it, if other tasks rely on the same model.
+    pub required: Option<Fingerprint>,
+    /// The trace.
+    pub trace: TraceId,
+    /// What the client's trace context adds.
+    pub caller: Caller,
 }
 
 /// What a request needs of a model.

@@ -3,7 +3,11 @@
 //! It travels with each message about the task. The ids of spans do not travel: they are hashes, so every node computes
 //! the same ones. The terms are those of W3C Trace Context, <https://www.w3.org/TR/trace-context/>.
 
-use crate::ids::{MessageId, TaskId, TraceId};
+mod parent;
+
+pub use parent::{TraceParent, traceparent};
+
+use crate::ids::{MessageId, NodeId, TaskId, TraceId};
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -33,6 +37,14 @@ impl TraceContext {
         let Some(first) = traces.next() else { return Self::NONE };
         if traces.all(|trace| trace.id == first.id) { first } else { Self::NONE }
     }
+}
+
+/// Returns whether a trace that begins here is kept. `millionths` is the share of traces that are. The choice depends on
+/// the id alone, so that all nodes with the same share make the same choice.
+pub fn is_sampled(trace: TraceId, millionths: u32) -> bool {
+    let [.., a, b, c, d] = trace.0;
+    let random = u64::from(u32::from_be_bytes([a, b, c, d]));
+    (random * 1_000_000) >> 32 < u64::from(millionths)
 }
 
 /// What a client's trace context adds to the trace of its task.
@@ -71,6 +83,11 @@ impl SpanId {
         // The last half of the id is random.
         let [_, _, _, _, _, _, _, _, id @ ..] = message.0;
         Self(id)
+    }
+
+    /// Returns the span of a message on a link, or of its end, at this node.
+    pub fn of_hop(message: Self, node: NodeId) -> Self {
+        Self::hash(&[&message.0, b"hop", &node.0])
     }
 
     fn hash(parts: &[&[u8]]) -> Self {
@@ -153,6 +170,23 @@ mod tests {
         assert_eq!(TraceContext::common([one, two]), TraceContext::NONE);
         assert_eq!(TraceContext::common([one, TraceContext::NONE]), TraceContext::NONE);
         assert!(TraceContext::common([]).is_none() && !one.is_none());
+    }
+
+    #[test]
+    fn a_share_of_the_traces_is_kept() {
+        let kept = |millionths| {
+            let trace = |n: u32| {
+                TraceId(
+                    [[0; 12].as_slice(), &n.wrapping_mul(0x9e37_79b1).to_be_bytes()]
+                        .concat()
+                        .try_into()
+                        .unwrap(),
+                )
+            };
+            (0..10_000).filter(|n| is_sampled(trace(*n), millionths)).count()
+        };
+        assert_eq!((kept(0), kept(1_000_000)), (0, 10_000));
+        assert!((2_400..2_600).contains(&kept(250_000)), "{}", kept(250_000));
     }
 
     #[test]

@@ -5,9 +5,11 @@
 
 mod field;
 mod models;
+mod share;
 
 pub use field::{FIELDS, Field, Kind};
 pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
+pub use share::Share;
 
 use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
@@ -71,6 +73,8 @@ pub struct Settings {
     pub threads: u16,
     /// The share of the processor for models, in percent.
     pub max_cpu_percent: u8,
+    /// The share of tasks whose trace is kept.
+    pub trace_sample: Share,
     /// The file for a recording of all inputs and outputs; absolute.
     pub record: Option<PathBuf>,
     /// Maximum size of a recording, in MiB.
@@ -102,6 +106,7 @@ impl Settings {
             max_concurrent_tasks: self.max_concurrent_tasks,
             health_check_interval: Duration::from_secs(self.health_check_interval_secs.into()),
             memory_bytes_max: u64::from(self.max_memory_mb) << 20,
+            trace_sample_millionths: self.trace_sample.millionths(),
             ..engine::Config::default()
         }
     }

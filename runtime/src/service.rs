@@ -139,6 +139,7 @@ impl Service {
             inspected,
             alert_sinks: alert_states,
             threads,
+            trace_sample: settings.trace_sample.millionths(),
             token,
             address,
         };

@@ -56,7 +56,9 @@ fn figure(kind: Kind, value: &Value) -> SettingValue {
         Kind::Addresses | Kind::Command | Kind::Interfaces | Kind::Models => {
             SettingValue::Entries(value.as_array().map_or(0, |all| all.len() as u64))
         }
-        Kind::File | Kind::Name | Kind::Path | Kind::Url => SettingValue::Text(!value.is_null()),
+        Kind::File | Kind::Name | Kind::Path | Kind::Share | Kind::Url => {
+            SettingValue::Text(!value.is_null())
+        }
     }
 }
 

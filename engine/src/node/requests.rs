@@ -4,16 +4,19 @@ use super::Node;
 use super::views::finished_view;
 use crate::error::{Rejection, WriteError};
 use crate::event::Event;
-use crate::ids::{Fingerprint, RequestId, TaskId};
+use crate::ids::{Fingerprint, RequestId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::output::Output;
 use crate::record::Record;
-use crate::request::{Answer, Cursor, LIST_MAX, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate};
+use crate::request::{
+    Answer, Cursor, LIST_MAX, ModelWish, Request, Response, TIMEOUT_RANGE, TaskUpdate, TracedTask,
+};
 use crate::task::{
     Classification, ModelChoice, Outcome, StoredTask, TaskInput, TaskResult, TaskSpec, TaskStatus,
 };
 use crate::time::micros;
+use crate::trace::{Caller, is_sampled};
 use crate::writes::Promise;
 
 impl Node {
@@ -61,11 +64,18 @@ impl Node {
             }
             Request::Status => Ok(Response::Status(Box::new(self.status_view()))),
             Request::Choose(wish) => self.choose_for(&wish),
-            Request::SubmitFor(spec, fingerprint) => match self.submit(id, spec, Some(fingerprint)) {
+            Request::SubmitFor(spec, fingerprint) => match self.submit(id, spec, Some(fingerprint), None) {
                 Ok(()) => return,
                 Err(rejection) => Err(rejection),
             },
-            Request::Submit(spec) => match self.submit(id, spec, None) {
+            Request::SubmitTraced(task) => {
+                let TracedTask { spec, required, trace, caller } = *task;
+                match self.submit(id, spec, required, Some((trace, caller))) {
+                    Ok(()) => return,
+                    Err(rejection) => Err(rejection),
+                }
+            }
+            Request::Submit(spec) => match self.submit(id, spec, None, None) {
                 Ok(()) => return,
                 Err(rejection) => Err(rejection),
             },
@@ -116,12 +126,14 @@ impl Node {
         Ok(Response::Chosen(name, fingerprint))
     }
 
-    /// Accepts a task. If `required` is given, only a model with that fingerprint may run it.
+    /// Accepts a task. If `required` is given, only a model with that fingerprint may run it. Without a `traced`, it
+    /// begins a trace.
     fn submit(
         &mut self,
         request: RequestId,
         mut spec: TaskSpec,
         required: Option<Fingerprint>,
+        traced: Option<(TraceId, Caller)>,
     ) -> Result<(), Rejection> {
         self.check_active()?;
         spec.input.check().map_err(Rejection::Input)?;
@@ -142,9 +154,13 @@ impl Node {
             generation.seed.get_or_insert_with(|| self.rng.below(u64::MAX));
         }
         let id = TaskId(uuid(self.rng.id()));
-        let trace = self.new_trace();
-        let stored =
-            StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice, caller: None };
+        let (trace, caller) = traced.unwrap_or_else(|| {
+            let trace = self.new_trace();
+            let sampled = is_sampled(trace, self.config.trace_sample_millionths);
+            (trace, Caller { parent: None, sampled, state: String::new() })
+        });
+        let caller = Some(Box::new(caller)).filter(|caller| caller.parent.is_some() || !caller.sampled);
+        let stored = StoredTask { id, spec, submitted_at: self.wall(), trace, attempts: 0, choice, caller };
         let records = vec![Record::Task(Box::new(stored.clone()))];
         self.tasks.admit(self.clock.now, stored, model_chosen)?;
         if shows(Mutant::ReplyBeforeDurable) {

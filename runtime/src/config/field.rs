@@ -1,6 +1,6 @@
 //! The fields of the configuration: one table for files, environment, flags, checks, the sample and the documentation.
 
-use super::{MEMORY_MB_MIN, Problem, Settings, Source, models};
+use super::{MEMORY_MB_MIN, Problem, Settings, Share, Source, models};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -44,6 +44,8 @@ pub enum Kind {
     OptionalPort,
     /// A directory.
     Path,
+    /// A part of the whole, 0.0 to 1.0.
+    Share,
     /// `true` or `false`.
     Switch,
     /// A URL, or `null`.
@@ -55,6 +57,7 @@ impl Kind {
     pub fn parse(self, text: &str) -> Option<Value> {
         match self {
             Self::Integer(..) | Self::OptionalPort => text.trim().parse::<u64>().ok().map(Value::from),
+            Self::Share => text.trim().parse::<f64>().ok().filter(|share| share.is_finite()).map(Value::from),
             Self::Switch => match text.trim() {
                 "1" | "true" => Some(Value::Bool(true)),
                 "0" | "false" => Some(Value::Bool(false)),
@@ -100,6 +103,7 @@ impl Kind {
             Self::Path => {
                 value.as_str().is_some_and(|text| (1..=4096).contains(&text.len()) && !text.contains('\0'))
             }
+            Self::Share => value.as_f64().is_some_and(|share| Share::new(share).is_some()),
             Self::Switch => value.is_boolean(),
             Self::Url => value.is_null() || value.as_str().is_some_and(is_url),
         }
@@ -126,6 +130,7 @@ impl Kind {
             Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),
             Self::File => "allowed: a file to write, or null".to_owned(),
             Self::Path => "allowed: a directory that can be read and written".to_owned(),
+            Self::Share => "allowed: 0.0 to 1.0".to_owned(),
             Self::Switch => "allowed: true, false".to_owned(),
             Self::Url => {
                 "allowed: a URL that begins with http:// or https://, without user and password, or null"
@@ -144,6 +149,7 @@ impl Field {
         let most = match self.kind {
             Kind::Integer(_, most) => most,
             Kind::OptionalPort => PORT_MAX,
+            Kind::Share => 1,
             Kind::Addresses
             | Kind::Command
             | Kind::File
@@ -158,7 +164,9 @@ impl Field {
         Some(match value.as_f64() {
             // A number that exceeds 64 bits is still a number above the limit.
             Some(number) if number > most as f64 => format!("{}_exceeds_limit", self.key),
-            Some(_) if value.is_i64() || value.is_u64() => format!("{}_below_minimum", self.key),
+            Some(_) if value.is_i64() || value.is_u64() || self.kind == Kind::Share => {
+                format!("{}_below_minimum", self.key)
+            }
             Some(_) | None => format!("{}_invalid", self.key),
         })
     }
@@ -389,6 +397,14 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Addresses,
         default: || json!([]),
         meaning: "Addresses to dial besides discovered ones.",
+    },
+    Field {
+        key: "trace_sample",
+        variable: "P2P_AI_TRACE_SAMPLE",
+        flag: None,
+        kind: Kind::Share,
+        default: || json!(1.0),
+        meaning: "The share of tasks whose trace is kept, 0.0 to 1.0. A client's `traceparent` decides for its own tasks.",
     },
     Field {
         key: "record",

@@ -239,7 +239,7 @@ fn summary(id: TaskId) -> ResultSummary {
         model: "tiny".to_owned(),
         status: TaskStatus::Completed,
         failure: None,
-        worker: None,
+        worker: Some(NodeId([7; 16])),
         execution_micros: 1,
         attempts: 1,
         submitted_at: UnixMillis(5_000),
@@ -678,4 +678,46 @@ async fn information_has_all_fields_of_text_embeddings_inference() {
         "docker_label": null,
     });
     assert_eq!((status, body), (200, expected));
+}
+
+#[tokio::test]
+async fn a_request_keeps_the_trace_of_its_client_and_says_where_it_ran() {
+    let fake = FakeNode::default();
+    let server = fake.open().await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let client = format!("00-{trace}-b7ad6b7169203331-01");
+    for (path, body) in [
+        ("/v1/embeddings", json!({"input": vec!["a"; 40]})),
+        ("/v1/chat/completions", json!({"messages": [{"role": "user", "content": "hi"}], "stream": true})),
+        ("/v1/completions", json!({"prompt": "once"})),
+        ("/embed", json!({"inputs": "a"})),
+        ("/api/v1/tasks", json!({"type": "embedding", "input": "a"})),
+    ] {
+        let send = async |headers: &str| {
+            let headers = format!("{AUTHORIZED}Content-Type: application/json\r\n{headers}");
+            let body = serde_json::to_vec(&body).unwrap();
+            let (status, head, _) = server.request("POST", path, &headers, &body).await;
+            assert!(status < 300, "{path}: {status}");
+            head
+        };
+        let value = |head: &str, name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim_start_matches(": ").to_owned())
+        };
+        let head = send(&format!("traceparent: {client}\r\ntracestate: a=1\r\ntracestate: b=2\r\n")).await;
+        let own = value(&head, "traceparent").unwrap();
+        assert!(own.starts_with(&format!("00-{trace}-")) && own.ends_with("-01") && own != client, "{own}");
+        assert_eq!(value(&head, "tracestate").as_deref(), Some("a=1,b=2"), "{path}");
+        let waited = path.starts_with("/v1/e") || path == "/embed" || path == "/v1/completions";
+        assert_eq!(value(&head, "x-p2p-worker").is_some(), waited, "{path}: {head}");
+        let timing = value(&head, "server-timing").unwrap_or_default();
+        assert_eq!(
+            timing.contains("queue;dur=") && timing.contains("total;dur="),
+            waited,
+            "{path}: {timing}"
+        );
+        // An invalid one begins a new trace.
+        let new = value(&send(&format!("traceparent: {}\r\n", client.to_uppercase())).await, "traceparent");
+        assert!(!new.unwrap().contains(trace), "{path}");
+    }
 }

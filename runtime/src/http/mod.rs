@@ -39,6 +39,7 @@ mod task_runner;
 mod tei;
 #[cfg(test)]
 mod tests;
+mod trace_context;
 mod tracked_body;
 mod truncated;
 

@@ -9,6 +9,7 @@
 
 use super::error::ApiError;
 use super::state::{Api, ResultReadError};
+use super::trace_context::RequestTrace;
 use crate::inference::EMBEDDED_MODEL;
 use api::Conflict;
 use axum::http::StatusCode;
@@ -37,15 +38,17 @@ pub(super) async fn ask(api: &Api, request: NodeRequest) -> Result<NodeResponse,
 
 /// Submits a task. If no node knows the model by the given name, retries with the name under which this node lists it.
 ///
-/// With `required`, only the model with this fingerprint may run the task.
+/// With `required`, only the model with this fingerprint may run the task. `trace` is that of the client's request.
 pub(super) async fn submit(
     api: &Api,
     spec: &TaskSpec,
     required: Option<Fingerprint>,
+    trace: Option<&RequestTrace>,
 ) -> Result<Result<TaskId, Rejection>, ApiError> {
-    let ask = |spec| match required {
-        Some(fingerprint) => NodeRequest::SubmitFor(spec, fingerprint),
-        None => NodeRequest::Submit(spec),
+    let ask = |spec| match (trace, required) {
+        (Some(trace), required) => NodeRequest::SubmitTraced(Box::new(trace.task(spec, required))),
+        (None, Some(fingerprint)) => NodeRequest::SubmitFor(spec, fingerprint),
+        (None, None) => NodeRequest::Submit(spec),
     };
     let mut answer = api.handle.ask(ask(spec.clone())).await?;
     if let (Err(Rejection::ModelUnknown(_)), Some(requested)) = (&answer, &spec.model)
@@ -54,7 +57,12 @@ pub(super) async fn submit(
         answer = api.handle.ask(ask(TaskSpec { model: Some(known), ..spec.clone() })).await?;
     }
     match answer {
-        Ok(NodeResponse::Submitted(task)) => Ok(Ok(task)),
+        Ok(NodeResponse::Submitted(task)) => {
+            if let Some(trace) = trace {
+                trace.note_submitted(task);
+            }
+            Ok(Ok(task))
+        }
         Ok(other) => Err(unexpected(&other)),
         Err(rejection) => Ok(Err(rejection)),
     }

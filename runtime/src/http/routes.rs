@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::limits::{REQUEST_TIMEOUT, SLOW_REQUEST_TIMEOUT};
 use super::state::Api;
-use super::{auth, control, metrics, openai, probes, tei};
+use super::{auth, control, metrics, openai, probes, tei, trace_context};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
@@ -25,6 +25,7 @@ pub(super) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(unknown_method)
         // Each group of routes limits its bodies itself.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(api.clone(), trace_context::follow))
         .layer(from_fn_with_state(api.clone(), admit))
         .with_state(api)
 }

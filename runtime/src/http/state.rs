@@ -38,6 +38,8 @@ pub struct Api {
     pub alert_sinks: AlertSinkStates,
     /// Threads for inference and tokenisation of each model.
     pub threads: u16,
+    /// Share of requests without a trace context whose trace is kept, in millionths.
+    pub trace_sample: u32,
     /// Bearer token that clients must present.
     pub token: Arc<Token>,
     /// Address of the API, which hints name.

@@ -11,6 +11,7 @@ use super::error::ApiError;
 use super::model_rejection;
 use super::node_client::{other_name, result, submit, unexpected, watch};
 use super::state::Api;
+use super::trace_context::{self, RequestTrace};
 use axum::http::StatusCode;
 use engine::request::{
     Cursor, ModelWish, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView,
@@ -19,6 +20,7 @@ use engine::task::{InputFault, Outcome, TaskFailure, TaskInput, TaskOutput, Task
 use engine::{Fingerprint, Rejection, TaskId};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +28,7 @@ use tokio::time::Instant;
 pub(super) struct TaskGuard {
     api: Api,
     open: BTreeSet<TaskId>,
+    trace: Option<Arc<RequestTrace>>,
 }
 
 /// Runs one task from submission to outcome.
@@ -206,8 +209,9 @@ impl Part {
 }
 
 impl TaskGuard {
-    pub(super) const fn new(api: Api) -> Self {
-        Self { api, open: BTreeSet::new() }
+    /// Creates the guard of the request that is being handled.
+    pub(super) fn new(api: Api) -> Self {
+        Self { api, open: BTreeSet::new(), trace: trace_context::current() }
     }
 
     /// Submits a task; while the queue is full, retries until a timeout.
@@ -218,7 +222,7 @@ impl TaskGuard {
     ) -> Result<TaskId, ApiError> {
         let give_up_at = Instant::now() + QUEUE_TIMEOUT;
         loop {
-            match submit(&self.api, spec, required).await? {
+            match submit(&self.api, spec, required, self.trace.as_deref()).await? {
                 Ok(task) => {
                     self.open.insert(task);
                     return Ok(task);
@@ -251,7 +255,11 @@ impl TaskGuard {
     /// Returns the whole result of a task that has ended.
     pub(super) async fn result(&mut self, task: TaskId) -> Result<TaskResult, ApiError> {
         self.open.remove(&task);
-        result(&self.api, task).await?.ok_or_else(|| Rejection::TaskNotFound(task).into())
+        let result = result(&self.api, task).await?.ok_or(Rejection::TaskNotFound(task))?;
+        if let Some(trace) = &self.trace {
+            trace.note_result(&result.summary);
+        }
+        Ok(result)
     }
 }
 

@@ -12,7 +12,9 @@ use crate::snapshot::Inspected;
 use crate::store::Damage;
 use engine::lifecycle::State;
 use engine::observers::metrics::MetricsView;
-use engine::request::{Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView};
+use engine::request::{
+    Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView, TracedTask,
+};
 use engine::task::{
     InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
 };
@@ -36,6 +38,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Fetch(_) => Err(Rejection::Fetch(engine::FetchError::NotFound)),
         Request::Choose(_)
         | Request::SubmitFor(..)
+        | Request::SubmitTraced(_)
         | Request::AlertHistory { .. }
         | Request::Alerts
         | Request::SetThresholds { .. } => return None,
@@ -201,6 +204,7 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
         inspected: Arc::new(Inspected::default()),
         alert_sinks: crate::observers::AlertSinkStates::default(),
         threads: 3,
+        trace_sample: 1_000_000,
         token: Arc::new(Token::from_text(TOKEN)),
         address,
     }
@@ -208,6 +212,15 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
 
 /// Responds in place of a node.
 pub(super) type Answerer = Box<dyn FnMut(&Request) -> Option<Answer> + Send>;
+
+/// Returns a submission as it would be without a trace.
+fn untraced(request: Request) -> Request {
+    let Request::SubmitTraced(task) = request else { return request };
+    match *task {
+        TracedTask { spec, required: Some(fingerprint), .. } => Request::SubmitFor(spec, fingerprint),
+        TracedTask { spec, .. } => Request::Submit(spec),
+    }
+}
 
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -226,7 +239,7 @@ impl Server {
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
             while let Some(ask) = asks.recv().await {
-                match answer(&ask.request) {
+                match answer(&untraced(ask.request)) {
                     Some(answer) => drop(ask.reply.send(answer)),
                     None => unanswered.push(ask.reply),
                 }

@@ -12,7 +12,7 @@ use crate::http::input::refuse_empty_input;
 use crate::http::limits::WAIT_SECS_MAX;
 use crate::http::node_client::{self, ask, unexpected};
 use crate::http::state::Api;
-use crate::http::{body, model_rejection};
+use crate::http::{body, model_rejection, trace_context};
 use api::{InvalidTask, NewTask, ResultBody, Submitted, Task, Tasks};
 use axum::Json;
 use axum::body::Bytes;
@@ -37,7 +37,7 @@ pub(super) async fn submit(
         invalid_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
     refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
-    match node_client::submit(&api, &spec, None).await? {
+    match node_client::submit(&api, &spec, None, trace_context::current().as_deref()).await? {
         Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
         Err(rejection) => Err(model_rejection::explain(&api, spec.model, rejection.into()).await),
     }
@@ -145,7 +145,10 @@ pub(super) async fn events(State(api): State<Api>, id: TaskPath) -> Result<Respo
 
 fn view(reply: NodeResponse) -> JsonResult<Task> {
     match reply {
-        NodeResponse::Task(view) => Ok(Json(Task::from(*view))),
+        NodeResponse::Task(view) => {
+            view.result.as_ref().map(trace_context::note_result);
+            Ok(Json(Task::from(*view)))
+        }
         other => Err(unexpected(&other)),
     }
 }
