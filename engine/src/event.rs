@@ -9,7 +9,7 @@ use crate::ids::{Fingerprint, LinkId, MessageId, NodeId, TaskId, WriteId};
 use crate::lifecycle::State;
 use crate::observers::alerts::{AlertRule, Severity};
 use crate::task::{TaskKind, TaskStatus};
-use crate::trace::TraceContext;
+use crate::trace::{SpanId, TraceContext};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
@@ -303,6 +303,10 @@ pub enum Event {
         task: TaskId,
         /// Its kind.
         kind: TaskKind,
+        /// The model's name.
+        model: String,
+        /// The span of the client, if it gave one.
+        parent: Option<SpanId>,
         /// Its trace.
         trace: TraceContext,
     },
@@ -316,6 +320,10 @@ pub enum Event {
         attempt: u32,
         /// The kind of the task.
         kind: TaskKind,
+        /// The best candidates, best first; none if the trace is not kept.
+        candidates: Vec<Estimate>,
+        /// Number of candidates.
+        considered: u32,
         /// The trace of the task.
         trace: TraceContext,
     },
@@ -404,6 +412,28 @@ pub enum Event {
     /// An attempt at a task ended on this node, its worker. All work that a node does is reported here, for whichever
     /// origin.
     AttemptEnded(Box<AttemptEnd>),
+}
+
+/// What an origin expects of a node that could get a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The node.
+    pub node: NodeId,
+    /// The expected time until it has finished the task, in microseconds.
+    #[serde(rename = "finish_us")]
+    pub finish_micros: u64,
+    /// The measured time of one task, in microseconds; `None` if a guess was used.
+    #[serde(rename = "service_us")]
+    pub service_micros: Option<u64>,
+    /// Number of tasks that are ahead of it there.
+    pub ahead: u64,
+    /// Round trip of a message, in microseconds.
+    #[serde(rename = "round_trip_us")]
+    pub round_trip_micros: u64,
+    /// Whether the model is loaded there.
+    pub loaded: bool,
+    /// Whether it could not get the task, because it has enough.
+    pub full: bool,
 }
 
 /// The end of an attempt, at its worker.
@@ -505,6 +535,10 @@ pub enum PayloadKind {
     Sealed,
     /// Reports that an attempt has started.
     Started,
+    /// The steps of a trace.
+    TraceFound,
+    /// Asks for the steps of a trace.
+    TraceWanted,
     /// Reports that a message could not be forwarded.
     Undeliverable,
     /// Unknown to this version.
@@ -535,6 +569,8 @@ impl PayloadKind {
             Some(16) => Self::Check,
             Some(17) => Self::Missing,
             Some(18) => Self::Here,
+            Some(19) => Self::TraceFound,
+            Some(20) => Self::TraceWanted,
             Some(_) | None => Self::Unknown,
         }
     }

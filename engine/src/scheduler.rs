@@ -5,6 +5,7 @@
 //! same idle node. An unknown worker is assumed to be as fast as the best known one. A worker whose lease expired took
 //! at least that long; measurements survive when a worker leaves and comes back.
 
+use crate::event::Estimate;
 use crate::ids::{NodeId, TaskId};
 use crate::rng::Rng;
 use crate::time::{Instant, micros};
@@ -43,13 +44,12 @@ struct Worker {
 }
 
 impl Scheduler {
-    /// Chooses a worker; `None` if all are full now.
-    pub(crate) fn choose(
+    /// Returns what is expected of each candidate.
+    pub(crate) fn estimate(
         &self,
         now: Instant,
         candidates: impl Iterator<Item = Candidate>,
-        rng: &mut Rng,
-    ) -> Option<NodeId> {
+    ) -> Vec<Estimate> {
         let measured = self.workers.values().map(|worker| worker.service_micros).filter(|&micros| micros > 0);
         let guess = measured.min().unwrap_or(SERVICE_GUESS_MICROS);
         let expected = |candidate: Candidate| {
@@ -62,13 +62,26 @@ impl Scheduler {
             let ahead = worker.outstanding.max(u64::from(candidate.load));
             let load = if candidate.loaded { 0 } else { LOAD_GUESS_MICROS };
             let finish = service.saturating_mul(ahead + 1).saturating_add(candidate.round_trip_micros + load);
-            has_room.then_some((finish, candidate.node))
+            Estimate {
+                node: candidate.node,
+                finish_micros: finish,
+                service_micros: (worker.service_micros > 0).then_some(worker.service_micros),
+                ahead,
+                round_trip_micros: candidate.round_trip_micros,
+                loaded: candidate.loaded,
+                full: !has_room,
+            }
         };
-        let expected: Vec<(u64, NodeId)> = candidates.filter_map(expected).collect();
-        let best = expected.iter().map(|(finish, _)| *finish).min()?;
+        candidates.map(expected).collect()
+    }
+
+    /// Chooses a worker; `None` if all are full now.
+    pub(crate) fn choose(estimates: &[Estimate], rng: &mut Rng) -> Option<NodeId> {
+        let open = || estimates.iter().filter(|estimate| !estimate.full);
+        let best = open().map(|estimate| estimate.finish_micros).min()?;
         let near = best.saturating_add(best / 5);
         let near: Vec<NodeId> =
-            expected.iter().filter(|(finish, _)| *finish <= near).map(|(_, node)| *node).collect();
+            open().filter(|estimate| estimate.finish_micros <= near).map(|estimate| estimate.node).collect();
         rng.index(near.len()).map(|at| near[at])
     }
 
@@ -169,7 +182,8 @@ mod tests {
     }
 
     fn choose(scheduler: &Scheduler, now: u64, rng: &mut Rng) -> Option<NodeId> {
-        scheduler.choose(Instant::from_micros(now), candidates().into_iter(), rng)
+        let estimates = scheduler.estimate(Instant::from_micros(now), candidates().into_iter());
+        Scheduler::choose(&estimates, rng)
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use super::Node;
 use super::requests::has_labels;
 use crate::bounded_text::FailureReason;
-use crate::event::Event;
+use crate::event::{Estimate, Event};
 use crate::heartbeat::Liveness;
 use crate::ids::{Fingerprint, NodeId, TaskId};
 use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
-use crate::scheduler::Candidate;
+use crate::scheduler::{Candidate, Scheduler};
 use crate::task::{TaskFailure, TaskKind};
 use crate::wire::{Advert, Assignment, Payload};
 
@@ -38,16 +38,23 @@ impl Node {
                 busy = true;
                 continue;
             }
-            let Some(worker) = self.scheduler.choose(self.clock.now, candidates.into_iter(), &mut self.rng)
-            else {
+            let mut estimates = self.scheduler.estimate(self.clock.now, candidates.into_iter());
+            let Some(worker) = Scheduler::choose(&estimates, &mut self.rng) else {
                 none_for.push((kind, model, fingerprint));
                 continue;
             };
             let Some(assignment) = self.tasks.assign(self.clock.now, task, worker) else { continue };
             busy = true;
             self.scheduler.handle_assigned(task, worker);
-            let attempt = assignment.attempt.number;
-            self.event(Event::TaskAssigned { task, worker, attempt, kind, trace });
+            let (attempt, considered) = (assignment.attempt.number, estimates.len());
+            let considered = u32::try_from(considered).unwrap_or(u32::MAX);
+            let candidates = if trace.sampled {
+                best_of(&mut estimates, worker);
+                estimates
+            } else {
+                Vec::new()
+            };
+            self.event(Event::TaskAssigned { task, worker, attempt, kind, candidates, considered, trace });
             self.assign(worker, assignment);
         }
         busy
@@ -169,5 +176,18 @@ impl Node {
     }
 }
 
+/// Keeps the best candidates, best first, and the chosen one.
+fn best_of(estimates: &mut Vec<Estimate>, chosen: NodeId) {
+    estimates.sort_by_key(|estimate| (estimate.full, estimate.finish_micros, estimate.node));
+    let mut rank = 0;
+    estimates.retain(|estimate| {
+        rank += 1;
+        rank < CANDIDATES_REPORTED_MAX || estimate.node == chosen
+    });
+    estimates.truncate(CANDIDATES_REPORTED_MAX);
+}
+
+/// Maximum number of candidates in an event.
+const CANDIDATES_REPORTED_MAX: usize = 8;
 /// The assumed round trip per hop before any is measured.
 const HOP_GUESS_MICROS: u64 = 1_000;

@@ -131,6 +131,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::AlertHistory(_)
                 | Response::Alerts(_)
                 | Response::Chosen(..)
+                | Response::Trace(_)
                 | Response::Diagnosis(_)
                 | Response::Dump(_)
                 | Response::Fetched(_)

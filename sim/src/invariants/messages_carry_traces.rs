@@ -52,6 +52,8 @@ fn attempts_of(payload: &Payload) -> Vec<Attempt> {
         | Payload::PieceRefused { .. }
         | Payload::PieceWanted { .. }
         | Payload::Probe(_)
+        | Payload::TraceFound { .. }
+        | Payload::TraceWanted { .. }
         | Payload::Undeliverable { .. } => Vec::new(),
     }
 }
@@ -113,8 +115,7 @@ impl Invariant for MessagesCarryTraces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::testing::at;
-    use engine::task::TaskKind;
+    use crate::invariants::testing::{accepted_in, at};
     use engine::{MessageId, NodeId, TraceContext};
 
     fn sends(invariant: &mut MessagesCarryTraces, payload: &Payload, trace: u8) -> Result<(), String> {
@@ -130,7 +131,7 @@ mod tests {
         let attempt = |task| Attempt { task: TaskId([task; 16]), number: 1 };
         for task in [1, 2] {
             let trace = TraceContext { id: TraceId([task; 16]), sampled: true };
-            let accepted = Event::TaskAccepted { task: TaskId([task; 16]), kind: TaskKind::Embedding, trace };
+            let accepted = accepted_in(TaskId([task; 16]), trace);
             invariant.observe(at(0), 0, Observation::Output(&Output::Event(accepted))).unwrap();
         }
         assert_eq!(sends(&mut invariant, &Payload::Started(attempt(1)), 1), Ok(()));

@@ -95,7 +95,11 @@ pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>)
 }
 
 pub(crate) fn accepted(task: TaskId) -> Event {
-    Event::TaskAccepted { task, kind: TaskKind::Embedding, trace: TraceContext::NONE }
+    accepted_in(task, TraceContext::NONE)
+}
+
+pub(crate) fn accepted_in(task: TaskId, trace: TraceContext) -> Event {
+    Event::TaskAccepted { task, kind: TaskKind::Embedding, model: String::new(), parent: None, trace }
 }
 
 pub(crate) fn recovered(task: TaskId) -> Event {
@@ -103,8 +107,8 @@ pub(crate) fn recovered(task: TaskId) -> Event {
 }
 
 pub(crate) fn assigned(task: TaskId, worker: NodeId, attempt: u32) -> Event {
-    let (kind, trace) = (TaskKind::Embedding, TraceContext::NONE);
-    Event::TaskAssigned { task, worker, attempt, kind, trace }
+    let (kind, candidates, trace) = (TaskKind::Embedding, Vec::new(), TraceContext::NONE);
+    Event::TaskAssigned { task, worker, attempt, kind, candidates, considered: 0, trace }
 }
 
 pub(crate) fn reassigned(task: TaskId, worker: NodeId, reason: ReassignReason) -> Event {
