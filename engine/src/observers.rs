@@ -4,3 +4,4 @@ pub mod alerts;
 pub mod diagnostics;
 pub mod fault_counters;
 pub mod metrics;
+pub mod traces;
