@@ -54,6 +54,8 @@ pub enum RecordKind {
     Summary,
     /// A [`StoredTask`].
     Task,
+    /// Steps of traces. Not among the records of tasks.
+    Trace,
 }
 
 impl RecordKind {
@@ -64,6 +66,7 @@ impl RecordKind {
             Self::Summary => 2,
             Self::Task => 3,
             Self::Alerts => 4,
+            Self::Trace => 5,
         }
     }
 
@@ -74,6 +77,7 @@ impl RecordKind {
             2 => Some(Self::Summary),
             3 => Some(Self::Task),
             4 => Some(Self::Alerts),
+            5 => Some(Self::Trace),
             _ => None,
         }
     }
@@ -86,6 +90,7 @@ impl fmt::Display for RecordKind {
             Self::Result => "result",
             Self::Summary => "summary",
             Self::Task => "task",
+            Self::Trace => "trace",
         })
     }
 }

@@ -88,7 +88,7 @@ impl Service {
         let settings = &preflight.effective.settings;
         let listeners = Listeners::open(home, &preflight, startup)?;
         let storage = Storage::open(home, settings, overrides.accept_data_loss)?;
-        let Storage { store, saved, results, blobs, watched_files, warnings } = storage;
+        let Storage { store, traces, saved, results, blobs, watched_files, warnings } = storage;
         startup.done("storage");
         let (sources, options) = model_sources(settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
@@ -119,7 +119,7 @@ impl Service {
             .with(alert_sinks)
             .with(StateObserver { state, startup: startup.clone() });
         let shared_files = blobs.shared_files();
-        let world = World { transport, multicast, store, inference, blobs, host, clock, journal };
+        let world = World { transport, multicast, store, traces, inference, blobs, host, clock, journal };
         startup.done("discovery");
         let driver = thread.spawn(driver::run(node, world, asks));
         let models = Catalog::new(sources, settings.run_models.then_some(pool), found);

@@ -5,8 +5,8 @@ use crate::blobs::FileBlobs;
 use crate::config::Settings;
 use crate::home::{Home, WatchedFile};
 use crate::store::{
-    Missing, OpenError, RedbStore, ResultReader, Salvaged, check_free_space, is_full, missing_data,
-    note_data, set_aside,
+    Missing, OpenError, RedbStore, ResultReader, Salvaged, TraceStore, check_free_space, is_full,
+    missing_data, note_data, set_aside,
 };
 use engine::Saved;
 use std::io;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// The open storage of a node.
 pub(super) struct Storage {
     pub(super) store: RedbStore,
+    pub(super) traces: TraceStore,
     pub(super) saved: Saved,
     pub(super) results: Arc<ResultReader>,
     pub(super) blobs: FileBlobs,
@@ -63,10 +64,12 @@ impl Storage {
         note_data(home, &file).map_err(unusable(&home.data_note_file()))?;
         let watched_file = |path: PathBuf| WatchedFile::new(&path).map_err(unusable(&path));
         let watched_files = [watched_file(home.lock_file())?, watched_file(file)?];
+        let traces = settings.storage_path.join(TRACE_FILE);
+        let traces = TraceStore::open(&traces).map_err(unusable(&traces))?;
         let files = settings.storage_path.join(FILES);
         let blobs = FileBlobs::open(&files).map_err(unusable(&files))?;
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        Ok(Self { store, saved, results: Arc::new(results), blobs, watched_files, warnings })
+        Ok(Self { store, traces, saved, results: Arc::new(results), blobs, watched_files, warnings })
     }
 }
 
@@ -106,5 +109,7 @@ fn describe_salvage(salvaged: &Salvaged) -> String {
 
 /// The file of tasks and results.
 pub const STORE_FILE: &str = "node.redb";
+/// The file of traces.
+const TRACE_FILE: &str = "traces.redb";
 /// The directory of the files that nodes share.
 const FILES: &str = "files";

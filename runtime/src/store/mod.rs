@@ -6,6 +6,7 @@ mod memory;
 mod note;
 mod path;
 mod redb;
+mod traces;
 
 pub use self::damage::Damage;
 pub use self::free_space::{FREE_BYTES_MIN, check_free_space};
@@ -15,3 +16,4 @@ pub use self::path::{PathError, check_directory, is_full};
 pub use self::redb::{
     Checked, OpenError, ReadError, RedbStore, ResultReader, Salvaged, check, kept_files, salvage, set_aside,
 };
+pub use self::traces::TraceStore;

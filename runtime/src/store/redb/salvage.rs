@@ -196,7 +196,7 @@ impl Contents {
         let other = match kind {
             RecordKind::Result => RecordKind::Summary,
             RecordKind::Summary => RecordKind::Result,
-            RecordKind::Alerts | RecordKind::Task => return true,
+            RecordKind::Alerts | RecordKind::Task | RecordKind::Trace => return true,
         };
         let is_known = self.whole.contains_key(&(other, id)) || self.damaged.contains(&(other, id));
         is_known || !self.complete.contains(&other) || self.damaged.contains(&(kind, id))
@@ -325,6 +325,8 @@ fn is_whole(kind: RecordKind, id: TaskId, bytes: &[u8]) -> bool {
         }
         RecordKind::Summary => read::<ResultSummary>(kind, id, bytes).is_some_and(|summary| summary.id == id),
         RecordKind::Task => read::<StoredTask>(kind, id, bytes).is_some_and(|task| task.id == id),
+        // Traces are in a file of their own.
+        RecordKind::Trace => false,
     }
 }
 

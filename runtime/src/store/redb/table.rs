@@ -35,7 +35,8 @@ impl Table {
             RecordKind::Alerts => Self::Alerts,
             RecordKind::Result => Self::Results,
             RecordKind::Summary => Self::Summaries,
-            RecordKind::Task => Self::Tasks,
+            // Traces are in a file of their own.
+            RecordKind::Task | RecordKind::Trace => Self::Tasks,
         }
     }
 
