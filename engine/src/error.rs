@@ -2,7 +2,7 @@
 
 use crate::blobs::BlobError;
 use crate::bounded_text::{FailureReason, UnknownModelName};
-use crate::ids::{NodeId, TaskId};
+use crate::ids::{NodeId, TaskId, TraceId};
 use crate::observers::alerts::ThresholdFault;
 use crate::task::{InputFault, TaskKind};
 use core::fmt;
@@ -125,6 +125,10 @@ pub enum Rejection {
     ThresholdOutOfRange(ThresholdFault),
     /// The timeout is outside the allowed range.
     TimeoutOutOfRange(Duration),
+    /// Several traces begin with the given prefix. Some of them are named.
+    TraceAmbiguous(Vec<TraceId>),
+    /// No reachable node knows a trace or a task with this id.
+    TraceNotFound,
     /// Too many requests wait for tasks to end.
     TooManyWaiting,
 }
@@ -154,6 +158,8 @@ impl Rejection {
             Self::ThresholdOutOfRange(_) => "threshold_out_of_range",
             Self::TimeoutOutOfRange(_) => "timeout_out_of_range",
             Self::TooManyWaiting => "too_many_waiting",
+            Self::TraceAmbiguous(_) => "trace_ambiguous",
+            Self::TraceNotFound => "trace_not_found",
         }
     }
 }
@@ -186,6 +192,11 @@ impl fmt::Display for Rejection {
                 write!(f, "the timeout is {} s; 1 s to 3600 s are allowed", timeout.as_secs())
             }
             Self::TooManyWaiting => f.write_str("too many requests wait for tasks to end; try again later"),
+            Self::TraceAmbiguous(traces) => {
+                f.write_str("several traces begin like this:")?;
+                traces.iter().try_for_each(|trace| write!(f, " {trace}"))
+            }
+            Self::TraceNotFound => f.write_str("no reachable node has a trace or a task with this id"),
         }
     }
 }

@@ -5,7 +5,8 @@ use crate::bounded_text::FailureReason;
 use crate::error::{DialError, InferenceError, StrangerFault, WriteError};
 use crate::health::HostFacts;
 use crate::identity::PublicKey;
-use crate::ids::{DialId, Fingerprint, JobId, LinkId, RequestId, WriteId};
+use crate::ids::{DialId, Fingerprint, JobId, LinkId, ReadId, RequestId, WriteId};
+use crate::observers::traces::Found;
 use crate::request::Request;
 use crate::task::{TaskKind, TaskOutput};
 use crate::time::UnixMillis;
@@ -167,6 +168,13 @@ pub enum Input {
     },
     /// Time passed: a deadline may be due.
     Tick,
+    /// What [`crate::observers::traces::TraceOrder::Find`] found.
+    TracesFound {
+        /// The search.
+        read: ReadId,
+        /// The result.
+        found: Found,
+    },
     /// A write ended.
     WriteDone {
         /// The write.

@@ -23,6 +23,7 @@ mod send;
 mod settle;
 mod shutdown;
 mod storage;
+mod traces;
 mod views;
 
 use crate::blobs::downloader::Downloader;
@@ -47,6 +48,7 @@ use crate::observers::alerts::Alerts;
 use crate::observers::diagnostics::Diagnostics;
 use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::Metrics;
+use crate::observers::traces::Traces;
 use crate::output::Output;
 use crate::peers::Peers;
 use crate::record::{Record, Saved};
@@ -69,6 +71,7 @@ use serde::{Deserialize, Serialize};
 use shutdown::Shutdown;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use storage::PURGE_INTERVAL;
+use traces::TraceSearches;
 
 /// When a node next wants an [`Input::Tick`], and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -108,6 +111,8 @@ pub enum Reason {
     Shutdown,
     /// A lease, or the timeout of a task.
     Tasks,
+    /// A search for a trace.
+    Traces,
     /// A download.
     Transfers,
     /// A deadline of an attempt, or a renewal.
@@ -188,6 +193,7 @@ struct InFlight {
     /// When to retry the writes of `unwritten`.
     rewrite_at: Option<Instant>,
     shutdown: Option<Shutdown>,
+    traces: TraceSearches,
     /// What waits for writes that failed and are to be retried.
     unwritten: Vec<Promise>,
     /// The task that each waiting request waits for.
@@ -201,6 +207,7 @@ struct Observers {
     diagnostics: Diagnostics,
     fault_counters: FaultCounters,
     metrics: Metrics,
+    traces: Traces,
 }
 
 impl Clock {
@@ -231,6 +238,7 @@ impl InFlight {
             purge_at: Some(now.after(PURGE_INTERVAL)),
             rewrite_at: None,
             shutdown: None,
+            traces: TraceSearches::default(),
             unwritten: Vec::new(),
             waiting: BTreeMap::new(),
         }
@@ -244,14 +252,16 @@ impl Observers {
             diagnostics: Diagnostics::default(),
             fault_counters: FaultCounters::default(),
             metrics: Metrics::new(me),
+            traces: Traces::default(),
         }
     }
 
-    fn handle_event(&mut self, now: Instant, event: &Event) {
+    fn handle_event(&mut self, now: Instant, wall_micros: u64, event: &Event) {
         self.alerts.handle_event(now, event);
         self.diagnostics.handle_event(now, event);
         self.fault_counters.handle_event(event);
         self.metrics.handle_event(now, event);
+        self.traces.handle_event(now, wall_micros, event);
     }
 }
 
@@ -399,6 +409,7 @@ impl Node {
             Input::Shed { frame, .. } => self.handle_shed(&frame),
             Input::StrangerFault { remote, fault } => self.event(Event::StrangerFault { remote, fault }),
             Input::Tick => {}
+            Input::TracesFound { read, found } => self.handle_traces_found(read, found),
             Input::WriteDone { id, result } => self.handle_write_done(id, result),
         }
         self.settle();
@@ -435,6 +446,7 @@ impl Node {
                 Reason::Shutdown,
             ),
             (self.tasks.poll_timeout(), Reason::Tasks),
+            (self.in_flight.traces.poll_timeout(), Reason::Traces),
             (self.downloader.poll_timeout(self.clock.now), Reason::Transfers),
             (self.worker.poll_timeout(), Reason::Work),
             (self.in_flight.rewrite_at, Reason::Writes),
@@ -470,7 +482,8 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
-        self.observers.handle_event(self.clock.now, &event);
+        let wall_micros = self.wall_micros();
+        self.observers.handle_event(self.clock.now, wall_micros, &event);
         self.outputs.push_back(Output::Event(event));
     }
 

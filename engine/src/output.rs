@@ -4,6 +4,7 @@ use crate::blobs::BlobOrder;
 use crate::event::Event;
 use crate::ids::{DialId, Fingerprint, JobId, LinkId, NodeId, RequestId, WriteId};
 use crate::input::Family;
+use crate::observers::traces::TraceOrder;
 use crate::record::Record;
 use crate::request::Answer;
 use crate::task::{Classification, EmbeddingInput, Generation, Reranking, TaskKind};
@@ -82,6 +83,8 @@ pub enum Output {
         /// Its priority when the link is busy.
         priority: Priority,
     },
+    /// Keep parts of traces, or find some.
+    Traces(TraceOrder),
     /// Make records durable, all or none; ends with one [`crate::Input::WriteDone`]. Writes become durable in the order
     /// of these outputs.
     Write {

@@ -11,6 +11,8 @@ use crate::observers::alerts::{Alert, AlertHistory, AlertsView, Threshold, Thres
 use crate::observers::diagnostics::Issue;
 use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::MetricsView;
+use crate::observers::traces::IdPrefix;
+use crate::observers::traces::timeline::NodeTrace;
 use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
 use crate::time::UnixMillis;
 use crate::trace::Caller;
@@ -80,6 +82,8 @@ pub enum Request {
     /// Accepts one of several tasks that must be computed by the same model. Replies with [`Response::Submitted`] once
     /// it is durable.
     SubmitFor(TaskSpec, Fingerprint),
+    /// Gathers the steps of a trace from the nodes that took part. Replies with [`Response::Trace`] within two seconds.
+    Trace(IdPrefix),
     /// Accepts a task of a trace that has begun. Replies with [`Response::Submitted`] once it is durable.
     SubmitTraced(Box<TracedTask>),
     /// Replies with [`Response::TaskUpdate`] once a task has more text than was seen, or another status.
@@ -208,6 +212,8 @@ pub enum Response {
     Thresholds(Thresholds),
     /// One task.
     Task(Box<TaskView>),
+    /// The steps of a trace.
+    Trace(Box<TraceView>),
     /// A page of the matching tasks, newest first.
     Tasks {
         /// Number of matching tasks on all pages.
@@ -219,6 +225,15 @@ pub enum Response {
     Metrics(Box<MetricsView>),
     /// All that the node reports about itself at one moment.
     Dump(Box<DumpView>),
+}
+
+/// The steps of a trace at the nodes that took part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceView {
+    /// The trace.
+    pub trace: TraceId,
+    /// The nodes.
+    pub nodes: Vec<NodeTrace>,
 }
 
 /// A file to fetch from other nodes.

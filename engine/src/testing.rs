@@ -14,6 +14,7 @@ use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
 use crate::observers::alerts::SavedAlerts;
+use crate::observers::traces::Shelf;
 use crate::output::{InferenceJob, Output, Priority};
 use crate::record::{Record, Saved};
 use crate::request::{Answer, Request};
@@ -108,6 +109,7 @@ struct Place {
     events: Vec<Event>,
     answers: BTreeMap<RequestId, Answer>,
     exit: Option<u8>,
+    traces: Shelf,
 }
 
 impl Network {
@@ -152,6 +154,7 @@ impl Network {
             events: Vec::new(),
             answers: BTreeMap::new(),
             exit: None,
+            traces: Shelf::default(),
         });
         self.start(place);
         place
@@ -202,6 +205,12 @@ impl Network {
     pub fn set_offer(&mut self, place: usize, offer: ModelOffer, state: ModelState) {
         let ModelOffer { name, kind, fingerprint } = offer;
         self.later(place, Duration::ZERO, Input::Model { name, kind, fingerprint, state });
+    }
+
+    /// Sets the wall clock of a node ahead of the others.
+    pub fn set_clock_ahead(&mut self, place: usize, millis: u64) {
+        let wall = UnixMillis(1_700_000_000_000 + self.now.as_micros() / 1000 + millis);
+        self.later(place, Duration::ZERO, Input::ClockSet(wall));
     }
 
     /// Kills a node: it sends nothing more, and its connections close.
@@ -405,6 +414,11 @@ impl Network {
                 }
             }
             // No host outside the mesh sends queries.
+            Output::Traces(order) => {
+                if let Some((read, found)) = self.places[place].traces.handle_order(order) {
+                    self.later(place, Duration::ZERO, Input::TracesFound { read, found });
+                }
+            }
             Output::Unicast { .. } => {}
             Output::Reply { id, answer } => {
                 self.places[place].answers.insert(id, answer);

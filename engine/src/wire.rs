@@ -16,6 +16,7 @@ use crate::event::{DropReason, PayloadKind, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::model::ModelOffer;
+use crate::observers::traces::{Found, IdPrefix};
 use crate::task::{TaskInput, TaskOutput};
 use crate::time::UnixMillis;
 use crate::trace::TraceContext;
@@ -201,6 +202,24 @@ pub enum Payload {
     Missing(Vec<Attempt>),
     /// The worker still has these attempts, of those that it was asked about.
     Here(Vec<Attempt>),
+    /// Answers [`Payload::TraceWanted`]. Neither of them is acknowledged.
+    TraceFound {
+        /// The number of the query.
+        query: u64,
+        /// The wall-clock time at which the query arrived, in microseconds since 1970-01-01 UTC.
+        received_micros: u64,
+        /// The wall-clock time of this answer.
+        sent_micros: u64,
+        /// The steps of the trace at the sender.
+        found: Found,
+    },
+    /// Asks for the steps of a trace at the receiver.
+    TraceWanted {
+        /// The number of the query, repeated in the answer.
+        query: u64,
+        /// The id of the trace or of a task, or its beginning.
+        id: IdPrefix,
+    },
 }
 
 /// An attempt at a task.
@@ -382,6 +401,8 @@ impl Payload {
             Self::Check(_) => PayloadKind::Check,
             Self::Missing(_) => PayloadKind::Missing,
             Self::Here(_) => PayloadKind::Here,
+            Self::TraceFound { .. } => PayloadKind::TraceFound,
+            Self::TraceWanted { .. } => PayloadKind::TraceWanted,
         }
     }
 }

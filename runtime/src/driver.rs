@@ -6,8 +6,8 @@
 
 use crate::links::{Arrival, Links};
 use crate::ports::{
-    Blobs, Clock, Host, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Transport,
-    TransportEvent,
+    Blobs, Clock, Host, Inference, InferenceEvent, Journal, Multicast, MulticastEvent, Store, Traces,
+    Transport, TransportEvent,
 };
 use engine::request::{Answer, Request};
 use engine::{Input, Instant, Node, Output, RequestId, UnixMillis};
@@ -18,13 +18,15 @@ use tokio::time::sleep;
 
 /// The world of a node: one implementation of each port, and a journal.
 #[derive(Debug)]
-pub struct World<T, M, S, I, B, H, C, J> {
+pub struct World<T, M, S, R, I, B, H, C, J> {
     /// Connections to other nodes.
     pub transport: T,
     /// Multicast packets for discovery.
     pub multicast: M,
     /// Durable records.
     pub store: S,
+    /// Steps of traces.
+    pub traces: R,
     /// Models.
     pub inference: I,
     /// Files that nodes share.
@@ -38,15 +40,16 @@ pub struct World<T, M, S, I, B, H, C, J> {
 }
 
 /// Runs a node until it has stopped, and returns its exit status.
-pub async fn run<T, M, S, I, B, H, C, J>(
+pub async fn run<T, M, S, R, I, B, H, C, J>(
     node: Node,
-    world: World<T, M, S, I, B, H, C, J>,
+    world: World<T, M, S, R, I, B, H, C, J>,
     asks: mpsc::Receiver<Ask>,
 ) -> u8
 where
     T: Transport,
     M: Multicast,
     S: Store,
+    R: Traces,
     I: Inference,
     B: Blobs,
     H: Host,
@@ -100,9 +103,9 @@ impl Handle {
     }
 }
 
-struct Driver<T, M, S, I, B, H, C, J> {
+struct Driver<T, M, S, R, I, B, H, C, J> {
     node: Node,
-    world: World<T, M, S, I, B, H, C, J>,
+    world: World<T, M, S, R, I, B, H, C, J>,
     links: Links,
     requests: Requests,
     /// Frames that did not fit into the queue of their link, at most those of one input.
@@ -146,11 +149,12 @@ struct Requests {
     dropped: mpsc::UnboundedSender<RequestId>,
 }
 
-impl<T, M, S, I, B, H, C, J> Driver<T, M, S, I, B, H, C, J>
+impl<T, M, S, R, I, B, H, C, J> Driver<T, M, S, R, I, B, H, C, J>
 where
     T: Transport,
     M: Multicast,
     S: Store,
+    R: Traces,
     I: Inference,
     B: Blobs,
     H: Host,
@@ -190,6 +194,7 @@ where
                 Some(ask) = inbox.asks.recv() => self.requests.input(ask),
                 Some(id) = inbox.drops.recv() => Input::RequestDropped { id },
                 report = self.world.blobs.next() => Input::Blob(report),
+                (read, found) = self.world.traces.next() => Input::TracesFound { read, found },
                 Some(arrival) = inbox.arrivals.recv() => {
                     turn = arrival.turn;
                     arrival.input
@@ -253,6 +258,7 @@ where
                         self.shed.push_back(Input::Shed { link, frame });
                     }
                 }
+                Output::Traces(order) => self.world.traces.order(order),
                 Output::Unicast { interface, to, bytes } => {
                     self.world.multicast.send_to(interface, to, bytes);
                 }

@@ -6,8 +6,9 @@
 use engine::blobs::{BlobOrder, BlobReport};
 use engine::error::DialError;
 use engine::health::HostFacts;
-use engine::ids::{DialId, JobId, WriteId};
+use engine::ids::{DialId, JobId, ReadId, WriteId};
 use engine::input::{Family, Input, Interface, ModelState};
+use engine::observers::traces::{Found, TraceOrder};
 use engine::output::{InferenceJob, Output};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
@@ -17,6 +18,15 @@ use engine::{
 use futures::{AsyncRead, AsyncWrite};
 use std::future::Future;
 use std::net::SocketAddr;
+
+/// Keeps the steps of traces, and finds them again.
+pub trait Traces: Send + 'static {
+    /// Starts to carry out an order, after all earlier ones. Steps may be dropped if the disk is too slow.
+    fn order(&mut self, order: TraceOrder);
+
+    /// Waits for the next search to end.
+    fn next(&mut self) -> impl Future<Output = (ReadId, Found)> + Send;
+}
 
 /// Provides authenticated, encrypted byte streams between nodes, one per connection.
 pub trait Transport: Send + 'static {

@@ -379,6 +379,11 @@ impl Node {
             | Payload::Piece { .. }
             | Payload::PieceRefused { .. }
             | Payload::PieceWanted { .. } => return self.handle_blob_payload(origin, payload),
+            Payload::TraceFound { query, received_micros, sent_micros, found } => {
+                let times = (received_micros, sent_micros);
+                return self.handle_trace_found(origin, query, times, found);
+            }
+            Payload::TraceWanted { query, id } => return self.handle_trace_wanted(origin, query, id),
             Payload::Cancel(_) if shows(Mutant::CancelIgnored) => {}
             Payload::Cancel(attempt) => self.worker.handle_release(origin, attempt),
             Payload::Decline(attempt) => {

@@ -3,6 +3,7 @@
 use super::Node;
 use super::requests::WAITING_MAX;
 use super::routes::EXPLANATIONS_MAX;
+use super::traces::{READS_MAX, SEARCHES_MAX};
 use crate::health::WAITERS_MAX;
 use crate::occupancy::Occupancy;
 
@@ -15,10 +16,11 @@ impl Node {
         let all = all.chain(self.downloader.occupancy()).chain(self.provider.occupancy());
         let all = all.chain(self.deliveries.occupancy()).chain(self.observers.alerts.occupancy());
         let all = all.chain(self.discovery.occupancy()).chain([self.observers.diagnostics.occupancy()]);
+        let all = all.chain(self.observers.traces.occupancy());
         all.chain(self.own_occupancy())
     }
 
-    fn own_occupancy(&self) -> [Occupancy; 10] {
+    fn own_occupancy(&self) -> [Occupancy; 12] {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let open = self.tasks.iter().count();
         let results = count(self.config.results_max);
@@ -35,6 +37,8 @@ impl Node {
             Occupancy::transient("health.waiters", self.health.waiters(), WAITERS_MAX),
             Occupancy::transient("explanations", self.in_flight.explanations.len(), EXPLANATIONS_MAX),
             Occupancy::new("loads", self.loads.len(), links),
+            Occupancy::transient("traces.searches", self.in_flight.traces.len(), SEARCHES_MAX),
+            Occupancy::new("traces.reads", self.in_flight.traces.reads(), READS_MAX + SEARCHES_MAX),
         ]
     }
 }

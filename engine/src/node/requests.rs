@@ -81,6 +81,7 @@ impl Node {
             },
             Request::Task(task) => self.find_task(task),
             Request::Tasks { filter, limit, offset } => Ok(self.list_tasks(filter, limit, offset)),
+            Request::Trace(of) => return self.search_trace(id, of),
             Request::Watch { task, seen } => match self.watch_task(id, task, seen) {
                 Some(answer) => answer,
                 None => return,
@@ -97,6 +98,7 @@ impl Node {
         self.in_flight.explanations.forget(id);
         self.health.forget(id);
         self.in_flight.pings.forget(id);
+        self.in_flight.traces.forget(id);
         self.downloader.forget(id);
         if let Some(task) = self.in_flight.waiting.remove(&id)
             && let Some(open) = self.tasks.get_mut(task)
@@ -179,9 +181,11 @@ impl Node {
         let answer = match result {
             Ok(()) => {
                 self.tasks.handle_stored(task);
-                let trace = self.trace_of(task);
-                if let Some(kind) = self.tasks.get(task).map(|open| open.stored.spec.kind()) {
-                    self.event(Event::TaskAccepted { task, kind, trace });
+                if let Some(StoredTask { spec, caller, .. }) = self.tasks.get(task).map(|open| &open.stored) {
+                    let (kind, trace) = (spec.kind(), self.trace_of(task));
+                    let model = spec.model.clone().unwrap_or_default();
+                    let parent = caller.as_ref().and_then(|caller| caller.parent);
+                    self.event(Event::TaskAccepted { task, kind, model, parent, trace });
                 }
                 Ok(Response::Submitted(task))
             }

@@ -101,6 +101,7 @@ impl Node {
         }
         busy |= self.settle_alerts();
         self.settle_explanations();
+        self.settle_traces();
         busy |= self.settle_blobs();
         busy |= self.settle_deliveries();
         busy |= self.dispatch();

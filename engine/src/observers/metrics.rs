@@ -162,7 +162,9 @@ impl From<&Rejection> for RejectReason {
             | Rejection::TaskFinished(_)
             | Rejection::TaskNotFound(_)
             | Rejection::ThresholdOutOfRange(_)
-            | Rejection::TimeoutOutOfRange(_) => Self::InvalidInput,
+            | Rejection::TimeoutOutOfRange(_)
+            | Rejection::TraceAmbiguous(_)
+            | Rejection::TraceNotFound => Self::InvalidInput,
         }
     }
 }

@@ -361,7 +361,7 @@ impl World {
                 };
                 self.send(host, Input::InferenceDone { job, micros: 1_000, result });
             }
-            Output::Unicast { .. } => {}
+            Output::Traces(_) | Output::Unicast { .. } => {}
             Output::Multicast { bytes, .. } => {
                 // A full network drops datagrams, so that long pauses do not fill it.
                 let room = self.pending.len() < DATAGRAMS_MAX;

@@ -10,3 +10,4 @@ mod reconciliation;
 mod sessions;
 mod shape;
 mod sub_machines;
+mod traces;

@@ -133,6 +133,8 @@ impl From<Rejection> for ApiError {
             Rejection::Fetch(FetchError::Storage(_)) | Rejection::StorageFailed => {
                 error.hint("check the space left on the node's disk".to_owned())
             }
+            Rejection::TraceAmbiguous(_) => error.hint("give more digits of the id".to_owned()),
+            Rejection::TraceNotFound => error.hint(TRACE_NOT_FOUND_HINT.to_owned()),
             Rejection::KindUnsupported(_) | Rejection::ModelUnknown(_) => {
                 error.hint("p2p-ai-agents node status lists the models of a node".to_owned())
             }
@@ -178,11 +180,16 @@ const fn status(rejection: &Rejection) -> StatusCode {
         Rejection::NodeNotReady | Rejection::NodeShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         Rejection::QueueFull { .. } | Rejection::TooManyWaiting => StatusCode::TOO_MANY_REQUESTS,
         Rejection::StorageFailed => StatusCode::INSUFFICIENT_STORAGE,
-        Rejection::TaskFinished(_) => StatusCode::CONFLICT,
-        Rejection::NodeUnknown(_) | Rejection::TaskNotFound(_) => StatusCode::NOT_FOUND,
+        Rejection::TaskFinished(_) | Rejection::TraceAmbiguous(_) => StatusCode::CONFLICT,
+        Rejection::NodeUnknown(_) | Rejection::TaskNotFound(_) | Rejection::TraceNotFound => {
+            StatusCode::NOT_FOUND
+        }
     }
 }
 
+/// Hint for an unknown trace.
+const TRACE_NOT_FOUND_HINT: &str =
+    "traces are kept for 48 hours, and only those that trace_sample or the client chose";
 /// Approximate maximum length of a message or hint.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Hint for an unknown task.

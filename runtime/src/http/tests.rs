@@ -58,6 +58,7 @@ fn answer(request: &Request) -> Option<Answer> {
         }
         Request::Route(node) => Err(Rejection::NodeUnknown(*node)),
         Request::Shutdown => Ok(Response::ShuttingDown),
+        Request::Trace(_) => Err(Rejection::TraceNotFound),
         Request::Task(id) | Request::Cancel(id) if *id == DONE || *id == OPEN => {
             Ok(Response::Task(Box::new(task_view(*id))))
         }

@@ -35,10 +35,11 @@ use core::time::Duration;
 use engine::AdvertCache;
 use engine::blobs::BlobOrder;
 use engine::input::Interface;
+use engine::observers::traces::{Found, Shelf};
 use engine::output::{InferenceJob, Output};
 use engine::request::{Cursor, Request};
 use engine::time::micros;
-use engine::{Fingerprint, Input, Instant, JobId, LinkId, Node, RequestId, TaskId};
+use engine::{Fingerprint, Input, Instant, JobId, LinkId, Node, ReadId, RequestId, TaskId};
 use machine::Machine;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,7 @@ struct Host {
     incarnation: u32,
     disk: Disk,
     blobs: BlobDisk,
+    traces: Shelf,
     machine: Machine,
     /// When the last write in flight completes.
     disk_busy_until: u64,
@@ -125,6 +127,7 @@ enum Scheduled {
     Dialled(Box<Dial>),
     Fetch(usize),
     Examined { node: NodeIndex, incarnation: u32 },
+    TracesFound { node: NodeIndex, incarnation: u32, read: ReadId, found: Found },
     JobEnd { node: NodeIndex, incarnation: u32, job: JobId, cancelled: bool },
     JobProgress { node: NodeIndex, incarnation: u32, job: JobId, text: String, tokens: u32 },
     LinkDown { node: NodeIndex, incarnation: u32, link: LinkId },
@@ -303,6 +306,11 @@ impl EventQueue {
                     self.handle(node, Input::Examined(facts));
                 }
             }
+            Scheduled::TracesFound { node, incarnation, read, found } => {
+                if self.is_running(node, incarnation) {
+                    self.handle(node, Input::TracesFound { read, found });
+                }
+            }
             Scheduled::WriteDone { node, incarnation } => self.write_done(node, incarnation),
         }
     }
@@ -473,6 +481,7 @@ impl EventQueue {
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
             Output::Reply { id, answer } => self.reply(node, id, &answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
+            Output::Traces(order) => self.order_traces(node, order),
             // Only nodes ask mDNS questions in a simulation.
             Output::Unicast { .. } => {}
             Output::Write { id, records } => self.write(node, id, records),

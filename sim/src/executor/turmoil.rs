@@ -8,6 +8,7 @@ mod blobs;
 mod inference;
 mod multicast;
 mod store;
+mod traces;
 mod transport;
 
 use crate::blob_disk::BlobDisk;
@@ -25,6 +26,7 @@ use crate::scenario::{MachineFault, Scenario};
 use core::future;
 use core::time::Duration;
 use engine::health::HostFacts;
+use engine::observers::traces::Shelf;
 use engine::request::Request;
 use engine::{Input, Instant, Node, Output, Rejection, TaskId, UnixMillis};
 use runtime::driver::{self, Handle, World};
@@ -69,6 +71,7 @@ struct Machine {
     observer: Arc<Mutex<Observer>>,
     disk: Mutex<Disk>,
     blobs: Mutex<BlobDisk>,
+    traces: Mutex<Shelf>,
     /// The faults in effect, by number.
     machine_faults: Mutex<Vec<(usize, MachineFault)>>,
     /// Tasks whose inputs crash the process that runs them.
@@ -105,6 +108,7 @@ impl<'a> Simulation<'a> {
                 observer: Arc::clone(observer),
                 disk: Mutex::default(),
                 blobs: Mutex::default(),
+                traces: Mutex::default(),
                 machine_faults: Mutex::default(),
                 poison: Mutex::default(),
                 process: Mutex::new(Process { runs: true, incarnation: 1, submissions: None }),
@@ -319,6 +323,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
         transport: transport::SimTransport::bind(Arc::clone(&machine)).await?,
         multicast: multicast::SimMulticast::bind(Arc::clone(&machine)).await?,
         store: store::SimStore::new(Arc::clone(&machine)),
+        traces: traces::SimTraces::new(Arc::clone(&machine)),
         inference: inference::SimInference::new(Arc::clone(&machine)),
         blobs: blobs::SimBlobs::new(Arc::clone(&machine)),
         host: SimHost::default(),

@@ -40,7 +40,7 @@ closed_sets! {
     Origin { Peer Own }
     PayloadKind {
         Ack Assign Cancel Check Decline HandBack Held Here Look Missing Outcome Piece PieceRefused PieceWanted Probe
-        Progress Renew Sealed Started Undeliverable Unknown
+        Progress Renew Sealed Started TraceFound TraceWanted Undeliverable Unknown
     }
     PeerFault {
         AdvertForged FrameMalformed FrameTooLarge FrameTruncated HelloLate HelloOutOfOrder NotReading PieceForged

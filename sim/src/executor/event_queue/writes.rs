@@ -6,6 +6,7 @@ use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
 use crate::random::Purpose;
 use core::time::Duration;
+use engine::observers::traces::TraceOrder;
 use engine::record::Record;
 use engine::time::micros;
 use engine::{Input, WriteError, WriteId};
@@ -48,6 +49,15 @@ impl EventQueue {
         }
     }
 
+    /// Carries out an order to the store of traces. A search takes the time of a read.
+    pub(super) fn order_traces(&mut self, node: NodeIndex, order: TraceOrder) {
+        let host = &mut self.hosts[node as usize];
+        let incarnation = host.incarnation;
+        if let Some((read, found)) = host.traces.handle_order(order) {
+            self.after(TRACE_READ_TIME, Scheduled::TracesFound { node, incarnation, read, found });
+        }
+    }
+
     pub(super) fn complete_write(&mut self, node: NodeIndex) -> Option<WriteId> {
         let (id, records) = self.hosts[node as usize].disk.complete()?;
         for record in &records {
@@ -56,3 +66,6 @@ impl EventQueue {
         Some(id)
     }
 }
+
+/// How long a search for a trace takes.
+const TRACE_READ_TIME: Duration = Duration::from_millis(1);

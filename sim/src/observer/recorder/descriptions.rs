@@ -125,6 +125,8 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescrip
         Some(Payload::Probe(_)) => (Kind::Receipt, "probe", None),
         Some(Payload::Renew(_)) => (Kind::Receipt, "renew lease", None),
         Some(Payload::Started(attempt)) => (Kind::Task, "started", Some(attempt.task)),
+        Some(Payload::TraceFound { .. }) => (Kind::Receipt, "trace found", None),
+        Some(Payload::TraceWanted { .. }) => (Kind::Receipt, "trace wanted", None),
         Some(Payload::Undeliverable { .. }) => (Kind::Receipt, "undeliverable", None),
     };
     let mut text = format!(
