@@ -20,6 +20,7 @@
 //! | `GET /api/v1/tasks` | | [`Tasks`] |
 //! | `GET`, `DELETE /api/v1/tasks/{id}` | | [`Task`] |
 //! | `GET /api/v1/tasks/{id}/result` | | [`ResultBody`] |
+//! | `GET /api/v1/traces/{id}` | | [`Trace`] |
 //! | `GET /api/v1/models`, `POST /api/v1/models/refresh` | | [`Models`] |
 //! | `POST /api/v1/models` | [`NewPull`] | [`Models`] |
 //! | `POST /api/v1/fetches` | [`NewFetch`] | one [`FetchLine`] a line |
@@ -71,6 +72,7 @@ mod network;
 mod new_task;
 mod status;
 mod tasks;
+mod traces;
 
 pub use alerts::{
     Alert, AlertNotice, AlertPage, AlertSink, AlertSinkKind, Alerts, NewThresholds, ThresholdValue,
@@ -90,6 +92,7 @@ pub use network::{Hop, Member, Members, Peer, Peers, Ping, Route};
 pub use new_task::{InputBody, InvalidTask, Message, NewTask, OneOrMany, thousandths};
 pub use status::{Health, Liveness, Model, Readiness, StartingStatus, Status, StatusResponse};
 pub use tasks::{Dropped, OutputBody, ResultBody, Score, Submitted, Summary, Task, Tasks, TruncatedInput};
+pub use traces::{Trace, TraceNode, TraceSpan};
 
 /// Converts microseconds to milliseconds; exact up to 2^53 microseconds.
 fn millis(micros: u64) -> f64 {

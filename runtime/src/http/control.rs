@@ -12,6 +12,7 @@ mod models;
 mod network;
 mod status;
 mod tasks;
+mod traces;
 
 use super::error::ApiError;
 use super::limits::BODY_BYTES_MAX;
@@ -41,6 +42,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/tasks/{id}", get(tasks::task).delete(tasks::cancel))
         .route("/tasks/{id}/events", get(tasks::events))
         .route("/tasks/{id}/result", get(tasks::result))
+        .route("/traces/{id}", get(traces::trace))
         .route("/models", get(models::list).post(models::pull))
         .route("/models/refresh", post(models::refresh))
         .route("/models/events", get(models::events))
