@@ -1,6 +1,6 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{alerts, debug, help, metrics, model, node, route, sim, store, task};
+use crate::commands::{alerts, debug, help, metrics, model, node, route, sim, store, task, trace};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -60,6 +60,15 @@ pub(crate) enum Command {
     /// Show and export what the node counts and measures
     #[command(subcommand)]
     Metrics(metrics::MetricsCommand),
+    /// Show what happened to a task, step by step, on all nodes
+    Trace(trace::Arguments),
+    /// Explain why a task ran where it did
+    Explain {
+        /// Id of the task, or the start of it
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),

@@ -6,6 +6,7 @@ mod completions;
 pub(crate) mod debug;
 mod doctor;
 mod errors;
+mod explain;
 pub(crate) mod help;
 mod inference_worker;
 mod man;
@@ -18,6 +19,7 @@ pub(crate) mod route;
 pub(crate) mod sim;
 pub(crate) mod store;
 pub(crate) mod task;
+pub(crate) mod trace;
 
 use crate::args::{Arguments, Command};
 use crate::error::Outcome;
@@ -36,6 +38,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Route(command) => route::run(command, &home),
         Command::Model(command) => model::run(command, &home),
         Command::Metrics(command) => metrics::run(command, &home),
+        Command::Trace(arguments) => trace::run(&arguments, &home),
+        Command::Explain { id, format } => explain::run(&id, format, &home),
         Command::Sim(command) => sim::run(command),
         Command::Debug(command) => debug::run(command, &home),
         Command::Doctor(format) => doctor::run(&home.open()?, format),

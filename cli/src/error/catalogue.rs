@@ -779,6 +779,26 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Use the range that the message gives.",
     },
     Entry {
+        id: "trace_ambiguous",
+        what: "Several traces or tasks begin with this id.",
+        todo: "Give more digits of the id.",
+    },
+    Entry {
+        id: "trace_id_malformed",
+        what: "The text is not the start of an id.",
+        todo: "Give at least four hexadecimal digits of the id of a task or a trace.",
+    },
+    Entry {
+        id: "trace_incomplete",
+        what: "The node that accepted the task did not answer, and only it knows why its worker was chosen.",
+        todo: "Run the command at that node, or run `trace` to see what other nodes know.",
+    },
+    Entry {
+        id: "trace_not_found",
+        what: "No reachable node has a trace or a task with this id. Traces are kept for 48 hours.",
+        todo: "Check the id with `task list`, and `trace_sample` in the settings of the node.",
+    },
+    Entry {
         id: "transfer_broken",
         what: "The transfer of a model failed repeatedly; the received part is kept.",
         todo: "Run the same command again to fetch the rest.",

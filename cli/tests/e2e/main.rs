@@ -40,3 +40,4 @@ mod test_hub;
 mod texts;
 mod timeline;
 mod tour;
+mod traces;
