@@ -39,6 +39,12 @@ pub fn wall() -> UnixMillis {
     UnixMillis(engine::time::micros(since_epoch) / 1000)
 }
 
+/// Returns the wall-clock time in nanoseconds since 1970; 0 before.
+pub fn wall_nanos() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Tells whether the wall clock shows a date from 1970 to 9999. Libraries that format dates panic on others.
 pub fn has_date() -> bool {
     is_date(SystemTime::now())
