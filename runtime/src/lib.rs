@@ -41,6 +41,7 @@
 //! | `store` | groups writes, commits them to disk, and reports them |
 //! | `blobs-out`, `blobs-in` | read pieces for other nodes; write received pieces |
 //! | `log` | writes log lines |
+//! | `otlp` | sends spans to a collector, if there is one |
 //! | `recording` | writes the recording, if there is one |
 //! | `pull` | downloads a model, one thread per download |
 //!

@@ -6,6 +6,7 @@
 
 mod alert_sinks;
 mod event_log;
+pub mod otlp;
 pub mod recording;
 
 pub use alert_sinks::{AlertReceivers, AlertSinkStates, AlertSinks};
