@@ -75,6 +75,8 @@ pub struct Settings {
     pub max_cpu_percent: u8,
     /// The share of tasks whose trace is kept.
     pub trace_sample: Share,
+    /// The collector that gets the spans of tasks.
+    pub otlp_endpoint: Option<String>,
     /// The file for a recording of all inputs and outputs; absolute.
     pub record: Option<PathBuf>,
     /// Maximum size of a recording, in MiB.

@@ -26,6 +26,7 @@ use crate::logging::{Line, Log};
 use crate::metrics::Host;
 use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
+use crate::observers::otlp::{Exporter, OtlpCounters, OtlpOptions, SpanObserver};
 use crate::observers::recording::{self, Recording, Written};
 use crate::observers::{AlertSinks, EventLog, EventObserver, Observers};
 use crate::ports::Clock;
@@ -62,6 +63,7 @@ pub struct Service {
     api: JoinHandle<()>,
     stop_api: oneshot::Sender<()>,
     stop_catalog: oneshot::Sender<()>,
+    exporter: Option<Exporter>,
     /// The node stops if one of these is removed: clients could not find it, or its data would not be durable.
     watched_files: [WatchedFile; 2],
     warnings: Vec<String>,
@@ -105,6 +107,8 @@ impl Service {
         let alert_states = alert_sinks.states();
         let (identity, recording, written) =
             start_recording(settings, &start, &saved, preflight.key.identity)?;
+        let otlp = Arc::default();
+        let exporter = start_exporter(settings, &listeners.info, &otlp)?;
 
         // Nothing fails from here on.
         let (handle, asks) = Handle::new();
@@ -118,6 +122,10 @@ impl Service {
             .with(EventLog::new(preflight.log.clone()))
             .with(alert_sinks)
             .with(StateObserver { state, startup: startup.clone() });
+        let journal = match &exporter {
+            Some(exporter) => journal.with(SpanObserver::new(info.node_id, exporter)),
+            None => journal,
+        };
         let shared_files = blobs.shared_files();
         let world = World { transport, multicast, store, traces, inference, blobs, host, clock, journal };
         startup.done("discovery");
@@ -126,7 +134,7 @@ impl Service {
         let stop_catalog = models.watch();
         let address = info.api_address;
         let store = settings.storage_path.join(STORE_FILE);
-        let metrics = Arc::new(MetricsSource::new(Host::new(&store, start_of_process.0)));
+        let metrics = Arc::new(MetricsSource::new(Host::new(&store, start_of_process.0, otlp)));
         let inspected = Arc::new(Inspected::new(&preflight.effective, store));
         let api_state = Api {
             handle: handle.clone(),
@@ -157,6 +165,7 @@ impl Service {
             api,
             stop_api,
             stop_catalog,
+            exporter,
             watched_files,
             warnings: [preflight.effective.warnings, warnings].concat(),
             written,
@@ -220,9 +229,12 @@ impl Service {
         }
         drop(self.stop_catalog);
         drop(self.stop_api);
+        let exporter = self.exporter.take();
+        let exported = tokio::task::spawn_blocking(|| exporter.map(Exporter::stop));
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the control API failed");
         }
+        drop(exported.await);
         if let Err(error) = self.home.clear_run() {
             tracing::warn!(%error, "cannot clear the run directory");
         }
@@ -369,6 +381,19 @@ fn engine_start(
         now: clock.now(),
         wall: clock.wall(),
     })
+}
+
+/// Starts the exporter of spans, if a collector is set.
+fn start_exporter(
+    settings: &Settings,
+    info: &RunInfo,
+    counters: &Arc<OtlpCounters>,
+) -> Result<Option<Exporter>, StartError> {
+    let (options, warnings) =
+        OtlpOptions::gather(settings.otlp_endpoint.as_deref(), |name| std::env::var_os(name));
+    warnings.iter().for_each(|warning| tracing::warn!(component = "otlp", "{warning}"));
+    let start = |options| Exporter::start(options, info.node_id, &info.version, Arc::clone(counters));
+    options.map(start).transpose().map_err(StartError::Thread)
 }
 
 fn multicast(thread: &NodeThread, settings: &Settings) -> MulticastSocket {

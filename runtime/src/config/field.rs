@@ -407,6 +407,14 @@ pub const FIELDS: &[Field] = &[
         meaning: "The share of tasks whose trace is kept, 0.0 to 1.0. A client's `traceparent` decides for its own tasks.",
     },
     Field {
+        key: "otlp_endpoint",
+        variable: "P2P_AI_OTLP_ENDPOINT",
+        flag: None,
+        kind: Kind::Url,
+        default: || Value::Null,
+        meaning: "The OpenTelemetry collector that gets the spans of tasks, over OTLP/HTTP; `/v1/traces` is added.",
+    },
+    Field {
         key: "record",
         variable: "P2P_AI_RECORD",
         flag: Some("--record"),

@@ -106,6 +106,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "interfaces" => fixture.variable(field.variable, "lo, eth0"),
         "network" | "storage_path" => fixture.variable(field.variable, "elsewhere"),
         "log_level" => fixture.variable(field.variable, "debug"),
+        "otlp_endpoint" => fixture.variable(field.variable, "http://[::1]:4318"),
         "models" => fixture.variable(field.variable, "owner/name:Q4_0, ./bert"),
         "max_cpu_percent" => fixture.variable(field.variable, "50"),
         "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {

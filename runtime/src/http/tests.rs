@@ -199,7 +199,7 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
         models: Catalog::new(Sources::default(), None, built_in()),
         results,
         shared_files: Arc::new(shared_files),
-        metrics: Arc::new(MetricsSource::new(Host::new(Path::new("/nowhere/store"), 1))),
+        metrics: Arc::new(MetricsSource::new(Host::new(Path::new("/nowhere/store"), 1, Arc::default()))),
         log: Log::open(Path::new("/dev/null"), LogOptions::default()).unwrap(),
         profiling: Arc::default(),
         inspected: Arc::new(Inspected::default()),

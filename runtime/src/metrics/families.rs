@@ -480,6 +480,18 @@ fn process(table: &mut Table, host: &HostFigures) {
         None,
         one(host.open_files_max),
     );
+    let spans = [
+        ("dropped", host.spans_dropped),
+        ("exported", host.spans_exported),
+        ("rejected", host.spans_rejected),
+    ]
+    .map(|(outcome, count)| (Labels::from([label("outcome", outcome)]), Number::Whole(count)));
+    table.counter(
+        group,
+        "p2p_ai_otlp_spans_total",
+        "Spans for an OpenTelemetry collector: accepted by it, rejected by it, or dropped because it was away or slow.",
+        spans,
+    );
     table.gauge(group, "process_threads", "Threads of the node's process.", None, one(host.threads));
 }
 

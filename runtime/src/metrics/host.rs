@@ -1,17 +1,20 @@
 //! What the process of a node and its disk contribute to the metrics. Each call reads it anew.
 
 use crate::host::open_files;
+use crate::observers::otlp::OtlpCounters;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeValLike;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where the figures of one node come from.
 #[derive(Clone, Debug)]
 pub struct Host {
     store: PathBuf,
     started_millis: u64,
+    otlp: Arc<OtlpCounters>,
 }
 
 /// Figures of the process and of the disk. A figure that the system does not provide is 0.
@@ -37,12 +40,18 @@ pub struct HostFigures {
     pub disk_free_bytes: u64,
     /// Size of its disk.
     pub disk_bytes: u64,
+    /// Spans that a collector accepted.
+    pub spans_exported: u64,
+    /// Spans that could not be sent.
+    pub spans_dropped: u64,
+    /// Spans that a collector rejected.
+    pub spans_rejected: u64,
 }
 
 impl Host {
-    /// Creates the source for this process, whose node started at this time and has this store.
-    pub fn new(store: &Path, started_millis: u64) -> Self {
-        Self { store: store.to_owned(), started_millis }
+    /// Creates the source for this process, whose node started at this time and has this store. `otlp` counts its spans.
+    pub fn new(store: &Path, started_millis: u64, otlp: Arc<OtlpCounters>) -> Self {
+        Self { store: store.to_owned(), started_millis, otlp }
     }
 
     /// Reads the figures. May block for the time of a few system calls.
@@ -66,6 +75,9 @@ impl Host {
             disk_free_bytes: disk
                 .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size())),
             disk_bytes: disk.map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size())),
+            spans_exported: self.otlp.exported(),
+            spans_dropped: self.otlp.dropped(),
+            spans_rejected: self.otlp.rejected(),
         }
     }
 }
@@ -85,7 +97,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = directory.path().join("store");
         fs::write(&store, [0; 1000]).unwrap();
-        let figures = Host::new(&store, 7).read();
+        let figures = Host::new(&store, 7, Arc::default()).read();
         assert!(figures.resident_bytes > 1 << 20 && figures.virtual_bytes >= figures.resident_bytes);
         assert!(figures.open_files >= 3 && figures.open_files < figures.open_files_max, "{figures:?}");
         assert!(
@@ -94,6 +106,6 @@ mod tests {
                 && figures.disk_bytes > figures.disk_free_bytes
         );
         assert_eq!((figures.store_bytes, figures.started_millis), (1000, 7));
-        assert_eq!(Host::new(Path::new("/nowhere/store"), 7).read().store_bytes, 0);
+        assert_eq!(Host::new(Path::new("/nowhere/store"), 7, Arc::default()).read().store_bytes, 0);
     }
 }
