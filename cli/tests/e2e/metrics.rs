@@ -120,7 +120,11 @@ fn ports(running: &Node<'_>, node: &Node<'_>) {
     assert_eq!(node.home.info().unwrap().metrics_address, None);
     let status = |node: &Node<'_>| node.run(&["node", "status"]).good();
     assert!(status(node).contains("\nMetrics:    no port\n"), "{}", status(node));
-    assert!(status(running).contains(&format!("http://127.0.0.1:{taken}/metrics\n")), "{}", status(running));
+    assert!(
+        status(running).contains(&format!("127.0.0.1:{taken} (GET /metrics, no token)\n")),
+        "{}",
+        status(running)
+    );
     let said = node.run(&["metrics", "targets"]);
     let id = node.home.info().unwrap().node_id.to_string();
     assert!(said.stderr.contains("metrics_port is 0") && said.stderr.contains(&id), "{said:?}");

@@ -70,7 +70,7 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
 /// Returns where the metrics are, if the node has a port for them.
 fn metrics(client: &Client) -> String {
     let address = client.info().metrics_address;
-    address.map_or_else(|| "no port".to_owned(), |address| format!("http://{address}/metrics"))
+    address.map_or_else(|| "no port".to_owned(), |address| format!("{address} (GET /metrics, no token)"))
 }
 
 fn health(health: Option<&Health>) -> String {
