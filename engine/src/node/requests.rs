@@ -21,7 +21,8 @@ use crate::writes::Promise;
 
 impl Node {
     pub(super) fn handle_request(&mut self, id: RequestId, request: Request) {
-        let submits = matches!(request, Request::Submit(_) | Request::SubmitFor(..));
+        let submits =
+            matches!(request, Request::Submit(_) | Request::SubmitFor(..) | Request::SubmitTraced(_));
         let answer = match request {
             Request::AlertHistory { limit, offset } => {
                 let limit = limit.min(LIST_MAX);
