@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug)]
 pub(super) struct Spans {
     me: NodeId,
-    /// The task of each trace, for the messages of the trace.
-    tasks: BTreeMap<TraceId, TaskId>,
+    /// The task of each trace, for the messages of the trace, and the span of the client, if it gave one.
+    tasks: BTreeMap<TraceId, (TaskId, Option<SpanId>)>,
     /// The traces of `tasks`, oldest first.
     order: VecDeque<TraceId>,
 }
@@ -27,8 +27,12 @@ impl Spans {
     pub(super) fn handle_event(&mut self, now: u64, event: &Event) -> Option<Span> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the other events end no span")]
         match event {
-            Event::TaskAccepted { task, trace, .. } | Event::TaskStarted { task, trace, .. } => {
-                self.remember(*trace, *task);
+            Event::TaskAccepted { task, parent, trace, .. } => {
+                self.remember(*trace, *task, *parent);
+                None
+            }
+            Event::TaskStarted { task, trace, .. } => {
+                self.remember(*trace, *task, None);
                 None
             }
             Event::TaskFinished { task, kind, status, worker, elapsed_micros, attempts, trace, .. } => {
@@ -41,7 +45,9 @@ impl Spans {
                 attributes.extend(worker.map(|worker| text("p2p_ai.worker", worker.to_string())));
                 let span = self.span(now, *elapsed_micros, *trace, SpanId::of_task(trace.id, *task))?;
                 let failed = *status != TaskStatus::Completed;
+                let client = self.tasks.get(&trace.id).and_then(|(_, client)| *client);
                 Some(Span {
+                    parent_span_id: client.map(|client| client.0.to_vec()).unwrap_or_default(),
                     name: format!("task {kind}"),
                     kind: SpanKind::Server.into(),
                     attributes,
@@ -133,7 +139,7 @@ impl Spans {
         })
     }
 
-    fn remember(&mut self, trace: TraceContext, task: TaskId) {
+    fn remember(&mut self, trace: TraceContext, task: TaskId, client: Option<SpanId>) {
         if !trace.sampled || self.tasks.contains_key(&trace.id) {
             return;
         }
@@ -142,13 +148,13 @@ impl Spans {
         {
             self.tasks.remove(&oldest);
         }
-        self.tasks.insert(trace.id, task);
+        self.tasks.insert(trace.id, (task, client));
         self.order.push_back(trace.id);
     }
 
     /// Returns the span of the task that a message of this trace is about; empty if it is unknown.
     fn parent(&self, trace: TraceId) -> Vec<u8> {
-        self.tasks.get(&trace).map(|task| SpanId::of_task(trace, *task).0.to_vec()).unwrap_or_default()
+        self.tasks.get(&trace).map(|(task, _)| SpanId::of_task(trace, *task).0.to_vec()).unwrap_or_default()
     }
 }
 

@@ -103,6 +103,21 @@ fn a_task_its_attempt_and_its_message_are_one_tree() {
 }
 
 #[test]
+fn a_task_is_a_part_of_the_span_of_its_client() {
+    let mut spans = Spans::new(ME);
+    let accepted = Event::TaskAccepted {
+        task: TASK,
+        kind: TaskKind::Embedding,
+        model: "m".to_owned(),
+        parent: Some(SpanId([9; 8])),
+        trace: TRACE,
+    };
+    assert_eq!(spans.handle_event(0, &accepted), None);
+    let task = spans.handle_event(10_000_000, &finished(TaskStatus::Completed, TRACE)).unwrap();
+    assert_eq!(task.parent_span_id, [9; 8]);
+}
+
+#[test]
 fn only_traces_that_are_kept_are_exported() {
     let mut spans = Spans::new(ME);
     for trace in [TraceContext { sampled: false, ..TRACE }, TraceContext::NONE] {
