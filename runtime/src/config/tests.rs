@@ -109,6 +109,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "otlp_endpoint" => fixture.variable(field.variable, "http://[::1]:4318"),
         "models" => fixture.variable(field.variable, "owner/name:Q4_0, ./bert"),
         "max_cpu_percent" => fixture.variable(field.variable, "50"),
+        "trace_sample" => fixture.variable(field.variable, "0.25"),
         "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
             fixture.variable(field.variable, "false")
         }
@@ -131,6 +132,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
     let models: Vec<&str> = settings.models.iter().map(ModelEntry::name).collect();
     assert_eq!(models, ["owner/name:Q4_0", "./bert"]);
     assert_eq!((settings.threads, settings.max_cpu_percent), (200, 50));
+    assert_eq!(settings.trace_sample.millionths(), 250_000);
     assert!(settings.storage_path.ends_with("elsewhere"));
     assert!(!fixture.home.config_file().exists(), "a named file stands in for the home's own");
 }

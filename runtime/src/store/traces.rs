@@ -181,7 +181,7 @@ impl OpenFile {
     fn open_or_replace(path: &Path) -> Result<Self, String> {
         match contain(|| Self::open(path)) {
             Ok(Ok(file)) => Ok(file),
-            Ok(Err(::redb::Error::Io(error))) => Err(error.to_string()),
+            Ok(Err(::redb::Error::Io(error))) if !is_damage(&error) => Err(error.to_string()),
             Ok(Err(::redb::Error::DatabaseAlreadyOpen)) => Err("another process uses the file".to_owned()),
             Ok(Err(error)) => Self::replace(path, &error.to_string()),
             Err(panicked) => Self::replace(path, &panicked.to_string()),
@@ -323,6 +323,12 @@ impl OpenFile {
             }
         })
     }
+}
+
+/// Tells whether the content of the file is the cause of an error, rather than the disk.
+fn is_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
 /// Decodes a row; `None` if it is damaged, so that the others are still found.

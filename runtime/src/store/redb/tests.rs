@@ -236,8 +236,8 @@ fn write_old(path: &Path, tasks: impl Iterator<Item = u64>, results: impl Iterat
         for number in tasks {
             let Record::Task(task) = task(number) else { unreachable!() };
             let mut value = encode_old(&task);
-            // The old encoding ends before the field with the model of the task.
-            assert_eq!(value.pop(), Some(0));
+            // The old encoding ends before the fields with the model and the caller of the task.
+            assert_eq!((value.pop(), value.pop()), (Some(0), Some(0)));
             transaction.open_table(Table::Tasks.definition())?.insert(&id(number).0, value.as_slice())?;
         }
         for number in results {
