@@ -31,14 +31,14 @@ impl Format {
     pub fn accepted<'a>(headers: impl Iterator<Item = &'a str>) -> Self {
         let ranges: Vec<(&str, u32)> =
             headers.flat_map(|header| header.split(',')).filter_map(range).collect();
-        let quality = |types: [&str; 3]| {
+        let quality = |types: &[&str]| {
             // The most specific range that matches decides.
             types.iter().find_map(|name| {
                 ranges.iter().filter(|(range, _)| range.eq_ignore_ascii_case(name)).map(|(_, q)| *q).max()
             })
         };
-        let open_metrics = quality(["application/openmetrics-text", "application/*", ""]).unwrap_or(0);
-        let prometheus = quality(["text/plain", "text/*", "*/*"]).unwrap_or(0);
+        let open_metrics = quality(&["application/openmetrics-text", "application/*"]).unwrap_or(0);
+        let prometheus = quality(&["text/plain", "text/*", "*/*"]).unwrap_or(0);
         if open_metrics > prometheus { Self::OpenMetrics } else { Self::Prometheus }
     }
 }
