@@ -100,6 +100,8 @@ pub(crate) struct Alerts {
     /// Whether a figure that matters has changed since the last evaluation.
     changed: bool,
     evaluated_at: Option<Instant>,
+    /// When to evaluate the rules next. It is kept, as it is asked for after every input.
+    due: Option<Instant>,
     /// The figures of the last health check; empty before the first.
     health: BTreeMap<AlertRule, u64>,
     /// Whether a health check ended since the last evaluation.
@@ -166,6 +168,7 @@ impl Alerts {
             runs: false,
             changed: false,
             evaluated_at: None,
+            due: None,
             health: BTreeMap::new(),
             checked: false,
             ends: Window::new(ENDS_SLOT, ENDS_SLOTS_MAX),
@@ -180,7 +183,7 @@ impl Alerts {
     pub(crate) fn handle_active(&mut self) {
         self.runs = true;
         // One that was active before the start may be over.
-        self.changed |= self.alerts.iter().any(|alert| alert.cleared.is_none());
+        self.note(self.alerts.iter().any(|alert| alert.cleared.is_none()));
     }
 
     /// Stops to evaluate the rules: the node shuts down, which is no news. Returns a request that still waits.
@@ -196,23 +199,22 @@ impl Alerts {
             Event::ClockDiffers { peer, ahead_millis } => {
                 if self.clocks.len() < CLOCKS_MAX || self.clocks.contains_key(&peer) {
                     self.clocks.insert(peer, ahead_millis);
-                    self.changed = true;
+                    self.note(true);
                 }
             }
             Event::ClockSet { by_millis } if !self.clocks.is_empty() => {
                 self.clocks.values_mut().for_each(|ahead| *ahead = ahead.saturating_sub(by_millis));
                 self.clocks.retain(|_, ahead| clock_differs(*ahead));
-                self.changed = true;
+                self.note(true);
             }
-            Event::LinkUp { .. } => self.changed |= self.watches_peers(),
+            Event::LinkUp { .. } => self.note(self.watches_peers()),
             Event::LinkDown { peer, reason, .. } => {
-                if reason != LinkDownReason::Duplicate {
-                    self.changed |= self.clocks.remove(&peer).is_some();
-                }
-                self.changed |= self.watches_peers();
+                let is_gone = reason != LinkDownReason::Duplicate;
+                let forgotten = is_gone && self.clocks.remove(&peer).is_some();
+                self.note(forgotten || self.watches_peers());
             }
             Event::MessageAcknowledged { elapsed_micros, .. } => self.handle_round_trip(now, elapsed_micros),
-            Event::ModelChanged { .. } => self.changed = true,
+            Event::ModelChanged { .. } => self.note(true),
             Event::TaskFinished { status, .. } => self.handle_end(now, status),
             _ => {}
         }
@@ -234,7 +236,8 @@ impl Alerts {
             .iter()
             .filter(|finding| finding.verdict == Verdict::Fail && finding.component != Component::Memory);
         self.health.insert(AlertRule::HealthFailed, count(failed.count()));
-        (self.checked, self.changed) = (true, true);
+        self.checked = true;
+        self.note(true);
     }
 
     fn handle_round_trip(&mut self, now: Instant, took: u64) {
@@ -242,26 +245,26 @@ impl Alerts {
         let slot = self.round_trips.present(now);
         slot.add(took);
         slot.slow = slot.slow.saturating_add(u32::from(is_slow));
-        self.changed |= is_slow || self.is_pending(AlertRule::MessageP99);
+        self.note(is_slow || self.is_pending(AlertRule::MessageP99));
     }
 
     /// Handles a message of a node whose clock may differ: `ahead` tells by how many milliseconds at least.
     pub(crate) fn handle_time(&mut self, origin: NodeId, ahead: i64) {
         // A message may have waited on its way, so it can only show that the clock is right.
         if !self.clocks.is_empty() && !clock_differs(ahead) && self.clocks.remove(&origin).is_some() {
-            self.changed = true;
+            self.note(true);
         }
     }
 
     /// Returns when to evaluate the rules next, or to retry a write.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let evaluation = self.runs.then(|| self.next_evaluation()).flatten();
+        let evaluation = self.due.filter(|_| self.runs);
         evaluation.into_iter().chain(self.saving.retry_at).min()
     }
 
     /// Tells whether the rules are to be evaluated now.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.runs && self.next_evaluation().is_some_and(|at| at <= now)
+        self.runs && self.due.is_some_and(|at| at <= now)
     }
 
     /// Evaluates all rules, and returns the alerts that are raised or cleared now.
@@ -276,6 +279,7 @@ impl Alerts {
             let Some(reading) = self.reading(rule, figures) else { continue };
             events.extend(self.step(now, wall, rule, reading, checked));
         }
+        self.due = self.next_evaluation();
         events
     }
 
@@ -349,7 +353,7 @@ impl Alerts {
         let (request, thresholds) = set?;
         let outcome = result.map(|()| {
             self.thresholds = thresholds;
-            self.changed = true;
+            self.note(true);
             self.thresholds.clone()
         });
         Some((request, outcome))
@@ -373,8 +377,16 @@ impl Alerts {
             TaskStatus::Failed | TaskStatus::Timeout => ends.failed = ends.failed.saturating_add(1),
             TaskStatus::Cancelled | TaskStatus::Queued | TaskStatus::Running => return,
         }
-        self.changed |=
-            self.ends.iter().any(|ends| ends.failed > 0) || self.is_pending(AlertRule::TaskFailure);
+        let failed = self.ends.iter().any(|ends| ends.failed > 0);
+        self.note(failed || self.is_pending(AlertRule::TaskFailure));
+    }
+
+    /// Has the rules evaluated soon, if a figure that matters has changed.
+    fn note(&mut self, matters: bool) {
+        if matters && !self.changed {
+            self.changed = true;
+            self.due = self.next_evaluation();
+        }
     }
 
     /// Tells whether an alert of the rule is active, or about to be.
