@@ -95,7 +95,7 @@ pub(crate) fn read(sandbox: &Sandbox, node: &Node<'_>, name: &str, arguments: &[
 }
 
 /// Replaces the volatile words of a text, and the spaces that align its columns.
-pub(crate) fn redact(text: &str) -> String {
+fn redact(text: &str) -> String {
     let line = |line: &str| {
         let mut words: Vec<String> = Vec::new();
         for column in line.split("  ").map(str::trim).filter(|column| !column.is_empty()) {
@@ -155,7 +155,7 @@ fn is_duration(word: &str) -> bool {
 }
 
 /// Replaces numbers and volatile words, and a long list of numbers by how many there are.
-pub(crate) fn redact_value(value: Value) -> Value {
+fn redact_value(value: Value) -> Value {
     match value {
         Value::Number(_) => "N".into(),
         Value::String(text) => {

@@ -1,7 +1,6 @@
 //! `trace` and `explain`: a task's whole story, told by the nodes that took part.
 
 use crate::harness::{Node, Sandbox, run, task_id, until};
-use crate::reads::{redact, redact_value};
 use serde_json::Value;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -33,14 +32,14 @@ fn the_story_of_a_task_is_told_by_every_node_and_kept_over_a_restart() {
     });
     let task = submit(&a, "01");
 
-    // One node tells the same story each time.
-    let shown = |arguments: &[&str]| a.run(arguments).good().replace(&id_a[..8], "NODE");
-    insta::assert_snapshot!("read_trace", redact(&shown(&["trace", &task])));
-    insta::assert_snapshot!("read_explain", redact(&shown(&["explain", &task])));
-    let json = a.json(&["trace", &TRACE[..12], "--json"]);
-    insta::assert_snapshot!("read_trace_json", format!("{:#}\n", redact_value(json.clone())));
+    let shown = a.run(&["trace", &task]).good();
+    for step in ["COMPLETED in", "queued", "scheduled on", "computed: completed", "outcome stored"] {
+        assert!(shown.contains(step), "{step}: {shown}");
+    }
     let explained = a.json(&["explain", &task, "--json"]);
-    insta::assert_snapshot!("read_explain_json", format!("{:#}\n", redact_value(explained)));
+    assert_eq!(explained["attempts"][0]["worker"], id_a.as_str());
+    assert_eq!(explained["attempts"][0]["candidates"][0]["node"], id_a.as_str());
+    let json = a.json(&["trace", &TRACE[..12], "--json"]);
     assert_eq!(json["trace_id"], TRACE);
     assert_eq!(spans(&json, "task")[0]["parent"], CALLER);
 
