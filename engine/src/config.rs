@@ -1,7 +1,7 @@
 //! The settings that a node gets at its start. Its driver has checked them; the engine does not check them again.
 
 use crate::model::ModelOffer;
-#[cfg(feature = "testing")]
+#[cfg(feature = "mutants")]
 use crate::mutants::Mutant;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -41,7 +41,7 @@ pub struct Config {
     /// The share of tasks whose trace is kept, in millionths.
     pub trace_sample_millionths: u32,
     /// A known bug to put back, so that a test can show that it is caught.
-    #[cfg(feature = "testing")]
+    #[cfg(feature = "mutants")]
     #[serde(skip)]
     pub mutant: Option<Mutant>,
 }
@@ -64,7 +64,7 @@ impl Default for Config {
             results_max: 10_000,
             result_retention: Duration::from_secs(24 * 3600),
             trace_sample_millionths: 1_000_000,
-            #[cfg(feature = "testing")]
+            #[cfg(feature = "mutants")]
             mutant: None,
         }
     }

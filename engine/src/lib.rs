@@ -67,7 +67,6 @@ mod scheduler;
 mod session;
 pub mod task;
 mod tasks;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
 pub mod trace;

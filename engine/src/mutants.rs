@@ -1,6 +1,6 @@
 //! Bugs put back on purpose, so that tests can show that they are caught.
 //!
-//! Without the feature `testing`, `shows` is a constant `false`, so a production build contains none of this. In a
+//! Without the feature `mutants`, `shows` is a constant `false`, so a production build contains none of this. In a
 //! test build the running node sets the bug for its thread, so sub-machines need not be told.
 
 use serde::{Deserialize, Serialize};
@@ -131,15 +131,15 @@ mutants! {
 }
 
 /// Tells whether a bug is active.
-#[cfg(not(feature = "testing"))]
+#[cfg(not(feature = "mutants"))]
 pub(crate) const fn shows(_: Mutant) -> bool {
     false
 }
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "mutants")]
 pub(crate) use active::{enter, shows};
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "mutants")]
 mod active {
     use super::Mutant;
     use core::cell::Cell;

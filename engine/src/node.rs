@@ -12,7 +12,7 @@ mod dump;
 mod messages;
 mod metrics;
 mod models;
-#[cfg(feature = "testing")]
+#[cfg(feature = "mutants")]
 mod mutants;
 mod occupancy;
 mod pings;
@@ -278,7 +278,7 @@ impl Node {
         wall: UnixMillis,
         saved: Saved,
     ) -> Self {
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "mutants")]
         crate::mutants::enter(config.mutant);
         let me = identity.node_id();
         let mut rng = Rng::new(seed);
@@ -360,7 +360,7 @@ impl Node {
 
     /// Handles an input. Never fails: an input that makes no sense is ignored.
     pub fn handle_input(&mut self, now: Instant, input: Input) {
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "mutants")]
         crate::mutants::enter(self.config.mutant);
         self.clock.now = self.clock.now.max(now);
         let now = self.clock.now;
@@ -423,7 +423,7 @@ impl Node {
     /// Returns when the node next wants an [`Input::Tick`]. Once the outputs are drained, this is strictly after the
     /// last input.
     pub fn poll_timeout(&self) -> Option<Deadline> {
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "mutants")]
         crate::mutants::enter(self.config.mutant);
         if self.state == State::Stopped {
             return None;

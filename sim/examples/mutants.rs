@@ -1,7 +1,8 @@
 //! Tests every planted bug under up to a thousand seeds, and prints which invariant caught it, where, and after how
 //! many seeds.
 //!
-//! `cargo run --release -p p2p-ai-agents-sim --example mutants`, or with the names of some bugs: `… mutants dedup_dropped`.
+//! `cargo run --release -p p2p-ai-agents-sim --features mutants --example mutants`, or with the names of some bugs:
+//! `… mutants dedup_dropped`.
 
 #![allow(clippy::print_stdout, reason = "a program that prints for people")]
 

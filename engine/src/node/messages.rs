@@ -413,7 +413,7 @@ impl Node {
         trace: TraceContext,
     ) {
         let (now, wall) = (self.clock.now, self.wall());
-        #[cfg(feature = "testing")]
+        #[cfg(feature = "mutants")]
         self.accept_second_result(from, attempt, &computed);
         let verdict = self.tasks.handle_outcome(now, wall, from, attempt, computed);
         match verdict {

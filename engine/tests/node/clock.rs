@@ -1,6 +1,5 @@
 //! When the wall clock is set while the node runs, only displayed times change; no timeout does.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "only these outputs are looked for")]
 

@@ -1,6 +1,5 @@
 //! A few nodes on one network: they find each other, share tasks, survive failures, and leave.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::error::PeerFault;

@@ -1,6 +1,5 @@
 //! Pings over several links: messages are acknowledged, and retransmitted if they are lost.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::event::{DropReason, Event};

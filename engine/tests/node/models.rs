@@ -1,6 +1,5 @@
 //! A name is not an identity: requests when nodes use one name for different models.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::event::Event;

@@ -1,6 +1,5 @@
 //! Two nodes compare what they owe each other: the messages that they exchange, and the result.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::event::Event;

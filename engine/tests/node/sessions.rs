@@ -1,6 +1,5 @@
 //! Lines of nodes, with relays in the middle: they forward messages and learn nothing about their contents.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::event::{DropReason, Event};

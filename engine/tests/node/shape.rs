@@ -1,6 +1,5 @@
 //! The topology of large meshes: connected, with few hops across, and no node above its limit, while nodes come and go.
 
-#![cfg(feature = "testing")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use engine::request::MemberView;

@@ -2,9 +2,7 @@
 
 use super::Timeline;
 use crate::observer::recorder::rows::{Kind, Row};
-use crate::{Executor, Failure, Options, Report, Scenario, run, run_drawn};
-use engine::Config;
-use engine::mutants::Mutant;
+use crate::{Executor, Options, Report, Scenario, run, run_drawn};
 use engine::task::TaskStatus;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -128,21 +126,6 @@ fn drawing_a_run_changes_nothing_of_it_and_gives_the_same_file_each_time() {
         let (_, other) = run_drawn(&scenario, 8, Options::default());
         assert!(first.to_html() != other.to_html() && first.to_trace_events() != other.to_trace_events());
     }
-}
-
-#[test]
-fn a_violation_is_on_the_page() {
-    let adjust = |config: &mut Config| config.mutant = Some(Mutant::AcceptSecondResult);
-    let scenario = scenario("two_workers_finish.toml", Executor::EventQueue);
-    let (report, timeline) = run_drawn(&scenario, 1, Options { adjust: Some(adjust) });
-    let [Failure::Violated(violation)] = report.failures.as_slice() else { panic!("{report}") };
-    let data = data_of(&timeline.to_html());
-    assert_eq!(data["violation"]["invariant"], "one_terminal_outcome");
-    assert_eq!(data["violation"]["at"], violation.at.as_micros());
-    assert_eq!(data["end"], violation.at.as_micros());
-    assert_eq!(data["passed"], false);
-    let trace: Value = serde_json::from_str(&timeline.to_trace_events()).unwrap();
-    assert!(trace["traceEvents"].as_array().unwrap().iter().any(|event| event["cat"] == "violation"));
 }
 
 #[test]

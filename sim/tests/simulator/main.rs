@@ -6,4 +6,3 @@ mod machine_faults;
 mod rest;
 mod same_seed;
 mod scenarios;
-mod shrink;

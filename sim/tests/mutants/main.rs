@@ -1,12 +1,13 @@
 //! Known bugs, put back, are caught, each by the invariant that is meant to catch it.
 //!
-//! A few seeds of each are enough here; `cargo run --release -p p2p-ai-agents-sim --example mutants` tests all of them and prints a
-//! table.
+//! A few seeds of each are enough here. This tests all of them and prints a table:
+//! `cargo run --release -p p2p-ai-agents-sim --features mutants --example mutants`.
 
 #![allow(clippy::unwrap_used, reason = "a test whose setup fails has failed")]
 
-#[path = "mutants/plan.rs"]
 mod plan;
+mod shrink;
+mod timeline;
 
 use engine::config::Config;
 use engine::mutants::Mutant;
