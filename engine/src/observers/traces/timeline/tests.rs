@@ -10,10 +10,12 @@ const RELAY: NodeId = NodeId([4; 16]);
 const WORKER: NodeId = NodeId([5; 16]);
 const ASSIGN: SpanId = SpanId([6; 8]);
 const OUTCOME: SpanId = SpanId([7; 8]);
+/// Late enough for a clock that is some seconds behind.
+const START_MICROS: u64 = 60_000_000;
 
 /// Makes the steps of a node whose clock is ahead. Times are true ones, in milliseconds.
 fn node(node: NodeId, ahead_millis: i64, steps: Vec<(u64, Step)>) -> NodeTrace {
-    let clock = |millis: u64| (1_000_000 + millis * 1_000).saturating_add_signed(ahead_millis * 1_000);
+    let clock = |millis: u64| (START_MICROS + millis * 1_000).saturating_add_signed(ahead_millis * 1_000);
     let mut before = None;
     let mut part = TracePart { begun_micros: clock(steps[0].0), steps: Vec::new(), lost: 0 };
     for (millis, step) in steps {
@@ -117,7 +119,7 @@ fn nodes(relay_ahead: i64, worker_ahead: i64) -> Vec<NodeTrace> {
 
 /// Returns the name, node and times of each span, in milliseconds.
 fn story(timeline: &Timeline) -> Vec<(String, NodeId, u64, u64)> {
-    let millis = |micros: u64| (micros - 1_000_000) / 1_000;
+    let millis = |micros: u64| (micros - START_MICROS) / 1_000;
     let line = |span: &Span| {
         let name = format!("{:?}", span.what);
         let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
