@@ -126,6 +126,9 @@ fn redact(text: &str) -> String {
 }
 
 fn redact_word(word: &str) -> String {
+    if let Some(address) = word.strip_prefix("http://") {
+        return format!("http://{}", redact_word(address));
+    }
     let ends = |c: char| "()[],;:".contains(c);
     let inner = word.trim_matches(ends);
     let replaced = if is_uuid(inner) {
