@@ -716,7 +716,7 @@ fn worker_for(model: std::ffi::OsString) -> WorkerOptions {
 
 async fn a_model_that_kills_its_loader_fails_its_jobs() {
     // A worker that greets correctly and then exits before it is ready.
-    let script = r"printf '\011\000\000\000p2pworkr\002'; exit 7";
+    let script = r"printf '\011\000\000\000p2pworkr\003'; exit 7";
     let mut port = ProcessInference::start(shell(script));
     begin(&mut port, 1, embed(&["a"]));
     model_is(&mut port, false).await;
@@ -734,9 +734,9 @@ fn shell(script: &str) -> WorkerOptions {
 
 async fn a_program_that_is_no_worker_fails_its_jobs() {
     let missing = WorkerOptions { program: PathBuf::from("/nonexistent/worker"), ..options() };
-    let garbled = r"printf '\011\000\000\000p2pworkr\002\001\000\000\000\077'; cat > /dev/null";
+    let garbled = r"printf '\011\000\000\000p2pworkr\003\001\000\000\000\077'; cat > /dev/null";
     let hostile = r"printf '\377\377\377\377'; cat > /dev/null";
-    let other = r"printf '\011\000\000\000p2pworkr\003'; cat > /dev/null";
+    let other = r"printf '\011\000\000\000p2pworkr\004'; cat > /dev/null";
     for (options, expected) in [
         (missing, "/nonexistent/worker cannot be started"),
         (shell(garbled), "its message is invalid"),
@@ -823,7 +823,7 @@ fn a_worker_exits_on_an_invalid_first_message() {
     assert!(nothing.wait().unwrap().success());
 }
 
-const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x02";
+const HELLO: [u8; 13] = *b"\x09\0\0\0p2pworkr\x03";
 /// `Load { threads: 1, precision: Auto, files: [] }`.
 const LOAD: [u8; 8] = [4, 0, 0, 0, 1, 1, 0, 0];
 

@@ -110,6 +110,8 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "models" => fixture.variable(field.variable, "owner/name:Q4_0, ./bert"),
         "max_cpu_percent" => fixture.variable(field.variable, "50"),
         "trace_sample" => fixture.variable(field.variable, "0.25"),
+        "alert_webhook" => fixture.variable(field.variable, "http://127.0.0.1:9/alerts"),
+        "alert_command" => fixture.variable(field.variable, r#"["/bin/notify", "--all"]"#),
         "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
             fixture.variable(field.variable, "false")
         }
@@ -133,6 +135,8 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
     assert_eq!(models, ["owner/name:Q4_0", "./bert"]);
     assert_eq!((settings.threads, settings.max_cpu_percent), (200, 50));
     assert_eq!(settings.trace_sample.millionths(), 250_000);
+    assert_eq!(settings.alert_webhook.as_deref(), Some("http://127.0.0.1:9/alerts"));
+    assert_eq!(settings.alert_command, ["/bin/notify", "--all"]);
     assert!(settings.storage_path.ends_with("elsewhere"));
     assert!(!fixture.home.config_file().exists(), "a named file stands in for the home's own");
 }

@@ -46,7 +46,6 @@ fn each_leaves_its_mark() {
         ("inference_error", MACHINE, "inference_failed", true),
         ("inference_slow", "node = \"n0\"\nadd = \"1s\"\nheal_after = \"15s\"\n", "inference_slow", true),
         ("machine_asleep", MACHINE, "machine_woke", false),
-        ("memory_used", "node = \"n0\"\nshare = \"50%\"\nheal_after = \"15s\"\n", "memory_used", false),
         ("poison_input", "tasks = [4]\n", "poison_taken", true),
         ("process_stopped", MACHINE, "process_continued", false),
     ];
