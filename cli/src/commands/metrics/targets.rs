@@ -171,7 +171,7 @@ mod tests {
         assert!(notice.contains(&"02".repeat(16)) && notice.contains(&"03".repeat(16)), "{notice}");
         let found = Found::new(members(), here(), "local", Some(9200));
         assert_eq!(found.targets[1].targets, ["192.168.0.3:9200".parse().unwrap()]);
-        let alone = Found::new(vec![member(1)], here(), "local", None);
+        let alone = Found::new(vec![member(1)], vec![info(1, "local", Some(9100))], "local", None);
         assert_eq!(alone.notice(), "");
     }
 }
