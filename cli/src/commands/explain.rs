@@ -69,17 +69,19 @@ fn explain(trace: &Trace, id: &str) -> Result<Explanation, Failure> {
         let SpanKind::Schedule { worker, candidates, considered } = &span.what else { return None };
         let number = span.attempt?;
         let of_it = |other: &&&TraceSpan| other.attempt == Some(number);
-        let attempt = spans.iter().filter(of_it).find_map(|other| match &other.what {
-            SpanKind::Attempt { taken, .. } => Some((*taken, other.duration_us)),
-            _ => None,
+        let attempt = spans.iter().filter(of_it).find_map(|other| {
+            let SpanKind::Attempt { taken, .. } = &other.what else { return None };
+            Some((*taken, other.duration_us))
         });
-        let hops = spans.iter().filter(of_it).filter_map(|other| match &other.what {
-            SpanKind::Hop { to, message: PayloadKind::Assign, .. } => Some(*to),
-            _ => None,
+        let hops = spans.iter().filter(of_it).filter_map(|other| {
+            let SpanKind::Hop { to, message: PayloadKind::Assign, .. } = &other.what else { return None };
+            Some(*to)
         });
-        let retries = spans.iter().filter(of_it).find_map(|other| match &other.what {
-            SpanKind::Message { kind: PayloadKind::Assign, retries, .. } => Some(*retries),
-            _ => None,
+        let retries = spans.iter().filter(of_it).find_map(|other| {
+            let SpanKind::Message { kind: PayloadKind::Assign, retries, .. } = &other.what else {
+                return None;
+            };
+            Some(*retries)
         });
         let (taken, duration_us) = attempt.unwrap_or_default();
         Some(Attempt {

@@ -196,11 +196,11 @@ impl Alerts {
     pub(crate) fn handle_event(&mut self, now: Instant, event: &Event) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "most events concern no rule")]
         match *event {
-            Event::ClockDiffers { peer, ahead_millis } => {
-                if self.clocks.len() < CLOCKS_MAX || self.clocks.contains_key(&peer) {
-                    self.clocks.insert(peer, ahead_millis);
-                    self.note(true);
-                }
+            Event::ClockDiffers { peer, ahead_millis }
+                if self.clocks.len() < CLOCKS_MAX || self.clocks.contains_key(&peer) =>
+            {
+                self.clocks.insert(peer, ahead_millis);
+                self.note(true);
             }
             Event::ClockSet { by_millis } if !self.clocks.is_empty() => {
                 self.clocks.values_mut().for_each(|ahead| *ahead = ahead.saturating_sub(by_millis));

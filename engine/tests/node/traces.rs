@@ -1,5 +1,8 @@
 //! Traces across nodes: the whole story of a task behind a relay, with an attempt that was lost.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "only some spans and answers are looked for")]
+
 use engine::event::{PayloadKind, ReassignReason};
 use engine::observers::traces::IdPrefix;
 use engine::observers::traces::timeline::{ClockSource, NodeAnswer, Span, SpanKind, Timeline};

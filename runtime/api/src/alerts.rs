@@ -226,6 +226,7 @@ impl Alerts {
 impl AlertNotice {
     /// Returns the notice of an event, or `None` if the event is about no alert.
     pub fn new(event: &engine::Event, node_id: String, network: String, now: UnixMillis) -> Option<Self> {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the other events are not about alerts")]
         let (name, rule, severity, value, threshold, message) = match *event {
             engine::Event::AlertRaised { rule, severity, value, threshold } => {
                 let message = rule.describe_crossing(value, threshold);

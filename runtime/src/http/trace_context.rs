@@ -85,7 +85,7 @@ impl RequestTrace {
 
     /// Notes a task that was submitted.
     pub(super) fn note_submitted(&self, task: TaskId) {
-        self.told().first.get_or_insert((task, Instant::now()));
+        self.told().first.get_or_insert_with(|| (task, Instant::now()));
     }
 
     /// Notes the result of a task.

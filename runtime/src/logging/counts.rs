@@ -7,10 +7,14 @@ use engine::UnixMillis;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+/// The level, component and name of a line.
+type Key = (LogLevel, String, String);
+
 /// The counts of one log.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    lines: Mutex<BTreeMap<(LogLevel, String, String), (u64, UnixMillis)>>,
+    /// Number of lines, and when the last one was logged.
+    lines: Mutex<BTreeMap<Key, (u64, UnixMillis)>>,
 }
 
 /// How often one line was logged.

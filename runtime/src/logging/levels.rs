@@ -69,7 +69,10 @@ impl Levels {
         }
         let changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         level
-            >= changes.components.get(component).map_or(changes.base(self.configured), |change| change.level)
+            >= changes
+                .components
+                .get(component)
+                .map_or_else(|| changes.base(self.configured), |change| change.level)
     }
 
     /// Returns the level of all components, then those of single ones.

@@ -113,10 +113,12 @@ fn encode(family: &Family, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fm
     for series in &family.series {
         let labels: Vec<(&str, &str)> =
             series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        match &series.value {
-            Value::Number { .. } if family.kind == MetricKind::Info => metric.encode_info(&labels)?,
-            value if labels.is_empty() => encode_value(value, family.kind, &mut metric)?,
-            value => encode_value(value, family.kind, &mut metric.encode_family(&labels)?)?,
+        if family.kind == MetricKind::Info {
+            metric.encode_info(&labels)?;
+        } else if labels.is_empty() {
+            encode_value(&series.value, family.kind, &mut metric)?;
+        } else {
+            encode_value(&series.value, family.kind, &mut metric.encode_family(&labels)?)?;
         }
     }
     Ok(())

@@ -92,10 +92,12 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     }
     // Most events belong to no trace.
     let id = fields.remove("trace").and_then(|trace| trace.get("id").cloned());
-    if let Some(id) = id.filter(|id| *id != Value::from(TraceContext::NONE.id.to_string())) {
+    let none = TraceContext::NONE.id.to_string();
+    if let Some(id) = id.filter(|id| id.as_str() != Some(&none)) {
         fields.insert("trace_id".to_owned(), id);
     }
     let name = name.replace('_', " ");
+    #[allow(clippy::wildcard_enum_match_arm, reason = "only alerts have a value to describe")]
     let name = match *event {
         Event::AlertCleared { rule, value, .. } => format!("{name}: {}", rule.describe(value)),
         Event::AlertRaised { rule, value, threshold, .. } => {

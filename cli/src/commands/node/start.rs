@@ -393,7 +393,7 @@ fn unexplained(home: &Home, status: ExitStatus) -> Failure {
 }
 
 enum Start {
-    Active(RunInfo),
+    Active(Box<RunInfo>),
     Ended(ExitStatus),
     TimedOut,
 }
@@ -402,7 +402,7 @@ fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
     let begun = Instant::now();
     loop {
         if let Some(info) = home.ready().filter(|info| info.pid == child.id()) {
-            return Ok(Start::Active(info));
+            return Ok(Start::Active(Box::new(info)));
         }
         if let Some(status) = child.try_wait()? {
             return Ok(Start::Ended(status));

@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "only some events and steps are looked for")]
+
 use super::*;
 use crate::health::{DiskSpace, Finding};
 use crate::ids::LinkId;

@@ -102,11 +102,13 @@ impl fmt::Display for ThresholdFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { threshold, value, least, most } = self;
         write!(f, "the threshold {threshold} is {value}; {least} to {most} are allowed")?;
-        match threshold {
-            Threshold::MemoryCritical if *least > 1 => f.write_str(", above memory_warning"),
-            Threshold::MemoryWarning if *most < 100 => f.write_str(", below memory_critical"),
-            _ => Ok(()),
+        if *threshold == Threshold::MemoryCritical && *least > 1 {
+            f.write_str(", above memory_warning")?;
         }
+        if *threshold == Threshold::MemoryWarning && *most < 100 {
+            f.write_str(", below memory_critical")?;
+        }
+        Ok(())
     }
 }
 

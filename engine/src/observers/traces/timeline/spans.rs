@@ -183,14 +183,13 @@ impl Weaver {
                 self.part(node, (at.saturating_sub(*run), at), key, "compute", what);
             }
             Step::Sent { message, payload, destination, next, retry } => {
-                let about = match payload {
-                    PayloadKind::Assign if *retry == 0 => {
-                        let assigned = self.assigned.get_mut(&(node, *destination));
-                        assigned.and_then(VecDeque::pop_front).map(|(task, attempt)| (task, Some(attempt)))
-                    }
-                    _ => None,
+                let about = if *payload == PayloadKind::Assign && *retry == 0 {
+                    let assigned = self.assigned.get_mut(&(node, *destination));
+                    assigned.and_then(VecDeque::pop_front).map(|(task, attempt)| (task, Some(attempt)))
+                } else {
+                    None
                 };
-                let about = about.or(self.only_task.map(|task| (task, None)));
+                let about = about.or_else(|| self.only_task.map(|task| (task, None)));
                 let entry = self.messages.entry(*message).or_default();
                 (entry.kind, entry.origin) = (Some(*payload), Some(node));
                 entry.destination = Some(*destination);
@@ -305,7 +304,7 @@ impl Weaver {
         let (Some(kind), Some(origin), Some(to)) = (message.kind, message.origin, message.destination) else {
             return;
         };
-        let end = message.delivered.map(|(_, at)| at).or(message.acknowledged.map(|(at, _)| at));
+        let end = message.delivered.map(|(_, at)| at).or_else(|| message.acknowledged.map(|(at, _)| at));
         let end = end.or(message.given_up_at);
         let Some(start_micros) = message.sent_at.or(end) else { return };
         let what = SpanKind::Message {
