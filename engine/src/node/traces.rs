@@ -8,7 +8,7 @@ use super::Node;
 use crate::error::Rejection;
 use crate::ids::{NodeId, ReadId, RequestId, TraceId};
 use crate::lifecycle::State;
-use crate::observers::traces::timeline::{ClockReading, NodeAnswer, NodeTrace};
+use crate::observers::traces::timeline::{ClockReading, NodeAnswer, NodeTrace, difference};
 use crate::observers::traces::{AMBIGUOUS_MAX, Found, IdPrefix, TraceOrder, TracePart};
 use crate::output::Output;
 use crate::request::{Response, TraceView};
@@ -45,8 +45,11 @@ struct Search {
     /// The traces that match.
     traces: BTreeSet<TraceId>,
     nodes: BTreeMap<NodeId, NodeTrace>,
-    /// The nodes that have not answered, each with the wall-clock time of the last question, in microseconds.
+    /// The nodes that have not answered, each with the wall-clock time of the first question, in microseconds; 0 before
+    /// it. An answer may be to any question, so only the first one bounds the time on the way.
     waiting: BTreeMap<NodeId, u64>,
+    /// The nodes that were asked for this trace itself. A node may know a trace and not its tasks.
+    asked: BTreeSet<(NodeId, TraceId)>,
     /// Whether the store of this node has answered.
     read: bool,
     begun: Instant,
@@ -102,6 +105,7 @@ impl Node {
             traces: BTreeSet::new(),
             nodes: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            asked: BTreeSet::new(),
             read: false,
             begun: self.clock.now,
             retried: false,
@@ -131,19 +135,19 @@ impl Node {
                 self.send_in_background(node, &answer);
             }
             Some(Reader::Own(query)) => {
-                let knows_nothing = found == Found::None;
+                let found_nothing = found == Found::None;
                 let clock = Some(ClockReading { ahead_micros: 0, error_micros: 0 });
                 self.note_found(query, me, found, clock);
                 let members: Vec<NodeId> = self.others().map(|(node, _)| node).collect();
                 let Some(search) = self.in_flight.traces.open.get_mut(&query) else { return };
                 search.read = true;
-                if knows_nothing {
+                if found_nothing && search.traces.is_empty() {
                     members.into_iter().take(NODES_MAX).for_each(|node| {
                         search.nodes.insert(node, unanswered(node, NodeAnswer::Late));
                         search.waiting.insert(node, 0);
                     });
                 }
-                self.ask_for_traces(query);
+                self.ask_for_traces(query, false);
             }
         }
     }
@@ -167,13 +171,10 @@ impl Node {
         let now = self.wall_micros();
         let Some(search) = self.in_flight.traces.open.get_mut(&query) else { return };
         let Some(asked) = search.waiting.remove(&from) else { return };
-        let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
-        let there = signed(received_micros).saturating_sub(signed(asked));
-        let back = signed(now).saturating_sub(signed(sent_micros));
-        let ahead_micros = there.saturating_sub(back) / 2;
-        let error_micros = u64::try_from(there.saturating_add(back) / 2).unwrap_or_default();
-        self.note_found(query, from, bounded(found), Some(ClockReading { ahead_micros, error_micros }));
-        self.ask_for_traces(query);
+        let there = difference(received_micros, asked);
+        let back = difference(now, sent_micros);
+        self.note_found(query, from, bounded(found), Some(ClockReading::between(there, back)));
+        self.ask_for_traces(query, false);
     }
 
     fn note_found(&mut self, query: u64, node: NodeId, found: Found, clock: Option<ClockReading>) {
@@ -193,11 +194,28 @@ impl Node {
         let named: BTreeSet<NodeId> =
             parts.iter().flat_map(|part| &part.steps).filter_map(|step| step.step.other_node()).collect();
         search.nodes.insert(node, NodeTrace { node, answer: NodeAnswer::Answered, parts, clock });
+        // Those that know nothing of a task may know its trace: a relay does not see the tasks of messages.
+        let mut own = None;
+        if let (Some(&trace), 1) = (search.traces.first(), search.traces.len())
+            && !search.id.matches(&trace.0)
+        {
+            let knew_nothing =
+                |node: &&mut NodeTrace| node.answer == NodeAnswer::Answered && node.parts.is_empty();
+            for NodeTrace { node, answer, .. } in search.nodes.values_mut().filter(knew_nothing) {
+                if *node == me {
+                    own = search.asked.insert((me, trace)).then_some(trace);
+                } else if !search.asked.contains(&(*node, trace)) {
+                    *answer = NodeAnswer::Late;
+                    search.waiting.insert(*node, 0);
+                }
+            }
+        }
+        search.read &= own.is_none();
         for other in named.into_iter().filter(|other| *other != me) {
             if search.nodes.contains_key(&other) {
                 continue;
             }
-            let answer = if search.waiting.len() + search.nodes.len() >= NODES_MAX {
+            let answer = if search.nodes.len() >= NODES_MAX {
                 NodeAnswer::Skipped
             } else if others.contains(&other) {
                 search.waiting.insert(other, 0);
@@ -209,14 +227,17 @@ impl Node {
                 search.nodes.insert(other, unanswered(other, answer));
             }
         }
+        if let Some(trace) = own {
+            self.read_traces(Reader::Own(query), IdPrefix::of(trace));
+        }
     }
 
     fn reachable_others(&self) -> BTreeSet<NodeId> {
         self.others().map(|(node, _)| node).collect()
     }
 
-    /// Asks the nodes that have not been asked yet.
-    fn ask_for_traces(&mut self, query: u64) {
+    /// Asks the nodes that have not been asked yet, or all that have not answered.
+    fn ask_for_traces(&mut self, query: u64, all: bool) {
         let now = self.wall_micros();
         let Some(search) = self.in_flight.traces.open.get_mut(&query) else { return };
         // A later question need not repeat the search for a prefix.
@@ -224,9 +245,13 @@ impl Node {
             Some(trace) if search.traces.len() == 1 => IdPrefix::of(*trace),
             Some(_) | None => search.id,
         };
+        let exact = search.traces.first().filter(|trace| IdPrefix::of(**trace) == id);
         let mut asked = Vec::new();
-        for (node, at) in search.waiting.iter_mut().filter(|(_, at)| **at == 0) {
-            *at = now.max(1);
+        for (node, at) in search.waiting.iter_mut().filter(|(_, at)| all || **at == 0) {
+            if *at == 0 {
+                *at = now.max(1);
+            }
+            search.asked.extend(exact.map(|trace| (*node, *trace)));
             asked.push(*node);
         }
         for node in asked {
@@ -249,12 +274,11 @@ impl Node {
                 done.push(query);
             } else if !search.retried && now >= search.begun.after(RETRY_AFTER) {
                 search.retried = true;
-                search.waiting.values_mut().for_each(|at| *at = 0);
                 again.push(query);
             }
         }
         for query in again {
-            self.ask_for_traces(query);
+            self.ask_for_traces(query, true);
         }
         for query in done {
             if let Some(search) = self.in_flight.traces.open.remove(&query) {

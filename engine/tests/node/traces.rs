@@ -50,9 +50,10 @@ fn count(timeline: &Timeline, is: impl Fn(&Span) -> bool) -> usize {
     timeline.spans.iter().filter(|span| is(span)).count()
 }
 
-/// An origin without a model, a relay without one, and two workers behind the relay.
+/// An origin without a model, a relay without one, and two workers behind the relay. A fifth node could have a link with
+/// the relay.
 fn mesh() -> (Network, [usize; 4]) {
-    let mut network = Network::with_lines([(0, 1), (1, 2), (1, 3)]);
+    let mut network = Network::with_lines([(0, 1), (1, 2), (1, 3), (1, 4)]);
     let alone = |config: &mut engine::Config| config.models.clear();
     let places = [network.add(alone), network.add(alone), network.add(|_| {}), network.add(|_| {})];
     network.run(SECOND * 3);
@@ -134,6 +135,22 @@ fn a_trace_shows_all_hops_and_both_attempts_whatever_the_clocks_say() {
     let end = root.end_micros.unwrap();
     for span in &timeline.spans {
         assert!((root.start_micros..=end + 2_000).contains(&span.start_micros), "{span:?} {root:?}");
+    }
+}
+
+#[test]
+fn a_relay_that_knows_no_task_tells_its_steps_to_whoever_asks_for_the_task() {
+    let (mut network, [origin, relay, ..]) = mesh();
+    let bystander = network.add(|config| config.models.clear());
+    network.run(SECOND * 3);
+    let task = submit(&mut network, origin, traced(spec(), true));
+    network.run(SECOND * 3);
+    let relay_id = network.id(relay);
+    for asked in [bystander, relay, origin] {
+        let timeline = search(&mut network, asked, &task.to_string()).unwrap();
+        let hops =
+            count(&timeline, |span| matches!(span.what, SpanKind::Hop { .. }) && span.node == relay_id);
+        assert!(hops >= 2, "asked at {asked}: {:?}", timeline.spans);
     }
 }
 

@@ -331,9 +331,7 @@ impl Fault {
         match self {
             Self::Closed => false,
             Self::Disordered | Self::Panicked(_) => true,
-            Self::Storage(::redb::Error::Io(error)) => is_damage(error),
-            Self::Storage(::redb::Error::Backend(_) | ::redb::Error::PreviousIo) => false,
-            Self::Storage(_) => true,
+            Self::Storage(error) => is_file_damage(error),
         }
     }
 }
@@ -561,6 +559,14 @@ fn write_error(path: &Path, error: ::redb::Error) -> OpenError {
 
 fn damaged(path: &Path, detail: &dyn Display) -> OpenError {
     OpenError::Damaged { path: path.to_path_buf(), detail: detail.to_string() }
+}
+
+/// Tells whether the content of the file is the cause of an error, rather than the disk.
+pub(super) fn is_file_damage(error: &::redb::Error) -> bool {
+    if let ::redb::Error::Io(error) = error {
+        return is_damage(error);
+    }
+    !matches!(error, ::redb::Error::Backend(_) | ::redb::Error::PreviousIo)
 }
 
 fn is_damage(error: &io::Error) -> bool {

@@ -5,6 +5,7 @@
 //! all records. Traces are no data that the node must keep: a full disk drops them, and a file that is damaged is
 //! replaced by an empty one.
 
+use super::redb::is_file_damage;
 use crate::containment::contain;
 use crate::ports::Traces;
 use ::redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -181,8 +182,8 @@ impl OpenFile {
     fn open_or_replace(path: &Path) -> Result<Self, String> {
         match contain(|| Self::open(path)) {
             Ok(Ok(file)) => Ok(file),
-            Ok(Err(::redb::Error::Io(error))) if !is_damage(&error) => Err(error.to_string()),
             Ok(Err(::redb::Error::DatabaseAlreadyOpen)) => Err("another process uses the file".to_owned()),
+            Ok(Err(error)) if !is_file_damage(&error) => Err(error.to_string()),
             Ok(Err(error)) => Self::replace(path, &error.to_string()),
             Err(panicked) => Self::replace(path, &panicked.to_string()),
         }
@@ -305,10 +306,11 @@ impl OpenFile {
                         }
                     }
                 }
-                if pass == 1 || found.len() != 1 {
+                let exact: Vec<IdPrefix> = found.keys().map(|trace| IdPrefix::of(*trace)).collect();
+                if pass == 1 || exact.len() != 1 || exact == wanted {
                     break;
                 }
-                wanted = found.keys().map(|trace| IdPrefix::of(*trace)).collect();
+                wanted = exact;
                 found.clear();
             }
             Ok(found)
@@ -323,12 +325,6 @@ impl OpenFile {
             }
         })
     }
-}
-
-/// Tells whether the content of the file is the cause of an error, rather than the disk.
-fn is_damage(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
 
 /// Decodes a row; `None` if it is damaged, so that the others are still found.

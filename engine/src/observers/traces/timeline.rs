@@ -53,6 +53,23 @@ pub struct ClockReading {
     pub error_micros: u64,
 }
 
+impl ClockReading {
+    /// Returns the reading of two messages: how much later each was received than sent, by the clocks of its two ends.
+    /// `there` was received by the clock in question.
+    pub(crate) fn between(there: i64, back: i64) -> Self {
+        let ahead_micros = there.saturating_sub(back) / 2;
+        // The way there and back; it is negative only if a clock was set meanwhile.
+        let error_micros = u64::try_from(there.saturating_add(back) / 2).unwrap_or_default();
+        Self { ahead_micros, error_micros }
+    }
+}
+
+/// Returns how much later one time is than another, in microseconds.
+pub(crate) fn difference(later: u64, earlier: u64) -> i64 {
+    let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
+    signed(later).saturating_sub(signed(earlier))
+}
+
 /// A trace as spans, in the order of their starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeline {

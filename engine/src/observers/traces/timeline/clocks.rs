@@ -1,6 +1,6 @@
 //! Estimates how far the clock of each node is ahead.
 
-use super::{ClockReading, NodeTrace};
+use super::{ClockReading, NodeTrace, difference};
 use crate::ids::NodeId;
 use crate::observers::traces::Step;
 use crate::trace::SpanId;
@@ -85,7 +85,7 @@ fn base(nodes: &[NodeTrace]) -> Option<NodeId> {
 fn delays(nodes: &[NodeTrace]) -> Delays {
     let mut delays = Delays::new();
     let mut note = |from: (NodeId, u64), to: (NodeId, u64)| {
-        let delay = signed(to.1).saturating_sub(signed(from.1));
+        let delay = difference(to.1, from.1);
         let least = delays.entry((from.0, to.0)).or_insert(delay);
         *least = delay.min(*least);
     };
@@ -142,13 +142,10 @@ fn passages(nodes: &[NodeTrace]) -> BTreeMap<SpanId, Passage> {
 
 /// Returns how far each clock is ahead of that of `base`, and the error, along the paths with the least error.
 fn by_messages(base: NodeId, delays: &Delays) -> BTreeMap<NodeId, (i64, u64)> {
-    let mut edges: BTreeMap<NodeId, Vec<(NodeId, i64, u64)>> = BTreeMap::new();
+    let mut edges: BTreeMap<NodeId, Vec<(NodeId, ClockReading)>> = BTreeMap::new();
     for (&(from, to), there) in delays {
         if let Some(back) = delays.get(&(to, from)) {
-            let ahead = there.saturating_sub(*back) / 2;
-            // The way there and back; it is negative only if a clock was set meanwhile.
-            let error = u64::try_from(there.saturating_add(*back) / 2).unwrap_or_default();
-            edges.entry(from).or_default().push((to, ahead, error));
+            edges.entry(from).or_default().push((to, ClockReading::between(*there, *back)));
         }
     }
     let mut best = BTreeMap::from([(base, (0_i64, 0_u64))]);
@@ -158,16 +155,12 @@ fn by_messages(base: NodeId, delays: &Delays) -> BTreeMap<NodeId, (i64, u64)> {
         let open = best.iter().filter(|(node, _)| !done.contains(*node));
         let Some((&node, &(ahead, error))) = open.min_by_key(|(_, (_, error))| *error) else { break best };
         done.insert(node);
-        for &(to, more_ahead, more_error) in edges.get(&node).into_iter().flatten() {
-            let found = (ahead.saturating_add(more_ahead), error.saturating_add(more_error));
+        for &(to, more) in edges.get(&node).into_iter().flatten() {
+            let found = (ahead.saturating_add(more.ahead_micros), error.saturating_add(more.error_micros));
             let known = best.entry(to).or_insert(found);
             if found.1 < known.1 {
                 *known = found;
             }
         }
     }
-}
-
-fn signed(micros: u64) -> i64 {
-    i64::try_from(micros).unwrap_or(i64::MAX)
 }
