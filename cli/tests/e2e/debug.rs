@@ -173,7 +173,9 @@ fn profiles_are_taken_one_at_a_time(sandbox: &Sandbox, node: &Node<'_>) {
         assert!(strings.iter().any(|text| text == wanted), "{wanted} is not in {strings:?}");
     }
     assert!(strings.iter().any(|text| text.contains("kernels::encoder")), "the model computed: {strings:?}");
-    assert!(strings.iter().any(|text| text.contains("runtime::driver")), "the node worked: {strings:?}");
+    // On a busy machine, each thread of the node has few samples, so any of them will do.
+    let of_node = |text: &&String| ["engine::", "runtime::"].iter().any(|start| text.starts_with(start));
+    assert!(strings.iter().any(|text| of_node(&text)), "the node worked: {strings:?}");
     let said = node.run(&["debug", "profile", "--duration", "1", "--output", &file]).bad(1);
     assert!(said.contains("id: file_exists"), "{said}");
     let arguments = ["debug", "profile", "--duration", "1", "--model", "none", "--output", &other_file];

@@ -347,6 +347,8 @@ impl Supervisor {
                     self.done(job, 0, Err(InferenceError::Cancelled)).await?;
                 }
             }
+            // The samples of an earlier one are still on their way. They must not be taken for those of this one.
+            Command::Profile(_) if self.profile.is_some() => {}
             Command::Profile(ProfileOrder { end, samples }) => {
                 self.profile = Some(Profiling { end: Some(end), samples });
                 return Ok(Some(ToWorker::Profile { on: true }));
