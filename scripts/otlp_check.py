@@ -1,4 +1,4 @@
-"""Checks the spans that two nodes exported for three tasks, as otlp_receiver.py wrote them. Exits with 1 if some are
+"""Checks the spans that two nodes exported for three tasks, as otlp_receiver.py wrote them. Exits with 2 if some are
 missing, so that the caller can wait for them."""
 
 import json
@@ -9,7 +9,7 @@ tasks = {span["span"]: span for span in spans if span["name"] == "task embedding
 attempts = [span for span in spans if span["name"] == "attempt embedding"]
 assigned = [span for span in spans if span["name"] == "message assign"]
 if min(len(tasks), len(attempts), len(assigned)) < 3:
-    sys.exit(1)
+    sys.exit(2)
 assert all(span["service"] == "mesh" for span in spans), spans
 assert len(tasks) == len(attempts) == 3, spans
 for attempt in attempts:
