@@ -16,7 +16,7 @@ use crate::clients::Fetcher;
 use crate::clients::RETRY_INTERVAL;
 use crate::cluster::{self, Cluster};
 use crate::disk::Disk;
-use crate::faults::machine::clock_ahead;
+use crate::faults::machine::{clock_ahead, host_facts};
 use crate::faults::{Change, Effect, Faults, LinkCondition, Stop};
 use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
@@ -326,7 +326,7 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
         traces: traces::SimTraces::new(Arc::clone(&machine)),
         inference: inference::SimInference::new(Arc::clone(&machine)),
         blobs: blobs::SimBlobs::new(Arc::clone(&machine)),
-        host: SimHost::default(),
+        host: SimHost { machine: Arc::clone(&machine), asked: false },
         clock,
         journal: SimJournal { machine: Arc::clone(&machine) },
     };
@@ -335,9 +335,9 @@ async fn process(machine: Arc<Machine>) -> turmoil::Result {
     future::pending().await
 }
 
-/// A health check that always reports a healthy process.
-#[derive(Default)]
+/// A health check that reports a healthy process on a host with the faults of the scenario.
 struct SimHost {
+    machine: Arc<Machine>,
     asked: bool,
 }
 
@@ -350,7 +350,7 @@ impl Host for SimHost {
         if !core::mem::take(&mut self.asked) {
             future::pending::<()>().await;
         }
-        crate::inference::host_facts()
+        host_facts(machine_faults(&lock(&self.machine.machine_faults)))
     }
 }
 

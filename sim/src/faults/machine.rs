@@ -52,7 +52,7 @@ pub(crate) fn host_facts<'a>(faults: impl Iterator<Item = (usize, &'a MachineFau
             }
             MachineFault::MemoryUsed { per_million } => {
                 let most = engine::Config::default().memory_bytes_max;
-                facts.memory_bytes = most / 1_000_000 * u64::from(*per_million);
+                facts.memory_bytes = most * u64::from(*per_million) / 1_000_000;
             }
             _ => {}
         }
