@@ -10,14 +10,16 @@ use crate::health::HostFacts;
 use crate::identity::Identity;
 use crate::ids::{Fingerprint, JobId, LinkId, NodeId, RequestId, TaskId, TraceId};
 use crate::input::{Input, Interface, ModelState};
+use crate::lifecycle::State;
 use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
 use crate::observers::alerts::SavedAlerts;
+use crate::observers::fault_counters::FaultCounters;
 use crate::observers::traces::Shelf;
 use crate::output::{InferenceJob, Output, Priority};
 use crate::record::{Record, Saved};
-use crate::request::{Answer, Request};
+use crate::request::{Answer, DiscoveryState, DiscoveryView, Request, StatusView};
 use crate::task::{
     EmbeddingInput, FinishReason, ResultSummary, StoredTask, TaskKind, TaskOutput, TaskStatus,
 };
@@ -55,6 +57,37 @@ pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSu
         preview: String::new(),
         output_preview: String::new(),
         trace: TraceId([0; 16]),
+    }
+}
+
+/// Returns the status of a node that is alone and idle.
+pub fn status() -> StatusView {
+    StatusView {
+        node_id: NodeId([7; 16]),
+        state: State::Active,
+        version: "1".to_owned(),
+        network: "local".to_owned(),
+        network_port: 9000,
+        addresses: Vec::new(),
+        uptime_millis: Some(5),
+        peers: 0,
+        members: 1,
+        tasks_queued: 0,
+        tasks_running: 0,
+        results: 0,
+        models: Vec::new(),
+        discovery: DiscoveryView {
+            state: DiscoveryState::Available,
+            nodes: 1,
+            packets_own: 2,
+            packets_heard: 3,
+            packets_dropped: 0,
+            packets_unusable: 0,
+        },
+        health: None,
+        alerts: Vec::new(),
+        faults: FaultCounters::default(),
+        timestamp: UnixMillis(0),
     }
 }
 

@@ -7,6 +7,7 @@ mod field;
 mod models;
 mod share;
 
+pub use api::LogLevel;
 pub use field::{FIELDS, Field, Kind};
 pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 pub use share::Share;
@@ -114,24 +115,6 @@ impl Settings {
     }
 }
 
-/// The severity of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum LogLevel {
-    /// Per message.
-    Trace,
-    /// Details for debugging.
-    Debug,
-    /// Changes in the life of the node.
-    Info,
-    /// Needs attention.
-    Warn,
-    /// The node failed to do something.
-    Error,
-    /// The node ended because of this.
-    Fatal,
-}
-
 /// The source of a value, weakest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -211,8 +194,10 @@ impl Effective {
     /// Returns every value with its source, in display order. The path of a URL may be a secret and is left out.
     pub fn shown(&self) -> Vec<Shown> {
         let mut values = self.values();
-        if let Some(Value::String(url)) = values.get_mut("alert_webhook") {
-            *url = field::without_path(url);
+        for field in FIELDS.iter().filter(|field| field.kind == Kind::Url) {
+            if let Some(Value::String(url)) = values.get_mut(field.key) {
+                *url = field::without_path(url);
+            }
         }
         let shown = |field: &Field| Shown {
             key: field.key.to_owned(),

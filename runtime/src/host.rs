@@ -77,7 +77,7 @@ fn look(config_file: &Path, identity: &Identity) -> HostFacts {
 }
 
 /// Returns the space on the disk of a directory, without what only the superuser may use.
-fn disk_space(directory: &Path) -> Option<DiskSpace> {
+pub fn disk_space(directory: &Path) -> Option<DiskSpace> {
     let space = statvfs(directory).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size());
     let used = space.blocks().saturating_sub(space.blocks_free());
@@ -95,11 +95,12 @@ pub fn raise_open_files_limit() -> std::io::Result<()> {
     Ok(setrlimit(Resource::RLIMIT_NOFILE, hard.min(OPEN_FILES_WANTED).max(soft), hard)?)
 }
 
-/// Returns the number of open files of this process.
-pub fn open_files() -> u64 {
+/// Returns the number of open files of a process. Those of another one may be known to root alone.
+pub fn open_files(process: u32) -> Option<u64> {
+    let count = fs::read_dir(format!("/proc/{process}/fd")).ok()?.count();
     // The directory that is read is open itself.
-    let count = fs::read_dir("/proc/self/fd").map_or(1, Iterator::count).saturating_sub(1);
-    u64::try_from(count).unwrap_or(u64::MAX)
+    let own = usize::from(process == std::process::id());
+    u64::try_from(count.saturating_sub(own)).ok()
 }
 
 /// Returns the memory of a process and its children that the system cannot reclaim. Mapped files, such as weights, do
@@ -116,7 +117,7 @@ fn held(status: &str) -> u64 {
 /// Returns the value of a line such as `VmRSS:  900 kB`, in bytes.
 pub fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    value.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_shl(10)
+    value.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Returns the processor time in the text of `/proc/PID/stat`, in ticks.

@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// Queues one line, and counts it under a name that contains no values.
-    fn write_as(&self, line: &Line<'_>, name: &str) {
+    pub(crate) fn write_as(&self, line: &Line<'_>, name: &str) {
         if !self.takes(line.level, line.component) {
             return;
         }

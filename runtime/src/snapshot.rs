@@ -12,7 +12,6 @@ use api::{
     SettingValue, Snapshot, StorageFigures, Word,
 };
 use engine::request::{DumpView, StatusView};
-use nix::sys::statvfs::statvfs;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -51,7 +50,7 @@ fn figure(kind: Kind, value: &Value) -> SettingValue {
         Kind::Switch => SettingValue::Switch(value.as_bool().unwrap_or_default()),
         Kind::Level => {
             let level = serde_json::from_value::<LogLevel>(value.clone()).unwrap_or(LogLevel::Info);
-            SettingValue::Level(level.into())
+            SettingValue::Level(level)
         }
         Kind::Addresses | Kind::Command | Kind::Interfaces | Kind::Models => {
             SettingValue::Entries(value.as_array().map_or(0, |all| all.len() as u64))
@@ -101,10 +100,9 @@ pub(crate) fn gather(
 }
 
 pub(crate) fn storage_figures(inspected: &Inspected, records_damaged: u64) -> StorageFigures {
-    let disk = statvfs(&inspected.data_file).ok();
     StorageFigures {
         file_bytes: fs::metadata(&inspected.data_file).map_or(0, |metadata| metadata.len()),
-        free_bytes: disk.map(|disk| disk.blocks_available().saturating_mul(disk.fragment_size())),
+        free_bytes: host::disk_space(&inspected.data_file).map(|disk| disk.bytes_free),
         records_damaged,
     }
 }
@@ -152,7 +150,7 @@ fn machine() -> MachineFigures {
 fn log_figures(log: &Log, levels: LogLevels) -> LogFigures {
     let now = clock::wall().0;
     let line = |line: crate::logging::LineCount| LineFigures {
-        level: line.level.into(),
+        level: line.level,
         component: Word::new(&line.component),
         // Names are constants of the program.
         name: Word::from_constant(&line.name),
@@ -181,8 +179,7 @@ fn process(pid: u32, role: ProcessRole) -> Option<ProcessFigures> {
         resident_bytes_max: bytes("VmHWM:"),
         cpu_ms: host::cpu_ticks(&stat)?.saturating_mul(1000 / host::TICKS_PER_SECOND),
         threads: threads.and_then(|text| text.trim().parse().ok()).unwrap_or_default(),
-        // Those of a model's process are known to root alone.
-        open_files: fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|files| count(files.count())),
+        open_files: host::open_files(pid).and_then(|files| u32::try_from(files).ok()),
     })
 }
 
@@ -288,7 +285,7 @@ mod tests {
                 .collect(),
             data_file: Path::new(SECRET).to_owned(),
         };
-        let levels = LogLevels { configured: api::LogLevel::Info, levels: Vec::new() };
+        let levels = LogLevels { configured: LogLevel::Info, levels: Vec::new() };
         let snapshot = gather(Instant::now(), dump(), &models, &inspected, 0, &log, levels);
         let text = serde_json::to_string_pretty(&snapshot).unwrap();
         for secret in ["swordfish", "alice", "203.0.113", "0707070707"] {

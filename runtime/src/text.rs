@@ -19,6 +19,13 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns scheme, host and port of a URL.
+pub fn origin(url: &str) -> &str {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
+    &url[..end]
+}
+
 /// The longest name that is compared with others.
 const NAME_BYTES_MAX: usize = 64;
 /// The similarity above which a name is suggested; clap uses the same.

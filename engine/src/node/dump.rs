@@ -41,6 +41,6 @@ impl Node {
     }
 }
 
-fn occupancy_view(of: Occupancy) -> OccupancyView {
+pub(super) fn occupancy_view(of: Occupancy) -> OccupancyView {
     OccupancyView { name: of.name.to_owned(), current: of.current, limit: of.limit }
 }

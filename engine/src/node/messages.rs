@@ -5,6 +5,7 @@ use crate::error::{DecodeError, PeerFault};
 use crate::event::{DropReason, Event, LinkDownReason, PayloadKind, ReassignReason, RefuseReason};
 use crate::ids::{LinkId, MessageId, NodeId};
 use crate::mutants::{Mutant, shows};
+use crate::observers::alerts::clock_differs;
 use crate::observers::metrics::Direction;
 use crate::output::Priority;
 use crate::peers::Introduction;
@@ -109,7 +110,7 @@ impl Node {
         let spare = || membership.spare_neighbour();
         self.peers.handle_hello(self.clock.now, link, &introduction, hello.advert, spare, &mut self.rng);
         let ahead_millis = self.ahead_millis(hello.sent_at);
-        if ahead_millis.unsigned_abs() > CLOCK_DIFFERENCE_MILLIS_MAX && self.peers.has_accepted(link) {
+        if clock_differs(ahead_millis) && self.peers.has_accepted(link) {
             self.event(Event::ClockDiffers { peer: node, ahead_millis });
         }
     }
@@ -467,5 +468,3 @@ const LARGE_BYTES: usize = 64 << 10;
 const ACKS_HELD_MAX: usize = 16;
 /// Maximum number of acknowledgements in one message.
 const ACKS_MAX: usize = 1_024;
-/// A larger difference between two clocks is reported.
-const CLOCK_DIFFERENCE_MILLIS_MAX: u64 = 30_000;

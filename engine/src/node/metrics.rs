@@ -1,8 +1,9 @@
 //! Takes views of the node's metrics.
 
 use super::Node;
+use super::dump::occupancy_view;
 use crate::heartbeat::Liveness;
-use crate::observers::metrics::{AttemptState, Fill, Metrics, MetricsView, Origin};
+use crate::observers::metrics::{AttemptState, Metrics, MetricsView, Origin};
 use std::collections::BTreeMap;
 
 impl Node {
@@ -19,18 +20,13 @@ impl Node {
             let state = if runs { AttemptState::Running } else { AttemptState::Queued };
             *attempts.entry((self.observers.metrics.origin(origin), state)).or_default() += 1;
         }
-        let fill = |place: crate::occupancy::Occupancy| Fill {
-            name: place.name.to_owned(),
-            current: place.current,
-            limit: place.limit,
-        };
         MetricsView {
             counted: self.observers.metrics.clone(),
             status: self.status_view(),
             now: self.clock.now,
             attempts,
             peers_slow: u32::try_from(peers_slow).unwrap_or(u32::MAX),
-            collections: self.occupancy().map(fill).collect(),
+            collections: self.occupancy().map(occupancy_view).collect(),
         }
     }
 }

@@ -522,7 +522,8 @@ impl Alerts {
     }
 }
 
-fn clock_differs(ahead_millis: i64) -> bool {
+/// Tells whether a clock is so far ahead or behind that it is reported.
+pub(crate) fn clock_differs(ahead_millis: i64) -> bool {
     ahead_millis.unsigned_abs() > CLOCK_SECONDS_MAX * 1_000
 }
 

@@ -15,7 +15,7 @@ use crate::error::{DialError, Rejection};
 use crate::event::{AttemptEnd, AttemptEnding, Event, LinkDownReason, PayloadKind, ReassignReason};
 use crate::ids::NodeId;
 use crate::output::InferenceJob;
-use crate::request::StatusView;
+use crate::request::{OccupancyView, StatusView};
 use crate::task::{TaskKind, TaskStatus};
 use crate::time::{Instant, micros};
 use core::time::Duration;
@@ -183,7 +183,7 @@ pub struct MetricsView {
     /// Peers that the failure detector judges SLOW.
     pub peers_slow: u32,
     /// How full each collection of the node is.
-    pub collections: Vec<Fill>,
+    pub collections: Vec<OccupancyView>,
 }
 
 /// Whether an attempt that has not ended runs.
@@ -194,17 +194,6 @@ pub enum AttemptState {
     Queued,
     /// It runs.
     Running,
-}
-
-/// How full a collection is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fill {
-    /// Its name.
-    pub name: String,
-    /// Number of entries, or bytes.
-    pub current: u64,
-    /// The limit.
-    pub limit: u64,
 }
 
 impl Metrics {

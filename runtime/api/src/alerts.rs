@@ -1,7 +1,7 @@
 //! Alerts: the active ones, the past ones, their thresholds, and where they are sent.
 
-use engine::UnixMillis;
 use engine::observers::alerts::{self, AlertHistory, AlertRule, Severity, Threshold};
+use engine::{NodeId, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -225,7 +225,7 @@ impl Alerts {
 
 impl AlertNotice {
     /// Returns the notice of an event, or `None` if the event is about no alert.
-    pub fn new(event: &engine::Event, node_id: String, network: String, now: UnixMillis) -> Option<Self> {
+    pub fn new(event: &engine::Event, node: NodeId, network: &str, now: UnixMillis) -> Option<Self> {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the other events are not about alerts")]
         let (name, rule, severity, value, threshold, message) = match *event {
             engine::Event::AlertRaised { rule, severity, value, threshold } => {
@@ -238,6 +238,7 @@ impl AlertNotice {
             _ => return None,
         };
         let (event, timestamp) = (name.to_owned(), now.to_string());
+        let (node_id, network) = (node.to_string(), network.to_owned());
         Some(Self { event, rule, severity, message, value, threshold, node_id, network, timestamp })
     }
 }

@@ -4,7 +4,7 @@
 
 mod clients;
 
-use super::tests::{AUTHORIZED, Server, status_view};
+use super::tests::{AUTHORIZED, Server};
 use super::*;
 use crate::store::Damage;
 use engine::model::{ModelConflict, ModelOffer};
@@ -15,7 +15,7 @@ use engine::task::{
     EmbeddingInput, FinishReason, Outcome, Prompt, ResultSummary, TaskFailure, TaskInput, TaskKind,
     TaskOutput, TaskResult, TaskSpec, TaskStatus, Truncation,
 };
-use engine::{Fingerprint, NodeId, Rejection, TaskId, TraceId, UnixMillis};
+use engine::{Fingerprint, NodeId, Rejection, TaskId, TraceId, UnixMillis, testing};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -122,7 +122,7 @@ impl FakeNode {
                 return news(*task, *seen, &prompt);
             }
             Request::Members => Ok(Response::Members(vec![member()])),
-            Request::Status => Ok(Response::Status(Box::new(status_view()))),
+            Request::Status => Ok(Response::Status(Box::new(testing::status()))),
             other => panic!("nobody asks this here: {other:?}"),
         })
     }

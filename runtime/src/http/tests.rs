@@ -12,13 +12,11 @@ use crate::snapshot::Inspected;
 use crate::store::Damage;
 use engine::lifecycle::State;
 use engine::observers::metrics::MetricsView;
-use engine::request::{
-    Answer, DiscoveryState, DiscoveryView, Request, Response, StatusView, TaskView, TracedTask,
-};
+use engine::request::{Answer, Request, Response, StatusView, TaskView, TracedTask};
 use engine::task::{
     InputFault, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskSpec, TaskStatus,
 };
-use engine::{NodeId, Rejection, TaskId, TraceId, UnixMillis};
+use engine::{NodeId, Rejection, TaskId, TraceId, UnixMillis, testing};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -43,7 +41,7 @@ fn answer(request: &Request) -> Option<Answer> {
         | Request::Alerts
         | Request::SetThresholds { .. } => return None,
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
-        Request::Status => Ok(Response::Status(Box::new(status_view()))),
+        Request::Status => Ok(Response::Status(Box::new(testing::status()))),
         Request::Metrics => Ok(Response::Metrics(Box::new(metrics_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
         Request::Members => Ok(Response::Members(Vec::new())),
@@ -89,40 +87,10 @@ fn answer(request: &Request) -> Option<Answer> {
     })
 }
 
-pub(super) fn status_view() -> StatusView {
-    StatusView {
-        node_id: NodeId([7; 16]),
-        state: State::Active,
-        version: "1".to_owned(),
-        network: "local".to_owned(),
-        network_port: 9000,
-        addresses: Vec::new(),
-        uptime_millis: Some(5),
-        peers: 0,
-        members: 1,
-        tasks_queued: 0,
-        tasks_running: 0,
-        results: 0,
-        models: Vec::new(),
-        discovery: DiscoveryView {
-            state: DiscoveryState::Available,
-            nodes: 1,
-            packets_own: 2,
-            packets_heard: 3,
-            packets_dropped: 0,
-            packets_unusable: 0,
-        },
-        health: None,
-        alerts: Vec::new(),
-        faults: engine::observers::fault_counters::FaultCounters::default(),
-        timestamp: UnixMillis(0),
-    }
-}
-
 fn metrics_view() -> MetricsView {
     MetricsView {
         counted: engine::observers::metrics::Metrics::new(NodeId([7; 16])),
-        status: status_view(),
+        status: testing::status(),
         now: engine::Instant::ZERO,
         attempts: std::collections::BTreeMap::new(),
         peers_slow: 0,
@@ -467,7 +435,7 @@ async fn a_node_on_its_way_says_so() {
     assert_eq!((status, &body["error"]["code"]), (503, &json!("node_not_ready")));
     // Later the node itself responds, and does not know more yet.
     let early = |request: &Request| {
-        let view = StatusView { state: State::Registering, uptime_millis: None, ..status_view() };
+        let view = StatusView { state: State::Registering, uptime_millis: None, ..testing::status() };
         matches!(request, Request::Status).then(|| Ok(Response::Status(Box::new(view))))
     };
     let server = Server::before(Box::new(early), Arc::new(OneResult)).await;

@@ -5,6 +5,7 @@
 //! answers.
 
 use super::Hub;
+use crate::text::origin;
 use std::io::{self, Read};
 use std::time::Duration;
 use ureq::http::{Response, StatusCode, header};
@@ -248,13 +249,6 @@ fn next_address(from: &str, location: &str) -> Result<String, RequestError> {
     if encrypted || open { Ok(location.to_owned()) } else { Err(refused()) }
 }
 
-/// Returns scheme, host and port of an address.
-fn origin(address: &str) -> &str {
-    let host = address.find("://").map_or(0, |at| at + 3);
-    let end = address[host..].find(['/', '?', '#']).map_or(address.len(), |at| host + at);
-    &address[..end]
-}
-
 #[allow(clippy::wildcard_enum_match_arm, reason = "all others say it as well as we could")]
 fn into_io(error: ureq::Error) -> io::Error {
     let (kind, reason) = match &error {
@@ -266,8 +260,8 @@ fn into_io(error: ureq::Error) -> io::Error {
     io::Error::new(kind, reason)
 }
 
-/// Percent-encodes a path segment.
-pub(super) fn escape(piece: &str) -> String {
+/// Percent-encodes a segment of a path, or a value of a query.
+pub fn escape(piece: &str) -> String {
     piece
         .bytes()
         .map(|byte| match byte {
@@ -302,6 +296,8 @@ mod tests {
     #[test]
     fn addresses_are_written_so_that_every_name_fits() {
         assert_eq!(escape("refs/pr/1 ü?"), "refs%2Fpr%2F1%20%C3%BC%3F");
+        assert_eq!(escape("owner/a-b_1.5"), "owner%2Fa-b_1.5");
+        assert_eq!(escape("é &=?"), "%C3%A9%20%26%3D%3F");
         assert_eq!(origin("http://127.0.0.1:8?x"), "http://127.0.0.1:8");
         assert_eq!(origin("https://hub.example"), "https://hub.example");
     }

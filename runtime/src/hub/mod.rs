@@ -14,7 +14,7 @@ mod present;
 mod pull;
 
 pub use cache::{Cache, CacheError, Cached, Damage};
-pub use client::RequestError;
+pub use client::{RequestError, escape};
 pub use hash::{BlobHash, Hasher, hash_file};
 pub use id::{ModelId, ModelIdError, Part};
 pub use listing::{ListingError, SelectionError};

@@ -12,7 +12,7 @@ pub struct Line<'a> {
     pub level: LogLevel,
     /// The component that logs it.
     pub component: &'a str,
-    /// The message: a constant, whose values are in the fields.
+    /// The message. [`Log::write`](super::Log::write) takes a constant, whose values are in the fields.
     pub message: &'a str,
     /// Named values.
     pub fields: Map<String, Value>,
@@ -20,7 +20,7 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     pub(super) fn json(&self, timestamp: &str) -> String {
-        let level = level_name(self.level);
+        let level = self.level.as_str();
         let (component, message) = (Value::from(self.component), Value::from(shorten(self.message)));
         let mut text = format!(
             r#"{{"timestamp":"{timestamp}","level":"{level}","component":{component},"message":{message}"#
@@ -80,7 +80,7 @@ fn plain(
     message: &str,
     fields: &Map<String, Value>,
 ) -> String {
-    let mut text = format!("{timestamp} {:5} {component}: {}", level_name(level), shorten(message));
+    let mut text = format!("{timestamp} {:5} {component}: {}", level.as_str(), shorten(message));
     for (name, value) in fields {
         // Writing to a string does not fail.
         let _ = write!(text, " {name}={}", bounded(value));
@@ -108,17 +108,6 @@ fn shorten(text: &str) -> Cow<'_, str> {
     }
     let kept = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     Cow::Owned(format!("{kept}… ({} bytes)", text.len()))
-}
-
-const fn level_name(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Trace => "TRACE",
-        LogLevel::Debug => "DEBUG",
-        LogLevel::Info => "INFO",
-        LogLevel::Warn => "WARN",
-        LogLevel::Error => "ERROR",
-        LogLevel::Fatal => "FATAL",
-    }
 }
 
 /// Maximum length of a text in a line, in bytes.

@@ -74,7 +74,7 @@ fn node(table: &mut Table, view: &MetricsView) {
         Some(Unit::Bytes),
         one(health.map_or(0, |health| health.memory_bytes_max)),
     );
-    let fills = |value: fn(&counted::Fill) -> u64| {
+    let fills = |value: fn(&engine::request::OccupancyView) -> u64| {
         view.collections.iter().map(move |fill| {
             (Labels::from([label("collection", fill.name.clone())]), Number::Whole(value(fill)))
         })

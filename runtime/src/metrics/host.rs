@@ -1,9 +1,8 @@
 //! What the process of a node and its disk contribute to the metrics. Each call reads it anew.
 
-use crate::host::open_files;
+use crate::host::{disk_space, kilobytes, open_files};
 use crate::observers::otlp::OtlpCounters;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
-use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeValLike;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,21 +59,20 @@ impl Host {
         let cpu = usage
             .map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let kilobytes = |name| field(&status, name) << 10;
+        let bytes = |name| kilobytes(&status, name).unwrap_or_default();
         let directory = self.store.parent().unwrap_or(&self.store);
-        let disk = statvfs(directory).ok();
+        let disk = disk_space(directory);
         HostFigures {
             cpu_micros: u64::try_from(cpu).unwrap_or_default(),
-            resident_bytes: kilobytes("VmRSS:"),
-            virtual_bytes: kilobytes("VmSize:"),
+            resident_bytes: bytes("VmRSS:"),
+            virtual_bytes: bytes("VmSize:"),
             started_millis: self.started_millis,
-            open_files: open_files(),
+            open_files: open_files(std::process::id()).unwrap_or_default(),
             open_files_max: getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft),
             threads: field(&status, "Threads:"),
             store_bytes: fs::metadata(&self.store).map_or(0, |metadata| metadata.len()),
-            disk_free_bytes: disk
-                .map_or(0, |disk| disk.blocks_available().saturating_mul(disk.fragment_size())),
-            disk_bytes: disk.map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size())),
+            disk_free_bytes: disk.map_or(0, |disk| disk.bytes_free),
+            disk_bytes: disk.map_or(0, |disk| disk.bytes_total),
             spans_exported: self.otlp.exported(),
             spans_dropped: self.otlp.dropped(),
             spans_rejected: self.otlp.rejected(),

@@ -2,13 +2,11 @@
 
 use super::*;
 use api::metrics::{Family, MetricKind, Unit, Value};
-use engine::lifecycle::State;
-use engine::observers::fault_counters::FaultCounters;
-use engine::observers::metrics::{Fill, Histogram, Metrics, MetricsView, Scale};
-use engine::request::{DiscoveryState, DiscoveryView, StatusView};
+use engine::observers::metrics::{Histogram, Metrics, MetricsView, Scale};
+use engine::request::{OccupancyView, StatusView};
 use engine::task::{TaskKind, TaskStatus};
 use engine::trace::TraceContext;
-use engine::{Instant, NodeId, TraceId, UnixMillis};
+use engine::{Instant, NodeId, TraceId, UnixMillis, testing};
 use std::collections::BTreeSet;
 
 fn view() -> MetricsView {
@@ -21,31 +19,15 @@ fn view() -> MetricsView {
     durations.observe_traced(5_000_000_000, traced(true), Instant::from_micros(500_000));
     counted.tasks_duration.insert(TaskKind::Embedding, durations);
     let status = StatusView {
-        node_id: NodeId([7; 16]),
-        state: State::Active,
         version: "1.2.3".to_owned(),
-        network: "local".to_owned(),
-        network_port: 9000,
-        addresses: Vec::new(),
         uptime_millis: Some(1500),
         peers: 3,
         members: 5,
         tasks_queued: 4,
         tasks_running: 2,
         results: 1,
-        models: Vec::new(),
-        discovery: DiscoveryView {
-            state: DiscoveryState::Available,
-            nodes: 1,
-            packets_own: 2,
-            packets_heard: 3,
-            packets_dropped: 0,
-            packets_unusable: 0,
-        },
-        faults: FaultCounters::default(),
-        health: None,
-        alerts: Vec::new(),
         timestamp: UnixMillis(1_700_000_001_000),
+        ..testing::status()
     };
     MetricsView {
         counted,
@@ -53,7 +35,7 @@ fn view() -> MetricsView {
         now: Instant::from_micros(1_000_000),
         attempts: std::collections::BTreeMap::new(),
         peers_slow: 1,
-        collections: vec![Fill { name: "results".to_owned(), current: 1, limit: 10 }],
+        collections: vec![OccupancyView { name: "results".to_owned(), current: 1, limit: 10 }],
     }
 }
 

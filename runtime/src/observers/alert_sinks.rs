@@ -8,6 +8,7 @@ mod webhook;
 
 use super::EventObserver;
 use crate::clock;
+use crate::text::origin;
 use api::{AlertNotice, AlertSink, AlertSinkKind};
 use engine::{Event, Instant, NodeId};
 use std::io;
@@ -102,7 +103,7 @@ impl AlertSinks {
         let (stop, states) = (Arc::default(), AlertSinkStates::default());
         let mut sinks = Self { node, network, queues: Vec::new(), stop, states };
         if let Some(url) = &receivers.webhook {
-            sinks.add(AlertSinkKind::Webhook, webhook::origin(url), webhook::Webhook::new(url.clone()))?;
+            sinks.add(AlertSinkKind::Webhook, origin(url).to_owned(), webhook::Webhook::new(url.clone()))?;
         }
         if let [program, arguments @ ..] = &receivers.command[..] {
             let command = command::Program::new(program.clone(), arguments.to_vec());
@@ -138,7 +139,7 @@ impl EventObserver for AlertSinks {
         if self.queues.is_empty() {
             return;
         }
-        let notice = AlertNotice::new(event, self.node.to_string(), self.network.clone(), clock::wall());
+        let notice = AlertNotice::new(event, self.node, &self.network, clock::wall());
         let Some(notice) = notice else { return };
         for (queue, tally) in &self.queues {
             let mut state = tally.lock();

@@ -7,6 +7,7 @@ use engine::health::Verdict;
 use engine::observers::alerts::Severity;
 use engine::{Event, Instant, TraceContext};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Writes every event of the engine to a log.
 #[derive(Debug)]
@@ -26,8 +27,9 @@ impl EventObserver for EventLog {
         let (level, component) = severity(event);
         // Most events concern messages and are below the level. They must cost nothing.
         if self.log.takes(level, component) {
-            let (message, fields) = message(event);
-            self.log.write(&Line { level, component, message: &message, fields });
+            let (name, fields) = name_and_fields(event);
+            let message = described(event, &name);
+            self.log.write_as(&Line { level, component, message: &message, fields }, &name);
         }
     }
 }
@@ -78,7 +80,7 @@ const fn severity(event: &Event) -> (LogLevel, &'static str) {
 }
 
 /// Splits an event into its name in words and its fields.
-fn message(event: &Event) -> (String, Map<String, Value>) {
+fn name_and_fields(event: &Event) -> (String, Map<String, Value>) {
     let (name, mut fields) = match serde_json::to_value(event) {
         Ok(Value::String(name)) => (name, Map::new()),
         Ok(Value::Object(variant)) => match variant.into_iter().next() {
@@ -96,16 +98,19 @@ fn message(event: &Event) -> (String, Map<String, Value>) {
     if let Some(id) = id.filter(|id| id.as_str() != Some(&none)) {
         fields.insert("trace_id".to_owned(), id);
     }
-    let name = name.replace('_', " ");
+    (name.replace('_', " "), fields)
+}
+
+/// Returns the message for an event of this name. That of an alert describes its value.
+fn described<'name>(event: &Event, name: &'name str) -> Cow<'name, str> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "only alerts have a value to describe")]
-    let name = match *event {
-        Event::AlertCleared { rule, value, .. } => format!("{name}: {}", rule.describe(value)),
+    match *event {
+        Event::AlertCleared { rule, value, .. } => format!("{name}: {}", rule.describe(value)).into(),
         Event::AlertRaised { rule, value, threshold, .. } => {
-            format!("{name}: {}", rule.describe_crossing(value, threshold))
+            format!("{name}: {}", rule.describe_crossing(value, threshold)).into()
         }
-        _ => name,
-    };
-    (name, fields)
+        _ => name.into(),
+    }
 }
 
 /// The name of an event without one. Every event has one.

@@ -86,34 +86,30 @@ impl Listeners {
 
 /// Binds the port of the control API. Tries the next ports unless the user set this one.
 fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
-    let wanted = effective.settings.api_port;
-    let tries = if effective.is_explicit("api_port") { 1 } else { API_PORT_TRIES };
+    let port = effective.settings.api_port;
+    bind(port, effective.is_explicit("api_port")).map_err(|source| StartError::Api { port, source })
+}
+
+/// Binds the port of the metrics, if they have one. Unless the user set the port, the next free one is taken.
+fn bind_metrics(effective: &Effective) -> Result<Option<TcpListener>, StartError> {
+    let port = effective.settings.metrics_port;
+    if port == 0 {
+        return Ok(None);
+    }
+    let listener = bind(port, effective.is_explicit("metrics_port"));
+    listener.map(Some).map_err(|source| StartError::Metrics { port, source })
+}
+
+/// Binds a port on loopback, or the next free one unless the user asked for this one.
+fn bind(wanted: u16, explicit: bool) -> io::Result<TcpListener> {
     let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (wanted..=u16::MAX).take(tries) {
+    for port in (wanted..=u16::MAX).take(if explicit { 1 } else { PORT_TRIES }) {
         match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
             Ok(listener) => return Ok(listener),
             Err(error) => refusal = error,
         }
     }
-    Err(StartError::Api { port: wanted, source: refusal })
-}
-
-/// Binds the port of the metrics, if they have one. Unless the user set the port, the next free one is taken.
-fn bind_metrics(effective: &Effective) -> Result<Option<TcpListener>, StartError> {
-    let wanted = effective.settings.metrics_port;
-    if wanted == 0 {
-        return Ok(None);
-    }
-    let tries = if effective.is_explicit("metrics_port") { 1 } else { API_PORT_TRIES };
-    let listen = |port| http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (wanted..=u16::MAX).take(tries) {
-        match listen(port) {
-            Ok(listener) => return Ok(Some(listener)),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(StartError::Metrics { port: wanted, source: refusal })
+    Err(refusal)
 }
 
 /// Writes what the node publishes for other programs of its user.
@@ -130,4 +126,4 @@ fn register(home: &Home) -> Option<Registration> {
         .ok()
 }
 
-const API_PORT_TRIES: usize = 100;
+const PORT_TRIES: usize = 100;

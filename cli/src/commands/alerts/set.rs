@@ -1,5 +1,6 @@
 //! `alerts set`: sets thresholds of alerts. Without an option it shows them.
 
+use crate::args;
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
@@ -89,16 +90,9 @@ fn percent(text: &str) -> Result<u64, String> {
 
 /// Reads a duration as whole milliseconds.
 fn millis(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let scale = match &text[digits.len()..] {
-        "ms" => Some(1),
-        "s" => Some(1_000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let millis = digits.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
-    millis.ok_or_else(|| "must be a duration such as 500ms, 30s, 5m or 1h".to_owned())
+    let micros = args::parse_time(text)?.as_micros();
+    let millis = u64::try_from(micros / 1_000).ok().filter(|_| micros.is_multiple_of(1_000));
+    millis.ok_or_else(|| "expected whole milliseconds".to_owned())
 }
 
 #[cfg(test)]
@@ -111,7 +105,7 @@ mod tests {
             [millis("500ms"), millis("30s"), millis("2m"), millis("0s")].map(Result::unwrap),
             [500, 30_000, 120_000, 0]
         );
-        for wrong in ["", "500", "ms", "-1s", "1.5s", "9999999999999999999h", "5 s", "5d"] {
+        for wrong in ["", "500", "ms", "-1s", "1.5s", "9999999999999999999h", "5 s", "5d", "250us"] {
             assert!(millis(wrong).is_err(), "{wrong}");
         }
         assert_eq!([percent("95"), percent("95%"), percent("95 %")].map(Result::unwrap), [95, 95, 95]);

@@ -7,6 +7,7 @@ use crate::output;
 use crate::progress;
 use clap::Args;
 use runtime::home::Home;
+use runtime::hub::escape;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
     let client = Client::connect(home)?;
     let mut path = format!("/api/v1/debug/profile?seconds={}", arguments.duration);
     if let Some(model) = &arguments.model {
-        path = format!("{path}&model={}", encoded(model));
+        path = format!("{path}&model={}", escape(model));
     }
     let bar = progress::spinner();
     bar.set_message(format!("sampling for {} s", arguments.duration));
@@ -41,24 +42,4 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
         "Profile written to {file} ({})\nRead it with: go tool pprof -top {file}",
         output::bytes(profile.len() as u64)
     ))
-}
-
-/// Encodes a text for the query of a URL.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_value_of_a_query() {
-        assert_eq!(encoded("owner/a-b_1.5"), "owner%2Fa-b_1.5");
-        assert_eq!(encoded("é &=?"), "%C3%A9%20%26%3D%3F");
-    }
 }

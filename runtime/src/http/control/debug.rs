@@ -7,7 +7,6 @@
 
 use super::answer::{JsonResult, QueryOf, query_malformed};
 use crate::clock;
-use crate::config::LogLevel;
 use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::node_client::{ask, internal, unexpected};
@@ -145,7 +144,7 @@ pub(super) async fn set_log_level(
         return Ok(Json(levels(&api)));
     };
     let duration = new.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    log.set_level(new.component.as_deref(), level.into(), duration)
+    log.set_level(new.component.as_deref(), level, duration)
         .map_err(|error| ApiError::new(StatusCode::CONFLICT, "log_levels_full", error.to_string()))?;
     tracing::warn!(
         component = "logging",
@@ -167,11 +166,11 @@ pub(super) async fn set_log_level(
 fn levels(api: &Api) -> LogLevels {
     let level = |LevelInForce { component, level, remaining }| ComponentLevel {
         component: component.as_deref().map(Word::new),
-        level: level.into(),
+        level,
         remaining_ms: remaining.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
     };
     LogLevels {
-        configured: api.log.configured_level().into(),
+        configured: api.log.configured_level(),
         levels: api.log.levels().into_iter().map(level).collect(),
     }
 }
@@ -179,32 +178,6 @@ fn levels(api: &Api) -> LogLevels {
 fn is_component(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     (1..=COMPONENT_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_letter)
-}
-
-impl From<api::LogLevel> for LogLevel {
-    fn from(level: api::LogLevel) -> Self {
-        match level {
-            api::LogLevel::Trace => Self::Trace,
-            api::LogLevel::Debug => Self::Debug,
-            api::LogLevel::Info => Self::Info,
-            api::LogLevel::Warn => Self::Warn,
-            api::LogLevel::Error => Self::Error,
-            api::LogLevel::Fatal => Self::Fatal,
-        }
-    }
-}
-
-impl From<LogLevel> for api::LogLevel {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Trace => Self::Trace,
-            LogLevel::Debug => Self::Debug,
-            LogLevel::Info => Self::Info,
-            LogLevel::Warn => Self::Warn,
-            LogLevel::Error => Self::Error,
-            LogLevel::Fatal => Self::Fatal,
-        }
-    }
 }
 
 const PROFILE_SECONDS_MAX: u32 = 300;

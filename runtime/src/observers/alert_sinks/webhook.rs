@@ -1,6 +1,7 @@
 //! A webhook: each notice is one POST with a JSON body, retried with a backoff.
 
 use super::{Receive, Stop};
+use crate::text::origin;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::StatusCode;
@@ -59,16 +60,9 @@ impl Receive for Webhook {
     }
 }
 
-/// Returns the scheme and host of a URL. The rest may be a secret.
-pub(super) fn origin(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    format!("{scheme}://{host}")
-}
-
 /// Describes an error without the path of the URL.
 fn without_path(error: &ureq::Error, url: &str) -> String {
-    error.to_string().replace(url, &origin(url))
+    error.to_string().replace(url, origin(url))
 }
 
 fn backoff(attempt: u32) -> Duration {
