@@ -1,6 +1,7 @@
 //! The fields of the configuration: one table for files, environment, flags, checks, the sample and the documentation.
 
 use super::{MEMORY_MB_MIN, Problem, Settings, Share, Source, models};
+use crate::text::origin;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -63,9 +64,9 @@ impl Kind {
                 "0" | "false" => Some(Value::Bool(false)),
                 _ => None,
             },
-            // An address may also begin with a bracket.
             // Words are not split: an argument may contain any character.
             Self::Command => list(text),
+            // An address may also begin with a bracket.
             Self::Interfaces | Self::Models if text.trim().starts_with(['[', '{']) => list(text),
             Self::Addresses | Self::Interfaces | Self::Models => list(text).or_else(|| {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
@@ -171,12 +172,12 @@ impl Field {
         })
     }
 
-    /// Describes an invalid value.
+    /// Describes an invalid value. A URL is not shown: it may hold a password, and its path may be a secret.
     pub(super) fn problem(&self, code: String, value: String, source: Source) -> Problem {
         Problem {
             code,
             field: self.key.to_owned(),
-            value,
+            value: if self.kind == Kind::Url { "(not shown)".to_owned() } else { value },
             allowed: self.kind.allowed(),
             suggested: Some((self.default)().to_string()),
             source,
@@ -206,10 +207,9 @@ fn is_url(text: &str) -> bool {
 
 /// Returns the scheme and host of a URL, and marks that there is more.
 pub(super) fn without_path(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let more = if host.len() < rest.len() { "/…" } else { "" };
-    format!("{scheme}://{host}{more}")
+    let shown = origin(url);
+    let more = if shown.len() < url.len() { "/…" } else { "" };
+    format!("{shown}{more}")
 }
 
 const PORT_MAX: u64 = 65_535;

@@ -97,6 +97,20 @@ fn flag_beats_environment_beats_file_beats_default() {
 }
 
 #[test]
+fn no_password_or_path_of_a_url_is_shown() {
+    let urls = [("P2P_AI_ALERT_WEBHOOK", "alert_webhook"), ("P2P_AI_OTLP_ENDPOINT", "otlp_endpoint")];
+    for (variable, key) in urls {
+        for wrong in ["http://user:swordfish@host/", "htp://host/swordfish"] {
+            let error = Fixture::new().variable(variable, wrong).load().unwrap_err().to_string();
+            assert!(error.contains(key) && !error.contains("swordfish"), "{error}");
+        }
+        let effective = Fixture::new().variable(variable, "http://host:1/swordfish").load().unwrap();
+        let shown = effective.shown().into_iter().find(|shown| shown.key == key).unwrap();
+        assert_eq!(shown.value, "http://host:1/…");
+    }
+}
+
+#[test]
 fn every_field_can_be_set_by_its_variable_and_in_toml() {
     let fixture = Fixture::new();
     let path = fixture.home.root().join("given.toml");
