@@ -1,7 +1,7 @@
 //! `node`: the node of this machine.
 
 mod config;
-mod health;
+pub(super) mod health;
 mod install_service;
 mod list;
 mod logs;

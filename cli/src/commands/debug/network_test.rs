@@ -6,6 +6,7 @@
 mod hops;
 
 use crate::client::Client;
+use crate::commands::trace::words;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::progress;
@@ -135,7 +136,7 @@ fn print(report: &Report) -> Result<(), Failure> {
 fn row(of: &Measured) -> [String; 7] {
     let time =
         |micros: Option<u32>| micros.map_or_else(|| "-".to_owned(), |micros| output::micros(micros.into()));
-    let relays: Vec<String> = of.path.iter().rev().skip(1).rev().map(hops::short).collect();
+    let relays: Vec<String> = of.path.iter().rev().skip(1).rev().copied().map(words::node).collect();
     let path = match relays.as_slice() {
         [] if of.path.is_empty() => "-".to_owned(),
         [] => "direct".to_owned(),

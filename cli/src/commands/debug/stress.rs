@@ -98,7 +98,8 @@ async fn load(client: &Client, arguments: &Arguments, interrupted: &AtomicBool) 
         }
     }
     summary.interrupted = interrupted.load(Ordering::Relaxed);
-    summary.elapsed = begun.elapsed().min(length);
+    // The last task was due a little before the end.
+    summary.elapsed = if summary.interrupted { begun.elapsed() } else { begun.elapsed().max(length) };
     let grace = if summary.interrupted { INTERRUPTED_GRACE } else { TASK_GRACE };
     let over = Instant::now() + grace;
     while let Ok(Some(ended)) = tokio::time::timeout_at(over, in_flight.join_next()).await {

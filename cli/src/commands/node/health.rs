@@ -52,7 +52,7 @@ fn print(health: &Health, home: Option<&Home>) -> Result<(), Failure> {
     output::properties(&rows)
 }
 
-pub(super) const fn shown(verdict: Verdict) -> &'static str {
+pub(in crate::commands) const fn shown(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "PASS",
         Verdict::Warn => "WARN",

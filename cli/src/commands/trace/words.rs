@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Returns the start of a node's id.
 pub(in crate::commands) fn node(id: NodeId) -> String {
-    id.to_string().chars().take(SHORT_ID_CHARS).collect()
+    id.to_string().chars().take(NODE_CHARS).collect()
 }
 
 /// Returns a number with its noun.
@@ -88,4 +88,5 @@ pub(in crate::commands) fn what(span: &TraceSpan) -> String {
     }
 }
 
-const SHORT_ID_CHARS: usize = 8;
+/// Characters of a node's id that are shown.
+pub(in crate::commands) const NODE_CHARS: usize = 8;

@@ -2,9 +2,11 @@
 
 use crate::commands::doctor::finding::Finding;
 use crate::commands::doctor::storage;
+use crate::commands::node::health::shown;
+use crate::commands::trace::words;
 use crate::output;
 use api::{Availability, LogLevel, ProcessRole, SettingValue, Snapshot, Word};
-use engine::health::{Component, HealthReason, Verdict};
+use engine::health::HealthReason;
 use engine::heartbeat::Liveness;
 use engine::lifecycle::State;
 use engine::request::{DiscoveryState, TASK_AGES};
@@ -32,7 +34,7 @@ fn health(snapshot: &Snapshot) -> Vec<Finding> {
         |bytes| format!("{} of {}", output::bytes(bytes), output::bytes(health.memory_bytes_max)),
     );
     let finding = |found: &engine::health::Finding| {
-        let unwell = format!("the check of {} says {}", name(found.component), word(found.verdict));
+        let unwell = format!("the check of {} says {}", words::name(&found.component), shown(found.verdict));
         Some(match found.reason? {
             HealthReason::ConfigUnreadable => Finding::problem(
                 "config_wrong",
@@ -317,7 +319,11 @@ fn log(snapshot: &Snapshot) -> Vec<Finding> {
             "log_verbose",
             "The log has more than INFO.".to_owned(),
             "it costs processor time and disk space",
-            "undo it with: p2p-ai-agents debug log-level --reset",
+            if log.levels.configured < LogLevel::Info {
+                "set log_level to INFO in the configuration"
+            } else {
+                "undo it with: p2p-ai-agents debug log-level --reset"
+            },
         )
     });
     let node = snapshot.processes.iter().find(|process| process.role == ProcessRole::Node);
@@ -344,23 +350,6 @@ fn number(snapshot: &Snapshot, key: &str) -> Option<u64> {
     }
 }
 
-const fn name(component: Component) -> &'static str {
-    match component {
-        Component::Configuration => "configuration",
-        Component::Crypto => "crypto",
-        Component::Memory => "memory",
-        Component::Storage => "storage",
-    }
-}
-
-const fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "PASS",
-        Verdict::Warn => "WARN",
-        Verdict::Fail => "FAIL",
-    }
-}
-
 /// The collections that refuse users when they are full.
 const WATCHED: [&str; 4] = ["tasks.open", "tasks.bytes", "waiting", "router.sent"];
 const FULL_PERCENT: u64 = 80;
@@ -382,6 +371,7 @@ mod tests {
     use crate::commands::doctor::finding::Report;
     use engine::error::DialError;
     use engine::event::DropReason;
+    use engine::health::{Component, Verdict};
     use engine::task::TaskKind;
     use serde_json::json;
 

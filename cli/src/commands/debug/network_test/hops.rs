@@ -1,5 +1,6 @@
 //! The number of links between each two members, from the links that they advertise.
 
+use crate::commands::trace::words;
 use api::Member;
 use engine::NodeId;
 use serde::Serialize;
@@ -28,16 +29,18 @@ impl HopMatrix {
 
     /// Returns the matrix as text, unless it has more columns.
     pub(super) fn text(&self, columns: usize) -> Option<String> {
-        if (self.nodes.len() + 1) * (SHORT_CHARS + 2) > columns {
+        if (self.nodes.len() + 1) * (words::NODE_CHARS + 2) > columns {
             return None;
         }
         let cell = |hops: &Option<u32>| hops.map_or_else(|| "-".to_owned(), |hops| hops.to_string());
-        let heading = std::iter::once(String::new()).chain(self.nodes.iter().map(short)).collect();
+        let heading =
+            std::iter::once(String::new()).chain(self.nodes.iter().copied().map(words::node)).collect();
         let rows = self.nodes.iter().zip(&self.hops).map(|(node, hops)| {
-            std::iter::once(short(node)).chain(hops.iter().map(cell)).collect::<Vec<String>>()
+            std::iter::once(words::node(*node)).chain(hops.iter().map(cell)).collect::<Vec<String>>()
         });
         let line = |cells: Vec<String>| {
-            let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:SHORT_CHARS$}")).collect();
+            let cells: Vec<String> =
+                cells.iter().map(|cell| format!("{cell:width$}", width = words::NODE_CHARS)).collect();
             format!("{}\n", cells.join("  ").trim_end())
         };
         Some(std::iter::once(heading).chain(rows).map(line).collect())
@@ -56,12 +59,6 @@ fn distances(links: &[Vec<usize>], from: usize) -> Vec<Option<u32>> {
     }
     found
 }
-
-pub(super) fn short(id: &NodeId) -> String {
-    id.to_string().chars().take(SHORT_CHARS).collect()
-}
-
-const SHORT_CHARS: usize = 8;
 
 #[cfg(test)]
 mod tests {
