@@ -3,16 +3,12 @@
 const GUTTER = 78, AXIS = 28, BAND = 17;
 const PALETTES = {
   light: {
-    kinds: ["#a3abb5", "#c2a100", "#8d80bd", "#8b9199", "#12966f", "#a897bd", "#4ba3d9", "#c7629a", "#0b6bb5", "#e08e00"],
-    paper: "#fbfbf9", panel: "#ffffff", lane: "#f4f5f2", ink: "#1d2127", soft: "#5d6673", faint: "#a2aab4", line: "#e4e5e1",
-    life: "#47525f", starting: "#a9b6c4", stopping: "#c99a3a", run: "#0b6bb5", task: "#bcd7ee", good: "#00865f", bad: "#d0451b",
-    slow: "#e08e00", window: "rgba(11,107,181,.09)", onRun: "#ffffff", fault: "208,69,27",
+    ...COLOURS.light, kinds: ["#a3abb5", "#c2a100", "#8d80bd", "#8b9199", "#12966f", "#a897bd", "#4ba3d9", "#c7629a", "#0b6bb5", "#e08e00"],
+    life: "#47525f", starting: "#a9b6c4", stopping: "#c99a3a", task: "#bcd7ee", window: "rgba(11,107,181,.09)", onRun: "#ffffff", fault: "208,69,27",
   },
   dark: {
-    kinds: ["#69737f", "#d9c445", "#a196d8", "#8791a0", "#2fc394", "#8f82aa", "#79c4f2", "#e58bbd", "#4ea8f5", "#ffb638"],
-    paper: "#12151a", panel: "#191d24", lane: "#161a20", ink: "#e8eaed", soft: "#a3acb9", faint: "#67717e", line: "#272d36",
-    life: "#b4bfcc", starting: "#5d6a7a", stopping: "#d9a94a", run: "#3a8fdc", task: "#27435e", good: "#3ecf9f", bad: "#ff7048",
-    slow: "#ffb638", window: "rgba(108,182,255,.12)", onRun: "#ffffff", fault: "255,104,64",
+    ...COLOURS.dark, kinds: ["#69737f", "#d9c445", "#a196d8", "#8791a0", "#2fc394", "#8f82aa", "#79c4f2", "#e58bbd", "#4ea8f5", "#ffb638"],
+    life: "#b4bfcc", starting: "#5d6a7a", stopping: "#d9a94a", task: "#27435e", window: "rgba(108,182,255,.12)", onRun: "#ffffff", fault: "255,104,64",
   },
 };
 let P = PALETTES.light;
@@ -20,24 +16,10 @@ let P = PALETTES.light;
 const view = { from: 0, to: END, scroll: 0, tall: 1 };
 const shown = D.kinds.map((_, kind) => ![KIND.heartbeat, KIND.mdns, KIND.routing, KIND.world].includes(kind));
 const lanesCanvas = document.getElementById("lanes"), mapCanvas = document.getElementById("map");
-const FONT = getComputedStyle(document.body).fontFamily;
 let lanes = [], top0 = 0, size = { width: 0, height: 0 }, hits = [], drawnMessages = [], selected = null, hovered = null;
 
 const xOf = (time) => GUTTER + ((time - view.from) / (view.to - view.from)) * (size.width - GUTTER);
 const timeOf = (x) => view.from + ((x - GUTTER) / (size.width - GUTTER)) * (view.to - view.from);
-
-function fit(canvas) {
-  const ratio = window.devicePixelRatio || 1;
-  const width = canvas.clientWidth, height = canvas.clientHeight;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const c = canvas.getContext("2d");
-  c.setTransform(ratio, 0, 0, ratio, 0, 0);
-  c.clearRect(0, 0, width, height);
-  return [c, width, height];
-}
 
 /** Sets the height of each node's lane: its content, scaled to the available height. */
 function layOut(height) {
@@ -110,26 +92,6 @@ function drawLanes(c) {
   }
 }
 
-const hatches = new Map();
-/** Slanted stripes: distinguish faults without colour, and groups by the slant. */
-function hatch(c, colour, alpha, slant) {
-  const key = `${colour} ${alpha} ${slant}`;
-  if (!hatches.has(key)) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 8;
-    const t = tile.getContext("2d");
-    t.strokeStyle = `rgba(${colour},${alpha})`;
-    t.lineWidth = 1.6;
-    t.beginPath();
-    for (const shift of [-8, 0, 8]) {
-      if (slant) { t.moveTo(shift, 0); t.lineTo(shift + 8, 8); } else { t.moveTo(shift, 8); t.lineTo(shift + 8, 0); }
-    }
-    t.stroke();
-    hatches.set(key, c.createPattern(tile, "repeat"));
-  }
-  return hatches.get(key);
-}
-
 function drawFaultsBehind(c) {
   for (const band of bands) {
     const x0 = xOf(band.from), x1 = Math.max(xOf(band.to), x0 + 1);
@@ -197,20 +159,6 @@ function drawLives(c) {
     c.globalAlpha = 1;
     if (x1 - x0 > 92 && life.state !== "ACTIVE" && lanes[life.node].h > 30) label(c, life.state, x0 + 4, y - 7, P.soft, 10);
   }
-}
-
-function label(c, text, x, y, colour, pixels, weight = 400) {
-  c.font = `${weight} ${pixels}px ${FONT}`;
-  c.fillStyle = colour;
-  c.textBaseline = "middle";
-  c.fillText(text, x, y);
-}
-
-function bar(c, x0, x1, y, h, colour) {
-  c.fillStyle = colour;
-  c.beginPath();
-  c.roundRect(x0, y, Math.max(1, x1 - x0), h, Math.min(3, h / 2, Math.max(0, (x1 - x0) / 2)));
-  c.fill();
 }
 
 const taskInFocus = () => (selected?.type === "task" ? selected.number : selected?.task) || 0;
@@ -486,13 +434,6 @@ function drawHead(c) {
     hits.push({ x0, x1: Math.max(x1, Math.min(free[band.row], x0 + room)), y0: y, y1: y + BAND - 3, of: band });
   }
   c.restore();
-}
-
-function shorten(c, text, room) {
-  if (c.measureText(text).width <= room) return text;
-  let length = text.length;
-  while (length > 1 && c.measureText(text.slice(0, length) + "…").width > room) length--;
-  return text.slice(0, length) + "…";
 }
 
 function drawGutter(c) {

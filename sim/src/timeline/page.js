@@ -3,17 +3,6 @@
 const byId = (id) => document.getElementById(id);
 const details = byId("details"), tip = byId("tip"), search = byId("search"), found = byId("found");
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "colour") element.style.setProperty("--c", value);
-    else element.setAttribute(name, value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
 let drawing = false;
 function redraw() {
   if (drawing) return;
@@ -268,12 +257,6 @@ function step(direction) {
 
 // Pointer input.
 
-function distance(px, py, x0, y0, x1, y1) {
-  const length = (x1 - x0) ** 2 + (y1 - y0) ** 2;
-  const t = length ? Math.max(0, Math.min(1, ((px - x0) * (x1 - x0) + (py - y0) * (y1 - y0)) / length)) : 0;
-  return Math.hypot(px - x0 - t * (x1 - x0), py - y0 - t * (y1 - y0));
-}
-
 function hitAt(x, y) {
   let best = null;
   const inside = (hit) => x >= hit.x0 && x <= hit.x1 && y >= hit.y0 && y <= hit.y1;
@@ -308,7 +291,6 @@ function tipFor(what) {
   return [nodeName(what.node), D.nodes[what.node]];
 }
 
-const place = (event, canvas) => { const box = canvas.getBoundingClientRect(); return [event.clientX - box.left, event.clientY - box.top]; };
 let drag = null;
 
 lanesCanvas.addEventListener("pointerdown", (event) => {

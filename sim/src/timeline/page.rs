@@ -1,5 +1,7 @@
 //! The HTML page: the markup, style and script of this folder, with the run as one compact JSON text.
 //!
+//! The dashboard's drawing code is a part of the script.
+//!
 //! Texts of scenarios and messages are data to the page: no text can end the element that contains it, and the script
 //! inserts it as text only.
 
@@ -105,6 +107,7 @@ fn rows(rows: &[Row]) -> Value {
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = concat!(
+    include_str!("../../../runtime/web/canvas.js"),
     include_str!("data.js"),
     include_str!("draw.js"),
     include_str!("page.js"),
