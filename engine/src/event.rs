@@ -345,6 +345,8 @@ pub enum Event {
         store_micros: u64,
         /// Number of requests that waited for the outcome, and are answered now.
         waiters: u32,
+        /// The client's span that the task belongs to, if it gave one.
+        parent: Option<SpanId>,
         /// The trace of the task.
         trace: TraceContext,
     },

@@ -212,6 +212,7 @@ impl Node {
         let Some(open) = self.tasks.handle_ended(task) else { return };
         let elapsed_micros = micros(self.clock.now.since(open.accepted_at));
         let (kind, trace) = (open.stored.spec.kind(), open.stored.trace_context());
+        let parent = open.stored.caller.as_ref().and_then(|caller| caller.parent);
         let store_micros = open.ending_since.map_or(0, |since| micros(self.clock.now.since(since)));
         self.event(Event::TaskFinished {
             task,
@@ -222,6 +223,7 @@ impl Node {
             attempts: open.stored.attempts,
             store_micros,
             waiters: u32::try_from(open.waiters.len() + open.watchers.len()).unwrap_or(u32::MAX),
+            parent,
             trace,
         });
         if let Outcome::Completed(output) = &outcome

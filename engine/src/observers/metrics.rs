@@ -44,7 +44,7 @@ pub struct Metrics {
     pub fetches_failed: u64,
     /// From the start of a generation to its first token.
     pub first_token: Histogram,
-    /// Inputs of which the model read only a part.
+    /// Inputs that the model read only in part.
     pub inputs_truncated: u64,
     /// Frames sent to and received from peers, and their bytes.
     pub link: BTreeMap<Direction, Traffic>,
@@ -432,6 +432,7 @@ mod tests {
             attempts: 1,
             store_micros: 0,
             waiters: 0,
+            parent: None,
             trace: TRACE,
         };
         metrics.handle_event(Instant::from_micros(5), &finished(TaskStatus::Completed, 900));

@@ -90,6 +90,7 @@ pub(crate) fn finished(task: TaskId, status: TaskStatus, worker: Option<NodeId>)
         attempts: 1,
         store_micros: 0,
         waiters: 0,
+        parent: None,
         trace: TraceContext::NONE,
     })
 }

@@ -12,15 +12,24 @@ use std::collections::{BTreeMap, VecDeque};
 #[derive(Debug)]
 pub(super) struct Spans {
     me: NodeId,
-    /// The task of each trace, for the messages of the trace, and the span of the client, if it gave one.
-    tasks: BTreeMap<TraceId, (TaskId, Option<SpanId>)>,
-    /// The traces of `tasks`, oldest first.
+    /// The parent of the messages of each trace.
+    parents: BTreeMap<TraceId, Parent>,
+    /// The traces of `parents`, oldest first.
     order: VecDeque<TraceId>,
+}
+
+/// The span that the messages of a trace belong to.
+#[derive(Debug)]
+enum Parent {
+    /// The trace has one task.
+    Task(TaskId),
+    /// The trace has several tasks, and a message does not tell its own. The span is that of the client, if it gave one.
+    Client(Option<SpanId>),
 }
 
 impl Spans {
     pub(super) const fn new(me: NodeId) -> Self {
-        Self { me, tasks: BTreeMap::new(), order: VecDeque::new() }
+        Self { me, parents: BTreeMap::new(), order: VecDeque::new() }
     }
 
     /// Handles an event, at this time in nanoseconds since 1970. Returns the span that it ends.
@@ -35,7 +44,17 @@ impl Spans {
                 self.remember(*trace, *task, None);
                 None
             }
-            Event::TaskFinished { task, kind, status, worker, elapsed_micros, attempts, trace, .. } => {
+            Event::TaskFinished {
+                task,
+                kind,
+                status,
+                worker,
+                elapsed_micros,
+                attempts,
+                parent,
+                trace,
+                ..
+            } => {
                 let mut attributes = vec![
                     text("p2p_ai.task.id", task.to_string()),
                     text("p2p_ai.task.type", kind.to_string()),
@@ -45,9 +64,8 @@ impl Spans {
                 attributes.extend(worker.map(|worker| text("p2p_ai.worker", worker.to_string())));
                 let span = self.span(now, *elapsed_micros, *trace, SpanId::of_task(trace.id, *task))?;
                 let failed = *status != TaskStatus::Completed;
-                let client = self.tasks.get(&trace.id).and_then(|(_, client)| *client);
                 Some(Span {
-                    parent_span_id: client.map(|client| client.0.to_vec()).unwrap_or_default(),
+                    parent_span_id: parent.map(|client| client.0.to_vec()).unwrap_or_default(),
                     name: format!("task {kind}"),
                     kind: SpanKind::Server.into(),
                     attributes,
@@ -72,7 +90,7 @@ impl Spans {
             }
             Event::MessageForwarded { message, next, payload, trace, .. } => {
                 let message = SpanId::of_message(*message);
-                let span = self.span(now, 0, *trace, hop(message, self.me))?;
+                let span = self.span(now, 0, *trace, SpanId::of_hop(message, self.me))?;
                 let payload = word(payload);
                 Some(Span {
                     name: format!("forward {payload}"),
@@ -140,29 +158,33 @@ impl Spans {
     }
 
     fn remember(&mut self, trace: TraceContext, task: TaskId, client: Option<SpanId>) {
-        if !trace.sampled || self.tasks.contains_key(&trace.id) {
+        if !trace.sampled {
+            return;
+        }
+        if let Some(parent) = self.parents.get_mut(&trace.id) {
+            if !matches!(parent, Parent::Task(only) if *only == task) {
+                *parent = Parent::Client(client);
+            }
             return;
         }
         if self.order.len() >= TRACES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
-            self.tasks.remove(&oldest);
+            self.parents.remove(&oldest);
         }
-        self.tasks.insert(trace.id, (task, client));
+        self.parents.insert(trace.id, Parent::Task(task));
         self.order.push_back(trace.id);
     }
 
-    /// Returns the span of the task that a message of this trace is about; empty if it is unknown.
+    /// Returns the span that a message of this trace belongs to; empty if it is unknown.
     fn parent(&self, trace: TraceId) -> Vec<u8> {
-        self.tasks.get(&trace).map(|(task, _)| SpanId::of_task(trace, *task).0.to_vec()).unwrap_or_default()
+        let parent = match self.parents.get(&trace) {
+            Some(Parent::Task(task)) => Some(SpanId::of_task(trace, *task)),
+            Some(Parent::Client(client)) => *client,
+            None => None,
+        };
+        parent.map(|parent| parent.0.to_vec()).unwrap_or_default()
     }
-}
-
-/// Returns the id of the span in which a node forwards a message.
-fn hop(message: SpanId, node: NodeId) -> SpanId {
-    let mut id = message.0;
-    id.iter_mut().zip(node.0).for_each(|(byte, other)| *byte ^= other);
-    SpanId(id)
 }
 
 fn at(span: &Span, micros: u64, name: &str) -> SpanEvent {

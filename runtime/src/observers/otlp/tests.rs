@@ -17,6 +17,7 @@ use std::time::Duration;
 const ME: NodeId = NodeId([1; 16]);
 const PEER: NodeId = NodeId([2; 16]);
 const TASK: TaskId = TaskId([3; 16]);
+const CLIENT: SpanId = SpanId([9; 8]);
 const TRACE: TraceContext = TraceContext { id: TraceId([4; 16]), sampled: true };
 
 fn finished(status: TaskStatus, trace: TraceContext) -> Event {
@@ -29,7 +30,18 @@ fn finished(status: TaskStatus, trace: TraceContext) -> Event {
         attempts: 1,
         store_micros: 0,
         waiters: 0,
+        parent: Some(CLIENT),
         trace,
+    }
+}
+
+fn acknowledged() -> Event {
+    Event::MessageAcknowledged {
+        message: MessageId([5; 16]),
+        destination: PEER,
+        elapsed_micros: 100,
+        payload: PayloadKind::HandBack,
+        trace: TRACE,
     }
 }
 
@@ -79,14 +91,7 @@ fn a_task_its_attempt_and_its_message_are_one_tree() {
     let events: Vec<_> =
         attempt.events.iter().map(|event| (event.name.as_str(), event.time_unix_nano)).collect();
     assert_eq!(events, [("started", 7_000_000), ("first token", 7_500_000)]);
-    let acknowledged = Event::MessageAcknowledged {
-        message: MessageId([5; 16]),
-        destination: PEER,
-        elapsed_micros: 100,
-        payload: PayloadKind::HandBack,
-        trace: TRACE,
-    };
-    let message = spans.handle_event(now, &acknowledged).unwrap();
+    let message = spans.handle_event(now, &acknowledged()).unwrap();
     assert_eq!((message.name.as_str(), &message.parent_span_id), ("message hand_back", &task.span_id));
     let forwarded = Event::MessageForwarded {
         message: MessageId([5; 16]),
@@ -102,19 +107,33 @@ fn a_task_its_attempt_and_its_message_are_one_tree() {
     assert_eq!((failed.status.unwrap().code, failed.span_id), (2, task.span_id));
 }
 
-#[test]
-fn a_task_is_a_part_of_the_span_of_its_client() {
-    let mut spans = Spans::new(ME);
-    let accepted = Event::TaskAccepted {
-        task: TASK,
+fn accepted(task: TaskId) -> Event {
+    Event::TaskAccepted {
+        task,
         kind: TaskKind::Embedding,
         model: "m".to_owned(),
-        parent: Some(SpanId([9; 8])),
+        parent: Some(CLIENT),
         trace: TRACE,
-    };
-    assert_eq!(spans.handle_event(0, &accepted), None);
-    let task = spans.handle_event(10_000_000, &finished(TaskStatus::Completed, TRACE)).unwrap();
-    assert_eq!(task.parent_span_id, [9; 8]);
+    }
+}
+
+#[test]
+fn a_task_is_a_part_of_the_span_of_its_client() {
+    // As after a restart: its acceptance was not seen.
+    let task = Spans::new(ME).handle_event(10_000_000, &finished(TaskStatus::Completed, TRACE)).unwrap();
+    assert_eq!(task.parent_span_id, CLIENT.0);
+}
+
+#[test]
+fn a_message_of_one_of_several_tasks_is_a_part_of_the_span_of_their_client() {
+    let mut spans = Spans::new(ME);
+    spans.handle_event(0, &accepted(TASK));
+    let parent = |spans: &mut Spans| spans.handle_event(0, &acknowledged()).unwrap().parent_span_id;
+    assert_eq!(parent(&mut spans), SpanId::of_task(TRACE.id, TASK).0);
+    spans.handle_event(0, &accepted(TASK));
+    assert_eq!(parent(&mut spans), SpanId::of_task(TRACE.id, TASK).0);
+    spans.handle_event(0, &accepted(TaskId([4; 16])));
+    assert_eq!(parent(&mut spans), CLIENT.0);
 }
 
 #[test]
