@@ -54,7 +54,7 @@ impl Counts {
     }
 }
 
-/// Maximum number of names. Further ones count as [`OTHER`], of which there is one for each level.
+/// Maximum number of names. Further ones count as [`OTHER`] of their level.
 const NAMES_MAX: usize = 512;
 const OTHER: &str = "other";
 

@@ -127,7 +127,7 @@ fn tasks(table: &mut Table, view: &MetricsView) {
     table.gauge(
         group,
         "p2p_ai_tasks_running",
-        "Tasks accepted by this node of which an attempt runs, here or elsewhere.",
+        "Tasks accepted by this node that have a running attempt, here or elsewhere.",
         None,
         one(status.tasks_running.into()),
     );
@@ -221,7 +221,7 @@ fn inference(table: &mut Table, view: &MetricsView, models: &[ModelStatus]) {
     table.counter(
         group,
         "p2p_ai_inputs_truncated_total",
-        "Inputs of tasks accepted by this node of which the model read only the beginning.",
+        "Inputs of tasks accepted by this node that the model read only in part.",
         one(counted.inputs_truncated),
     );
     table.counter(

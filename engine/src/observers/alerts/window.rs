@@ -1,4 +1,4 @@
-//! Figures of the last minutes: counts in slots of fixed length, of which the oldest is dropped as time passes.
+//! Figures of the last minutes: counts in slots of fixed length. The oldest slot is dropped as time passes.
 
 use crate::time::{Instant, micros};
 use core::time::Duration;
