@@ -60,21 +60,7 @@ async function submitTrial(form) {
   Object.assign(trial, { running: mine, told: null, text: "", error: null });
   drawAnswer();
   try {
-    const { id } = await ask("/tasks", task);
-    mine.id = id;
-    select({ type: "task", id }, "try");
-    if (kind === "generation") await followTask(id, mine);
-    for (;;) {
-      const now = await ask(`/tasks/${id}?wait_seconds=30`);
-      noteTask(now);
-      changed("tasks", "details");
-      if (ENDED.has(now.status)) break;
-    }
-    const told = await ask(`/tasks/${id}/result`);
-    if (kind === "reranking") told.texts = task.input;
-    remember(outputs, id, told);
-    trial.told = told;
-    loadTrace(id);
+    trial.told = kind === "reranking" ? await rank(task, mine) : await runTask(task, mine);
   } catch (error) {
     trial.error = error;
   }
@@ -82,6 +68,38 @@ async function submitTrial(form) {
   button.disabled = false;
   drawAnswer();
   changed("details");
+}
+
+/** Submits a task, shows its way, and returns its result. */
+async function runTask(task, mine) {
+  const { id } = await ask("/tasks", task);
+  select({ type: "task", id }, "try");
+  if (task.type === "generation") await followTask(id, mine);
+  for (let ended = false; !ended;) {
+    const now = await ask(`/tasks/${id}?wait_seconds=30`);
+    noteTask(now);
+    changed("tasks", "details");
+    ended = ENDED.has(now.status);
+  }
+  const told = await ask(`/tasks/${id}/result`);
+  remember(outputs, id, told);
+  loadTrace(id);
+  return told;
+}
+
+/** Ranks texts with a model for it or, as the API does, by the similarity of embeddings. */
+async function rank(task, mine) {
+  const texts = task.input;
+  try {
+    return Object.assign(await runTask(task, mine), { texts });
+  } catch (error) {
+    if (error.code !== "task_type_unsupported" || task.model) throw error;
+  }
+  const told = await runTask({ type: "embedding", input: [...texts, task.query] }, mine);
+  if (!told.output?.vectors) return told;
+  const vectors = told.output.vectors.slice(0, -1), query = told.output.vectors.at(-1), dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
+  const cosine = (vector) => dot(vector, query) / Math.sqrt(dot(vector, vector) * dot(query, query));
+  return { ...told, texts, output: { scores: vectors.map(cosine) }, note: "By similarity of embeddings, because no node has a model for ranking." };
 }
 
 /** Shows the text of a generation as it is written. */
@@ -105,7 +123,7 @@ function drawAnswer() {
   else if (told) {
     const failed = told.status !== "COMPLETED";
     parts.push(make("p", {}, state(toneOfTask(told.status), failed ? told.status : "Done"), failed && told.error ? `: ${told.error.message}` : "", " in ", lasting(told.elapsed_ms), ", computed by ", nodeLink(told.worker), ` in ${lasting(told.execution_ms)}, `, make("button", { class: "link", "data-task": told.id }, "its steps")));
-    if (!failed) parts.push(...output(told));
+    if (!failed) parts.push(...output(told), told.note ? make("p", { class: "soft" }, told.note) : null);
   } else if (running) parts.push(make("p", { class: "soft" }, "Running…"), text ? make("pre", {}, text) : null);
   else parts.push(make("p", { class: "soft" }, `${TRIES[trial.kind].says} The answer names the node that computed it, and the map shows its way.`));
   morph(answer, parts.filter(Boolean));

@@ -338,7 +338,9 @@ function pulse(c, item, share, kind) {
 
 function dot(c, a, b, share, kind) {
   const eased = share < 0.5 ? 2 * share * share : 1 - (2 - 2 * share) ** 2 / 2;
-  const x = a.px + (b.px - a.px) * eased, y = a.py + (b.py - a.py) * eased;
+  // From the edge of one circle to the edge of the other, so that it covers neither.
+  const length = Math.max(1, Math.hypot(b.px - a.px, b.py - a.py)), from = Math.min(0.5, a.r / length), to = Math.max(0.5, 1 - b.r / length);
+  const at = from + (to - from) * eased, x = a.px + (b.px - a.px) * at, y = a.py + (b.py - a.py) * at;
   c.fillStyle = flightColour(kind);
   c.strokeStyle = P.paper;
   c.lineWidth = 1.2;

@@ -84,6 +84,8 @@ const none = (text) => make("p", { class: "none" }, text);
 
 // Nodes: what the map shows, as a table.
 
+const NAMES = new Intl.Collator("en", { numeric: true });
+
 function nodeRows() {
   const running = new Map();
   for (const task of M.tasks.values()) if (task.status === "RUNNING" && task.worker) running.set(task.worker, [...(running.get(task.worker) ?? []), task.kind]);
@@ -100,8 +102,9 @@ function nodeRows() {
     rate: (row) => row.rate ?? -1, version: (row) => row.node.version,
   }[list.sort];
   const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-  const first = (row) => (row.node.id === M.self ? 0 : 1);
-  return rows.sort((a, b) => (by ? order(by(a), by(b)) * (list.descending ? -1 : 1) : first(a) - first(b)) || order(a.node.id, b.node.id));
+  // Without a chosen order: nodes in trouble, the node of the page, all others by name.
+  const rank = ({ node }) => ({ bad: 0, slow: 1 }[node.tone] ?? (node.id === M.self ? 2 : 3));
+  return rows.sort((a, b) => (by ? order(by(a), by(b)) * (list.descending ? -1 : 1) : rank(a) - rank(b)) || NAMES.compare(nameOf(a.node.id, a.node), nameOf(b.node.id, b.node)) || order(a.node.id, b.node.id));
 }
 
 function kinds(words) {
