@@ -2,6 +2,7 @@
 
 pub(crate) mod alerts;
 mod all_nodes;
+mod background;
 mod completions;
 pub(crate) mod debug;
 mod doctor;

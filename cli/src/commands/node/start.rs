@@ -1,12 +1,12 @@
 //! `node start`: runs a node in the foreground, or starts one in the background and waits until it is ACTIVE.
 
+use crate::commands::background::{self, BackgroundError, Started};
 use crate::error::{Failure, Outcome};
 use crate::notify::ServiceManager;
 use crate::output;
 use crate::terminal;
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::setsid;
 use runtime::cgroup;
 use runtime::config::Overrides;
 use runtime::hardening::harden_this_process;
@@ -18,15 +18,14 @@ use runtime::store::{FREE_BYTES_MIN, check_free_space, is_full};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{self, Child, ExitCode, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::{self, ExitCode, ExitStatus};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args, Debug)]
@@ -251,39 +250,32 @@ fn announcement(info: &RunInfo) -> String {
 
 /// Starts a node in the background and waits until it is ACTIVE.
 pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
-    let said = home.create().and_then(|()| StderrFile::new(home)).map_err(|error| unusable(home, &error))?;
-    let mut child = command
-        .process()?
-        .args(["--foreground", "--detached"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(said.file.try_clone()?)
-        .spawn()
-        .map_err(|error| {
+    home.create().map_err(|error| unusable(home, &error))?;
+    let mut process = command.process()?;
+    process.args(["--foreground", "--detached"]);
+    let started = background::start(home, process, READY_TIMEOUT).map_err(|error| match error {
+        BackgroundError::Home(error) => unusable(home, &error),
+        BackgroundError::Process(error) => {
             Failure::new("cannot start the node's process").id("process_not_started").because(Some(&error))
-        })?;
-    match await_ready(home, &mut child)? {
-        Start::Active(info) => {
-            output::write_error(&said.keep(&home.stderr_file()))?;
+        }
+    })?;
+    match started {
+        Started::Ready { info, said } => {
+            output::write_error(&said)?;
             output::notice(&announcement(&info))?;
             Ok(ExitCode::SUCCESS)
         }
-        Start::Ended(status) => {
+        Started::Ended { status, said } => {
             // The child has reported the cause as in the foreground, unless the disk was full.
-            let explanation = said.read();
-            if explanation.is_empty() {
+            if said.is_empty() {
                 require_free_space(home)?;
                 return Err(unexplained(home, status));
             }
-            output::write_error(&explanation)?;
+            output::write_error(&said)?;
             let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
             Ok(ExitCode::from(code.unwrap_or(1)))
         }
-        Start::TimedOut => {
-            if let Ok(pid) = i32::try_from(child.id()) {
-                // It may have ended by itself in the meantime.
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
+        Started::TimedOut => {
             require_free_space(home)?;
             Err(Failure::new(format!(
                 "the node was not ACTIVE after {} s and was stopped",
@@ -392,63 +384,6 @@ fn unexplained(home: &Home, status: ExitStatus) -> Failure {
         ))
 }
 
-enum Start {
-    Active(Box<RunInfo>),
-    Ended(ExitStatus),
-    TimedOut,
-}
-
-fn await_ready(home: &Home, child: &mut Child) -> io::Result<Start> {
-    let begun = Instant::now();
-    loop {
-        if let Some(info) = home.ready().filter(|info| info.pid == child.id()) {
-            return Ok(Start::Active(Box::new(info)));
-        }
-        if let Some(status) = child.try_wait()? {
-            return Ok(Start::Ended(status));
-        }
-        if begun.elapsed() > READY_TIMEOUT {
-            return Ok(Start::TimedOut);
-        }
-        std::thread::sleep(POLL_INTERVAL);
-    }
-}
-
-/// Standard error of a process in the background.
-struct StderrFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl StderrFile {
-    fn new(home: &Home) -> io::Result<Self> {
-        let path = home.root().join(format!("run/start-{}.stderr", process::id()));
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        file.set_len(0)?;
-        Ok(Self { path, file })
-    }
-
-    /// Keeps the file, to which a running node writes only if it panics. Returns its content so far.
-    fn keep(self, place: &Path) -> Vec<u8> {
-        let text = fs::read(&self.path).unwrap_or_default();
-        if fs::rename(&self.path, place).is_err() {
-            self.discard();
-        }
-        text
-    }
-
-    fn read(self) -> Vec<u8> {
-        let text = fs::read(&self.path).unwrap_or_default();
-        self.discard();
-        text
-    }
-
-    fn discard(&self) {
-        // A file that stays behind only takes a little disk space.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .ok()
@@ -464,7 +399,6 @@ fn optional_port(text: &str) -> Result<u16, String> {
 const THREADS_MAX: usize = 4;
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// Exit status of a node that a second signal ended.
 const FORCED_EXIT_CODE: i32 = 130;
 
