@@ -17,6 +17,7 @@ pub(crate) mod node;
 mod node_id;
 mod paths;
 pub(crate) mod route;
+mod sample_task;
 pub(crate) mod sim;
 pub(crate) mod store;
 pub(crate) mod task;

@@ -6,15 +6,16 @@
 mod summary;
 
 use crate::client::Client;
+use crate::commands::sample_task;
 use crate::commands::task::submit::Kind;
 use crate::error::{Failure, Outcome};
 use crate::interruption;
 use crate::output::{self, Format};
 use crate::progress;
-use api::{InputBody, NewTask, Submitted};
+use api::{NewTask, Submitted};
 use clap::Args;
 use engine::NodeId;
-use engine::task::{TaskKind, TaskStatus};
+use engine::task::TaskStatus;
 use runtime::home::Home;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,7 +92,9 @@ async fn load(client: &Client, arguments: &Arguments, interrupted: &AtomicBool) 
                     summary.held_back += 1;
                 } else {
                     summary.submitted += 1;
-                    let (client, task) = (client.clone(), task(arguments, number));
+                    let text = sample_task::text(number);
+                    let task = sample_task::new(arguments.kind.into(), text, arguments.model.clone());
+                    let client = client.clone();
                     in_flight.spawn(async move { submit(&client, &task, due).await });
                 }
             }
@@ -152,28 +155,6 @@ async fn submit(client: &Client, task: &NewTask, due: Instant) -> Ended {
     outcome.await.unwrap_or_else(Ended::Failed)
 }
 
-/// Returns the task with this number. Each has another text, so that no result is reused.
-fn task(arguments: &Arguments, number: u32) -> NewTask {
-    let text = format!("{number}: small models on your own machines share the work of a stress test");
-    let kind = TaskKind::from(arguments.kind);
-    let mut task = NewTask { model: arguments.model.clone(), ..NewTask::from_text(kind, text) };
-    match kind {
-        TaskKind::Embedding => {}
-        TaskKind::Classification => {
-            task.labels = Some(["work", "leisure"].map(str::to_owned).to_vec());
-        }
-        TaskKind::Generation => task.max_tokens = Some(GENERATED_TOKENS),
-        TaskKind::Reranking => {
-            task.query = task.input.take().and_then(|input| match input {
-                InputBody::Text(text) => Some(text),
-                InputBody::Texts(_) | InputBody::Tokens(_) | InputBody::TokenLists(_) => None,
-            });
-            task.input = Some(InputBody::Texts(["a test", "a holiday"].map(str::to_owned).to_vec()));
-        }
-    }
-    task
-}
-
 /// A quarter of the queue of a node.
 const IN_FLIGHT_MAX: usize = 64;
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -182,4 +163,3 @@ const LONG_POLL: Duration = Duration::from_secs(30);
 const TASK_GRACE: Duration = Duration::from_secs(35);
 /// The same after Ctrl-C.
 const INTERRUPTED_GRACE: Duration = Duration::from_secs(1);
-const GENERATED_TOKENS: u32 = 16;
