@@ -81,6 +81,9 @@ pub(crate) struct Arguments {
     /// Leave the session of the terminal that started this process
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,
+    /// Stop when standard input ends, which it does with the process that started this one
+    #[arg(long, hide = true, requires = "foreground")]
+    pub(crate) end_with_stdin: bool,
 }
 
 pub(super) fn run(home: &Home, start: &Arguments) -> Outcome {
@@ -137,6 +140,7 @@ async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome
     let mut living = std::pin::pin!(service.wait());
     let (mut told, mut stopping) = (false, false);
     let mut watchdog = manager.watchdog().map(tokio::time::interval);
+    let mut starter_gone = std::pin::pin!(starter_ended(start.end_with_stdin));
     loop {
         tokio::select! {
             code = &mut living => return Ok(ExitCode::from(code)),
@@ -165,6 +169,7 @@ async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome
             }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            () = &mut starter_gone, if !stopping => {}
         }
         manager.stopping();
         // The first signal requests a graceful shutdown; the second one forces it.
@@ -180,6 +185,22 @@ async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
     match watchdog {
         Some(watchdog) => _ = watchdog.tick().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until standard input ends, if `watch`.
+async fn starter_ended(watch: bool) {
+    let (open, ended) = tokio::sync::oneshot::channel::<()>();
+    let read = move || {
+        let _open = open;
+        // Nothing is expected, so whatever arrives is dropped.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    };
+    let started = watch && std::thread::Builder::new().name("stdin".to_owned()).spawn(read).is_ok();
+    if started {
+        let _ = ended.await;
+    } else {
+        std::future::pending::<()>().await;
     }
 }
 
