@@ -31,6 +31,13 @@
 //! | `POST /api/v1/debug/log-level` | [`NewLogLevel`] | [`LogLevels`] |
 //! | `GET /api/v1/debug/memory` | | [`Memory`] |
 //! | `GET /api/v1/debug/snapshot` | | [`Snapshot`] |
+//! | `GET /api/v1/demo` | | [`Demo`] |
+//! | `POST /api/v1/demo/tasks` | [`NewDemoTasks`] | one [`DemoTaskLine`] a line |
+//! | `POST /api/v1/demo/kill` | [`DemoKill`] | [`DemoChange`] |
+//! | `POST /api/v1/demo/heal` | | [`DemoChange`] |
+//! | `POST /api/v1/demo/partition` | [`DemoPartition`] | [`DemoChange`] |
+//! | `POST /api/v1/demo/fault` | [`NewDemoFault`] | [`DemoChange`] |
+//! | `POST /api/v1/demo/stop` | | [`DemoSummary`] |
 //! | `GET /healthz` | | [`Liveness`] |
 //! | `GET /readyz` | | [`Readiness`] |
 //!
@@ -63,6 +70,7 @@
 
 mod alerts;
 mod debug;
+mod demo;
 mod diagnosis;
 mod error;
 mod files;
@@ -83,6 +91,10 @@ pub use debug::{
     MappingKind, MappingMemory, MemberFigures, Memory, ModelFigures, NewLogLevel, NodeFigures, NotAnId,
     OccupancyFigures, PeerFigures, ProcessFigures, ProcessRole, ProgramFigures, SNAPSHOT_FORMAT,
     SettingFigure, SettingValue, ShortId, Snapshot, StorageFigures, Word,
+};
+pub use demo::{
+    Demo, DemoBatch, DemoChange, DemoKill, DemoKind, DemoLatency, DemoNode, DemoNodeState, DemoPartition,
+    DemoSummary, DemoTask, DemoTaskLine, DemoTasks, NewDemoFault, NewDemoTasks,
 };
 pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentIssue};
 pub use error::{ErrorBody, ErrorDetail};

@@ -24,6 +24,16 @@ impl ApiError {
         Self { status, detail, param: None, retry_after: None }
     }
 
+    /// Creates the error of a detail that is known already.
+    pub(super) fn from_detail(status: StatusCode, detail: ErrorDetail) -> Self {
+        let ErrorDetail { code, message, hint } = detail;
+        let error = Self::new(status, &code, message);
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
     /// Sets the field of the request that the error is about.
     pub(super) fn about(mut self, param: &str) -> Self {
         self.param = Some(param.to_owned());

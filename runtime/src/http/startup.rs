@@ -5,6 +5,7 @@
 
 use super::auth::{self, Token};
 use super::connections::Limits;
+use super::demo::{self, DemoControl, DemoFront};
 use super::error::ApiError;
 use super::state::Api;
 use super::{routes, tei};
@@ -26,6 +27,7 @@ pub struct StartupRouter {
     starting: Router,
     node: Arc<OnceLock<Router>>,
     token: Arc<Token>,
+    address: SocketAddr,
     limits: Limits,
 }
 
@@ -40,7 +42,7 @@ impl StartupRouter {
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
             .with_state(Arc::clone(&token));
-        Self { starting, node: Arc::default(), token, limits: Limits::for_api() }
+        Self { starting, node: Arc::default(), token, address, limits: Limits::for_api() }
     }
 
     /// Creates the router of the metrics of a node that is starting.
@@ -48,12 +50,18 @@ impl StartupRouter {
         let starting = Router::new()
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit));
-        Self { starting, node: Arc::default(), token, limits: Limits::for_metrics() }
+        Self { starting, node: Arc::default(), token, address, limits: Limits::for_metrics() }
     }
 
     /// Routes new connections to the running node.
     pub fn attach(&self, api: Api) {
         self.node.get_or_init(|| routes::router(api));
+    }
+
+    /// Routes new connections to a demo.
+    pub fn attach_demo(&self, control: Arc<dyn DemoControl>, front: DemoFront) {
+        let (token, address) = (Arc::clone(&self.token), self.address);
+        self.node.get_or_init(|| demo::router(control, front, token, address));
     }
 
     /// Routes new connections to the metrics of the running node.
