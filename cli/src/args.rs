@@ -1,6 +1,6 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{alerts, debug, help, metrics, model, node, route, sim, store, task, trace};
+use crate::commands::{alerts, debug, demo, help, metrics, model, node, route, sim, store, task, trace};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -69,6 +69,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         format: Format,
     },
+    /// Start nodes on this machine to look at, with tasks and faults
+    #[command(subcommand)]
+    Demo(demo::DemoCommand),
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),

@@ -5,6 +5,7 @@ mod all_nodes;
 mod background;
 mod completions;
 pub(crate) mod debug;
+pub(crate) mod demo;
 mod doctor;
 mod errors;
 mod explain;
@@ -42,6 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Metrics(command) => metrics::run(command, &home),
         Command::Trace(arguments) => trace::run(&arguments, &home),
         Command::Explain { id, format } => explain::run(&id, format, &home),
+        Command::Demo(command) => demo::run(command, &home),
         Command::Sim(command) => sim::run(command),
         Command::Debug(command) => debug::run(command, &home),
         Command::Doctor(format) => doctor::run(&home.open()?, format),

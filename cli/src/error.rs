@@ -5,6 +5,7 @@ mod catalogue;
 pub(crate) use catalogue::{ENTRIES, Entry};
 
 use crate::terminal;
+use api::ErrorDetail;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -62,6 +63,12 @@ impl Failure {
     /// Returns the message.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Returns the failure in the form of the control API.
+    pub(crate) fn into_detail(self) -> ErrorDetail {
+        let message = std::iter::once(self.message).chain(self.causes).collect::<Vec<_>>().join(": ");
+        ErrorDetail { code: self.id.into(), message, hint: self.hint }
     }
 
     pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {

@@ -99,6 +99,68 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Name the home of the node with `--home`.",
     },
     Entry {
+        id: "demo_fault_invalid",
+        what: "The fault lacks a setting, has one that it does not take, or names a node that does not run.",
+        todo: "Run `help demo` to see the faults and their settings.",
+    },
+    Entry {
+        id: "demo_fault_unsupported",
+        what: "Real nodes do not take this fault.",
+        todo: "Use simulated nodes: `demo start` without `--real`.",
+    },
+    Entry {
+        id: "demo_node_not_started",
+        what: "A real node of the demo did not start.",
+        todo: "Read `demo/nodes/NAME/logs/node.log` in the home, then run `demo heal`.",
+    },
+    Entry {
+        id: "demo_node_stopped",
+        what: "The node that was to be killed does not run.",
+        todo: "Run `demo stats` to see which nodes run, or `demo heal` to start all.",
+    },
+    Entry {
+        id: "demo_nodes_stopped",
+        what: "All nodes of the demo are stopped, so none can answer.",
+        todo: "Run `demo heal`.",
+    },
+    Entry { id: "demo_not_ready", what: "The demo is starting or stopping.", todo: "Try again in a moment." },
+    Entry {
+        id: "demo_not_recorded",
+        what: "What happened in this demo cannot be repeated by the simulator.",
+        todo: "Record a demo with simulated nodes.",
+    },
+    Entry { id: "demo_not_running", what: "No demo is running in this home.", todo: "Run `demo start`." },
+    Entry {
+        id: "demo_not_stopping",
+        what: "The process of the demo did not end in time.",
+        todo: "Read `demo/logs/node.log` in the home; end the process that `demo/run/lock` names.",
+    },
+    Entry {
+        id: "demo_partition_invalid",
+        what: "A partition needs at least two groups that share no node.",
+        todo: "Name the groups: `demo partition amber birch,cedar`.",
+    },
+    Entry {
+        id: "demo_running",
+        what: "A demo is running already in this home.",
+        todo: "Look at it with `demo stats`, or end it with `demo stop`.",
+    },
+    Entry {
+        id: "demo_start_timeout",
+        what: "The demo did not start in time.",
+        todo: "Read `demo/logs/node.log` in the home.",
+    },
+    Entry {
+        id: "demo_tasks_too_many",
+        what: "One request to a demo takes 1 to 1,000,000 tasks.",
+        todo: "Give a number within the range.",
+    },
+    Entry {
+        id: "demo_too_many_nodes",
+        what: "The nodes need more memory than this machine has left.",
+        todo: "Start as many nodes as the message names.",
+    },
+    Entry {
         id: "disk_full",
         what: "The disk has less free space than a node needs to start.",
         todo: "Free space on the disk that the message names.",

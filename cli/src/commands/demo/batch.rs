@@ -1,0 +1,205 @@
+//! Runs the tasks of one request on the nodes of a demo.
+//!
+//! Each running node takes its turn as the origin of a task; the nodes themselves decide which of them runs it. If an
+//! origin stops, its task is submitted to another one. While no node runs, tasks wait.
+
+use super::backend::{Backend, RunError};
+use super::names;
+use super::tally::Tally;
+use crate::commands::sample_task;
+use api::{DemoNodeState, DemoTask, DemoTaskLine, NewDemoTasks, NewTask, Task};
+use engine::task::TaskStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// The tasks of one request.
+pub(super) struct Batch<B> {
+    pub(super) backend: Arc<B>,
+    /// Counts the tasks of all requests.
+    pub(super) total: Arc<Mutex<Tally>>,
+    pub(super) tasks: NewDemoTasks,
+    /// The node that accepts all of them.
+    pub(super) node: Option<u32>,
+    pub(super) lines: mpsc::Sender<DemoTaskLine>,
+}
+
+impl<B: Backend> Batch<B> {
+    /// Runs the tasks. Ends early if the client is gone.
+    pub(super) async fn run(self) {
+        let begun = Instant::now();
+        let shared = Arc::new(Shared {
+            backend: self.backend,
+            total: self.total,
+            own: Mutex::new(Tally::new()),
+            waits: AtomicBool::new(false),
+            lines: self.lines.clone(),
+        });
+        let mut in_flight = JoinSet::new();
+        let mut next = 0;
+        while next < self.tasks.count || !in_flight.is_empty() {
+            while next < self.tasks.count && in_flight.len() < IN_FLIGHT_MAX {
+                let task = sample_task::new(
+                    self.tasks.kind,
+                    self.tasks.input.clone().unwrap_or_else(|| sample_task::text(next)),
+                    self.tasks.model.clone(),
+                );
+                let (shared, node, turn) = (Arc::clone(&shared), self.node, next);
+                in_flight.spawn(async move { shared.run_one(&task, node, turn).await });
+                next += 1;
+            }
+            tokio::select! {
+                biased;
+                // Dropping the set ends the tasks that are under way.
+                () = self.lines.closed() => return,
+                ended = in_flight.join_next() => match ended {
+                    Some(Ok(task)) => drop(self.lines.send(DemoTaskLine::Task(task)).await),
+                    Some(Err(error)) => tracing::error!(%error, "a task of the demo failed"),
+                    None => {}
+                },
+            }
+        }
+        let done = lock(&shared.own).batch(begun.elapsed());
+        // The client may be gone.
+        let _ = self.lines.send(DemoTaskLine::Done(done)).await;
+    }
+}
+
+/// What the tasks of one request share.
+struct Shared<B> {
+    backend: Arc<B>,
+    total: Arc<Mutex<Tally>>,
+    own: Mutex<Tally>,
+    /// Whether the client knows that tasks wait.
+    waits: AtomicBool,
+    lines: mpsc::Sender<DemoTaskLine>,
+}
+
+impl<B: Backend> Shared<B> {
+    async fn run_one(&self, task: &NewTask, node: Option<u32>, turn: u32) -> DemoTask {
+        let begun = Instant::now();
+        self.count(Tally::begin);
+        let (origin, outcome) = self.outcome(task, node, turn).await;
+        let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let mut ended = DemoTask {
+            id: None,
+            kind: task.kind,
+            status: TaskStatus::Failed,
+            origin: names::name(origin),
+            worker: None,
+            elapsed_us,
+            output_preview: String::new(),
+            error: None,
+        };
+        let mut worker = None;
+        match outcome {
+            Ok(task) => {
+                worker = task.worker.and_then(|id| {
+                    let nodes = self.backend.nodes();
+                    nodes.iter().position(|node| node.id == id).and_then(|index| u32::try_from(index).ok())
+                });
+                ended.id = Some(task.id);
+                ended.status = task.status;
+                ended.worker = worker.map(names::name);
+                if let Some(result) = task.result {
+                    ended.output_preview = result.output_preview;
+                    ended.error = result.error;
+                }
+            }
+            Err(detail) => ended.error = Some(detail),
+        }
+        self.count(|tally| tally.end(&ended, worker));
+        ended
+    }
+
+    /// Submits a task until a node has run it or rejected it. Returns the last origin, too.
+    async fn outcome(
+        &self,
+        task: &NewTask,
+        node: Option<u32>,
+        mut turn: u32,
+    ) -> (u32, Result<Task, api::ErrorDetail>) {
+        let mut changes = self.backend.changes();
+        loop {
+            changes.borrow_and_update();
+            let Some(origin) = self.choose(node, turn) else {
+                let _waiting = Waiting::begin(self);
+                self.explain_wait(node).await;
+                // The backend lives as long as this task, and so does its sender.
+                let _ = changes.changed().await;
+                continue;
+            };
+            self.waits.store(false, Ordering::Relaxed);
+            match self.backend.run(origin, task).await {
+                Ok(task) => return (origin, Ok(task)),
+                Err(RunError::Busy(pause)) => tokio::time::sleep(pause.min(BUSY_PAUSE_MAX)).await,
+                Err(RunError::Rejected(detail)) => return (origin, Err(detail)),
+                Err(RunError::Stopped) => {
+                    self.count(|tally| tally.resubmitted += 1);
+                    turn = turn.wrapping_add(1);
+                    // The backend may learn of the stop a little later.
+                    tokio::time::sleep(STOPPED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Returns the running node whose turn it is, or the wanted one if it runs.
+    fn choose(&self, wanted: Option<u32>, turn: u32) -> Option<u32> {
+        let running: Vec<u32> = (0..)
+            .zip(self.backend.nodes())
+            .filter(|(index, node)| {
+                node.state == DemoNodeState::Running && wanted.is_none_or(|wanted| wanted == *index)
+            })
+            .map(|(index, _)| index)
+            .collect();
+        let count = u32::try_from(running.len()).ok().filter(|count| *count > 0)?;
+        running.get(usize::try_from(turn % count).ok()?).copied()
+    }
+
+    /// Tells the client once why tasks wait.
+    async fn explain_wait(&self, wanted: Option<u32>) {
+        if self.waits.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let who = wanted.map_or_else(
+            || "all nodes are stopped".to_owned(),
+            |node| format!("{} is stopped", names::name(node)),
+        );
+        let reason = format!("{who}; the tasks wait in the demo until p2p-ai-agents demo heal");
+        // The client may be gone.
+        let _ = self.lines.send(DemoTaskLine::Waiting { reason }).await;
+    }
+
+    fn count(&self, mut change: impl FnMut(&mut Tally)) {
+        change(&mut lock(&self.total));
+        change(&mut lock(&self.own));
+    }
+}
+
+/// Counts a waiting task while it waits.
+struct Waiting<'a>(&'a Mutex<Tally>);
+
+impl<'a> Waiting<'a> {
+    fn begin<B>(shared: &'a Shared<B>) -> Self {
+        lock(&shared.total).waiting += 1;
+        Self(&shared.total)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        lock(self.0).waiting -= 1;
+    }
+}
+
+pub(super) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tasks under way at once, less than the queue of one node.
+const IN_FLIGHT_MAX: usize = 128;
+const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
+const STOPPED_PAUSE: Duration = Duration::from_millis(20);

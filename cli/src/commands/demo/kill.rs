@@ -1,0 +1,9 @@
+//! `demo kill`: kills a node, as a power failure would.
+
+use crate::client::Client;
+use crate::error::Failure;
+use api::DemoKill;
+
+pub(super) async fn run(client: &Client, node: String) -> Result<(), Failure> {
+    super::print_change(&client.post("/api/v1/demo/kill", &DemoKill { node }).await?.read()?)
+}
