@@ -196,9 +196,12 @@ impl Node<'_> {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         for entry in std::fs::read_dir(self.directory.path()).into_iter().flatten().flatten() {
-            let Ok(home) = Home::new(&entry.path()) else { continue };
-            if let Holder::Process { pid: Some(pid) } = home.holder() {
-                signal(pid, Signal::SIGKILL);
+            // The nodes of a demo end with it.
+            for path in [entry.path(), entry.path().join("demo")] {
+                let Ok(home) = Home::new(&path) else { continue };
+                if let Holder::Process { pid: Some(pid) } = home.holder() {
+                    signal(pid, Signal::SIGKILL);
+                }
             }
         }
     }

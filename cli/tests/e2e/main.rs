@@ -10,6 +10,7 @@ mod bad_input;
 mod container;
 mod crashes;
 mod debug;
+mod demo;
 mod doc_tours;
 mod doctor;
 mod generations;
