@@ -1,7 +1,7 @@
 // Puts the page together: what changed is drawn anew, clicks and keys reach what they are meant for.
 
 const byId = (id) => document.getElementById(id);
-const REFRESH_MS = 60, CALM_MS = 160, CALM_SHARE = 6, LINKS_MS = 1000, LISTS_MS = 2000, FOUND_MAX = 12;
+const REFRESH_MS = 60, CALM_MS = 160, CALM_SHARE = 6, LINKS_MS = 1000, LISTS_MS = 2000, PULLS_MS = 1000, FOUND_MAX = 12;
 const stale = new Set();
 let refreshTimer = 0, refreshAt = Infinity, refreshedAt = 0, refreshTook = 0, linksDrawnAt = 0, listsAskedAt = -LISTS_MS, tasksAskedAt = -LISTS_MS;
 
@@ -114,10 +114,12 @@ function drawHeader() {
   const kind = { demo: "demo", recording: "recording" }[M.kind];
   morph(byId("network"), [make("span", {}, M.network || "p2p-ai-agents"), ...[kind, M.access === "read" ? "read only" : ""].filter(Boolean).map((word) => make("small", {}, ` ${word}`))]);
   document.title = `${tone === GOOD ? "" : word + " · "}${M.network || "p2p-ai-agents"}`;
+  byId("verdict").title = told;
   morph(byId("verdict"), [make("span", { class: `state tone-${tone}` }, shape(tone), make("b", {}, word)), document.createTextNode(word && told ? ` · ${told}` : told)]);
   const s = M.sample ?? {}, nodes = [...M.nodes.values()], fact = (name, value, extra) => make("div", { class: extra ? "extra" : "" }, make("dt", {}, name), make("dd", {}, value));
   const open = (kept, status) => kept ?? [...M.tasks.values()].filter((task) => task.status === status).length;
-  morph(byId("facts"), [fact("nodes", String(nodes.filter((node) => node.tone !== "bad").length)), fact("running", String(open(s.tasks_running, "RUNNING"))), fact("queued", String(open(s.tasks_queued, "QUEUED"))),
+  byId("invite-open").hidden = M.kind === "recording";
+  morph(byId("facts"), [...(M.kind === "recording" ? [fact("recorded", timeOf(M.timestamp))] : []), fact("nodes", String(nodes.filter((node) => node.tone !== "bad").length)), fact("running", String(open(s.tasks_running, "RUNNING"))), fact("queued", String(open(s.tasks_queued, "QUEUED"))),
     fact("tasks/s", s.tasks_completed === undefined ? "–" : rate(s.tasks_completed)), fact("mean time", s.task_ms ? lasting(s.task_ms) : "–", true), fact("messages/s", s.messages_out === undefined ? "–" : rate(s.messages_out + s.messages_in), true)]);
   byId("map-says").textContent = `${word}${told ? ": " + told : ""}. Arrow keys choose a node; the table of nodes lists them all.`;
   byId("all-shown").hidden = M.groups.length === 0;
@@ -315,3 +317,4 @@ drawPanel();
 changed("nodes");
 connect();
 setInterval(drawFeed, 500);
+setInterval(() => { if (list.tab === "models" && Object.values(M.models.pulls ?? {}).some((pull) => pull.state === "running")) loadModels(); }, PULLS_MS);

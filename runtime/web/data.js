@@ -3,7 +3,7 @@
 
 const TASKS_KEPT = 500, SAMPLES_KEPT = 3600, FLIGHTS_OF_UPDATE = 5, GOOD = "good";
 const M = {
-  self: null, network: "", kind: "node", access: null, cursor: null,
+  self: null, network: "", kind: "node", access: null, cursor: null, timestamp: "",
   nodes: new Map(), links: new Map(), linksByNode: new Map(), groups: [],
   tasks: new Map(), tasksTotal: 0, alerts: { active: [], history: [], thresholds: [] }, models: { models: [], pulls: {} },
   samples: [], sample: null, selected: null,
@@ -15,11 +15,14 @@ const TONES = { good: GOOD, warning: "slow", bad: "bad" };
 const ENDED = new Set(["COMPLETED", "FAILED", "TIMEOUT", "CANCELLED"]);
 const toneOfTask = (status) => ({ COMPLETED: GOOD, FAILED: "bad", TIMEOUT: "bad", CANCELLED: "idle", RUNNING: "run", QUEUED: "idle" }[status] ?? "idle");
 
+/** Cuts a text of another node, and drops what would turn or hide the text around it. */
+const plain = (text, most = 80) => String(text ?? "").replace(/\p{C}/gu, "").slice(0, most);
+
 function readNode(json) {
   return {
-    id: json.id, name: json.name ?? "", version: json.version, state: json.state, reason: json.reason ?? "", goneAt: json.gone_at ?? "",
+    id: json.id, name: plain(json.name), version: plain(json.version), state: json.state, reason: plain(json.reason, 300), goneAt: json.gone_at ?? "",
     tone: ["starting", "stopping"].includes(json.state) ? "idle" : TONES[json.level] ?? "idle",
-    hops: json.hops, addresses: json.addresses ?? [], load: json.load ?? null, slots: Math.max(1, json.slots), models: json.models ?? [],
+    hops: json.hops, addresses: json.addresses ?? [], load: json.load ?? null, slots: Math.max(1, json.slots), models: (json.models ?? []).map(({ name, type }) => ({ name: plain(name, 200), type })),
     memory: json.memory_bytes ?? null, memoryMax: json.memory_bytes_max ?? null, x: json.x, y: json.y, group: json.group ?? -1,
   };
 }
@@ -63,6 +66,7 @@ const linksOf = (id) => [...(M.linksByNode.get(id) ?? [])].map((key) => M.links.
 /** Replaces the whole picture. */
 function applyTopology(json) {
   M.cursor = json.cursor;
+  M.timestamp = json.timestamp;
   if (M.self !== json.self) { M.tasks.clear(); M.selected = M.selected?.type === "task" ? null : M.selected; }
   Object.assign(M, { self: json.self, network: json.network, kind: json.kind, groups: json.groups ?? [] });
   M.nodes = new Map(json.nodes.map((node) => [node.id, readNode(node)]));
@@ -76,6 +80,7 @@ function applyTopology(json) {
 /** Applies the changes since the event before, and returns which parts of the page they concern. */
 function applyUpdate(json) {
   M.cursor = json.cursor;
+  M.timestamp = json.timestamp;
   const changed = { nodes: false, links: false, values: false, tasks: false, alerts: false, models: json.models_changed === true, news: [] };
   for (const one of json.nodes ?? []) {
     const node = readNode(one), before = M.nodes.get(node.id);
@@ -115,7 +120,7 @@ function noteTask(json) {
     task.worker ??= before.worker;
     task.result ??= before.result;
     if (!json.submitted_at) { task.at = before.at; task.submitted = before.submitted; }
-  } else if (json.timestamp) M.tasksTotal++;
+  } else if (json.timestamp && task.origin === M.self) M.tasksTotal++;
   M.tasks.delete(task.id);
   M.tasks.set(task.id, task);
   for (const id of M.tasks.keys()) {

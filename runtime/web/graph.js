@@ -11,7 +11,7 @@ const view = { zoom: 1, x: 0.5, y: 0.5 };
 let P = COLOURS.light, size = { width: 0, height: 0 };
 let items = [], itemOf = new Map(), edges = [], hovered = null;
 let ungroup = false, animate = true;
-let mapStale = true, linksStale = true, itemsStale = true, framed = false;
+let mapStale = true, linksStale = true, itemsStale = true, framed = false, wasDrawn = false;
 const motionOff = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** Asks for a frame; what is stale is drawn in it. */
@@ -99,6 +99,7 @@ function drawMap() {
   for (const item of items) if (isSeen(item)) drawItem(c, item);
   drawLabels(c);
   document.getElementById("empty").hidden = M.nodes.size > 0;
+  if (M.nodes.size && !wasDrawn) { wasDrawn = true; performance.mark("first picture"); }
 }
 
 const widthOf = (rate) => (rate ? Math.min(9, 1.2 + Math.log2(1 + rate) * 0.9) : 1);

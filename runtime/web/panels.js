@@ -129,17 +129,17 @@ function steps(asked, id) {
 }
 
 function stepWords(span, kind) {
-  const what = typeof span.what === "string" ? {} : span.what[kind], plain = (word) => String(word ?? "").replaceAll("_", " ").toLowerCase();
+  const what = typeof span.what === "string" ? {} : span.what[kind], words = (word) => String(word ?? "").replaceAll("_", " ").toLowerCase();
   const attempt = span.attempt ? `attempt ${span.attempt}` : "";
   return {
-    attempt: () => `${attempt} at ${nameOf(what.worker)}${what.taken ? ", taken back: " + plain(what.taken) : ""}`,
-    compute: () => `${attempt} computed: ${what.ending ? plain(what.ending) : "running"}${what.batch > 1 ? `, in a batch of ${what.batch}` : ""}${what.output_tokens ? `, ${count(what.output_tokens, "token")} written` : ""}`,
-    drop: () => `message dropped: ${plain(what.reason)}`, hop: () => `hop ${what.number} of ${plain(what.message)} to ${nameOf(what.to)}`,
-    load: () => `${attempt} waited for the model to load`, message: () => `${plain(what.kind)} to ${nameOf(what.to)}${what.hops > 1 ? `, ${what.hops} hops` : ""}${what.retries ? `, ${what.retries} retries` : ""}`,
+    attempt: () => `${attempt} at ${nameOf(what.worker)}${what.taken ? ", taken back: " + words(what.taken) : ""}`,
+    compute: () => `${attempt} computed: ${what.ending ? words(what.ending) : "running"}${what.batch > 1 ? `, in a batch of ${what.batch}` : ""}${what.output_tokens ? `, ${count(what.output_tokens, "token")} written` : ""}`,
+    drop: () => `message dropped: ${words(what.reason)}`, hop: () => `hop ${what.number} of ${words(what.message)} to ${nameOf(what.to)}`,
+    load: () => `${attempt} waited for the model to load`, message: () => `${words(what.kind)} to ${nameOf(what.to)}${what.hops > 1 ? `, ${what.hops} hops` : ""}${what.retries ? `, ${what.retries} retries` : ""}`,
     queue: () => "queued", recover: () => "recovered after a restart", return: () => `returned to ${count(what.waiters, "request")}`,
     schedule: () => `${attempt} scheduled on ${nameOf(what.worker)}, of ${count(what.considered, "candidate")}`, store: () => "outcome stored",
-    task: () => `task: ${what.status ? plain(what.status) : "not ended"}`, wait: () => (what.ending ? `${attempt} never started: ${plain(what.ending)}` : `${attempt} waited at its worker`),
-  }[kind]?.() ?? plain(kind);
+    task: () => `task: ${what.status ? words(what.status) : "not ended"}`, wait: () => (what.ending ? `${attempt} never started: ${words(what.ending)}` : `${attempt} waited at its worker`),
+  }[kind]?.() ?? words(kind);
 }
 
 function remember(map, id, value) {

@@ -114,8 +114,8 @@ function kinds(words) {
 }
 
 function drawNodes() {
-  const columns = [["name", "Node", "name"], ["state", "State"], ["load", "Load", "tight"], ["runs", "Runs now", "mid"], ["models", "Models", "wide"], ["links", "Links", "n wide"],
-    ["rtt", "Latency", "n mid"], ["rate", "Messages/s", "n wide"], ["version", "Version", "wide"]];
+  const columns = [["name", "Node", "name"], ["state", "State"], ["load", "Load", "tight"], ["runs", "Runs now", "mid"], ["models", "Models", "models wide"], ["links", "Links", "n wide"],
+    ["rtt", "Latency", "n mid"], ["rate", "Messages/s", "n wide spare"], ["version", "Version", "wide spare"]];
   const all = nodeRows(), shown = list.more ? all : all.slice(0, ROWS_SHOWN);
   // The selected node is always among the rows.
   const chosen = M.selected?.type === "node" && !shown.some((row) => row.node.id === M.selected.id) ? all.find((row) => row.node.id === M.selected.id) : null;
@@ -320,4 +320,5 @@ function openTab(name) {
   document.getElementById("panel").scrollTop = 0;
   drawTabs();
   drawPanel();
+  document.getElementById(`tab-${name}`).scrollIntoView({ block: "nearest", inline: "nearest" });
 }
