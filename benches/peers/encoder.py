@@ -210,7 +210,7 @@ class Ours:
             self.isa = json.loads(self.process.stdout.readline())["isa"]
         except (OSError, ValueError, LookupError) as error:
             sys.exit(f"cannot measure with {program}: {error}\n"
-                     "hint: cargo build --release --workspace --example encoder_passes builds it into target/release/examples")
+                     "hint: cargo build --release --workspace --features p2p-ai-agents-benches/peers --example encoder_passes builds it into target/release/examples")
 
     def busy(self):
         tasks = pathlib.Path(f"/proc/{self.process.pid}/task")
@@ -248,7 +248,9 @@ def main():
     threads = 1 if arguments.core_time else arguments.threads
     program = arguments.program
     if program is None:
-        subprocess.run(["cargo", "build", "--release", "--workspace", "--example", "encoder_passes"], cwd=ROOT, check=True)
+        build = ["cargo", "build", "--release", "--workspace", "--features", "p2p-ai-agents-benches/peers", "--example",
+                 "encoder_passes"]
+        subprocess.run(build, cwd=ROOT, check=True)
         program = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/examples/encoder_passes"
     rows = [(f"MiniLM 32 x {n}", "MiniLM", texts(32, n), False) for n in (16, 64, 128, 256)]
     rows += [("MiniLM 1 x 64, latency", "MiniLM", texts(1, 64), True),

@@ -103,7 +103,7 @@ class Engine:
             self.process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         except OSError as error:
             sys.exit(f"cannot measure with {command[0]}: {error}\n"
-                     "hint: cargo build --release --workspace --example generation_passes builds it into target/release/examples")
+                     "hint: cargo build --release --workspace --features p2p-ai-agents-benches/peers --example generation_passes builds it into target/release/examples")
         self.began = self.answer()
 
     def answer(self):
@@ -136,7 +136,8 @@ def main():
         make(arguments.model)
     program = arguments.program
     if program is None:
-        build = ["cargo", "build", "--release", "--workspace", "--example", "generation_passes"]
+        build = ["cargo", "build", "--release", "--workspace", "--features", "p2p-ai-agents-benches/peers", "--example",
+                 "generation_passes"]
         subprocess.run(build, cwd=ROOT, check=True)
         built = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         program = built / "release/examples/generation_passes"
