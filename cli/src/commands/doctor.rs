@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use crate::terminal;
-use api::{Availability, Diagnosis, Status, StatusResponse};
+use api::{Alerts, Availability, Diagnosis, Status, StatusResponse};
 use engine::lifecycle::State;
 use finding::{Finding, Report};
 use nix::sys::statvfs::statvfs;
@@ -42,8 +42,9 @@ async fn examine(home: &Home) -> Report {
     }
     let mut summary = None;
     match running_node(home).await {
-        Ok((status, diagnosis)) => {
+        Ok((status, diagnosis, alerts)) => {
             findings.extend(storage::running_node(&status, &diagnosis));
+            findings.extend(alerts.active.iter().filter_map(|alert| Finding::alert(alert, &status)));
             examine_node(&status, &diagnosis, &mut findings);
             findings.extend(network::check_port(status.network_port).await);
             summary = Some(finding::summary(&status));
@@ -116,7 +117,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     }
 }
 
-async fn running_node(home: &Home) -> Result<(Status, Diagnosis), Finding> {
+async fn running_node(home: &Home) -> Result<(Status, Diagnosis, Alerts), Finding> {
     if home.holder() == Holder::Nobody {
         return Err(Finding::not_running());
     }
@@ -128,7 +129,8 @@ async fn running_node(home: &Home) -> Result<(Status, Diagnosis), Finding> {
             StatusResponse::Starting(metadata) => return Ok(Err(Finding::not_active(metadata.state))),
         };
         let diagnosis = client.get("/api/v1/diagnosis").await?;
-        Ok::<_, Failure>(Ok((status, diagnosis)))
+        let alerts = client.get("/api/v1/alerts").await?;
+        Ok::<_, Failure>(Ok((status, diagnosis, alerts)))
     };
     ask.await.unwrap_or_else(|_| Err(Finding::not_answering(home)))
 }

@@ -55,6 +55,8 @@ fn an_alert_is_raised_sent_remembered_and_cleared() {
     ] {
         read(&sandbox, &node, name, arguments);
     }
+    // The doctor says of a lonely node that it is alone, not also that it has few peers.
+    assert!(!node.run(&["doctor"]).stdout.contains("There is an alert"));
     let status = node.run(&["node", "status"]).good();
     assert!(status.contains("WARN peer_count (the node has 0 peers, fewer than 1)\n"), "{status}");
     assert!(!node.run(&["node", "config"]).good().contains("secret") && !node.log().contains("secret"));
@@ -78,6 +80,14 @@ fn an_alert_is_raised_sent_remembered_and_cleared() {
     assert_eq!(history["total"], 1);
     assert!(history["alerts"][0]["cleared_at"].is_string(), "{history}");
     node.await_log("alert cleared: the node has 0 peers");
+
+    node.run(&["alerts", "set", "--memory-warning", "1"]).good();
+    active(1);
+    let said = node.run(&["doctor"]).stdout;
+    assert!(
+        said.contains("note: There is an alert since ") && said.contains("what to do: raise max_memory_mb"),
+        "{said}"
+    );
 }
 
 fn start(node: &Node<'_>, url: &str, file: &Path) {

@@ -1,11 +1,12 @@
 //! The findings of the doctor: what is wrong, why it matters and what to do.
 
 use crate::output;
-use api::{Conflict, IssueFigures, IssueKind, ModelVersion, RecentIssue, Status};
+use api::{Alert, Conflict, IssueFigures, IssueKind, ModelVersion, RecentIssue, Status};
 use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
 use engine::event::RefuseReason;
 use engine::lifecycle::State;
+use engine::observers::alerts::{AlertRule, Severity};
 use engine::observers::diagnostics::Issue;
 use runtime::cgroup::MemoryLimit;
 use runtime::config::{ConfigError, Settings};
@@ -277,6 +278,49 @@ impl Finding {
             "start a node on another machine of this local network; if there is one, run doctor there too, or give \
              its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
         )
+    }
+
+    /// Describes an active alert; `None` if another finding says the same with its reason.
+    pub(in crate::commands) fn alert(alert: &Alert, status: &Status) -> Option<Self> {
+        let (code, why, fix) = match alert.rule {
+            AlertRule::ClockDiffers | AlertRule::ModelUnusable => return None,
+            AlertRule::PeerCount if status.peers == 0 => return None,
+            AlertRule::DiskUsed => (
+                "disk_used",
+                "on a full disk the node accepts no tasks and keeps no results",
+                "free space on this disk, or set storage_path to a directory on a larger one",
+            ),
+            AlertRule::HealthFailed => (
+                "health_failed",
+                "the node may refuse tasks or lose what it has not stored",
+                "see which check fails with: p2p-ai-agents node health",
+            ),
+            AlertRule::MemoryCritical | AlertRule::MemoryWarning => (
+                "memory_used",
+                "models are unloaded, and requests wait or are refused",
+                "raise max_memory_mb, or offer fewer or smaller models",
+            ),
+            AlertRule::MessageP99 => (
+                "messages_late",
+                "tasks for other nodes start late, and nodes may be taken for dead",
+                "see where the time goes with: p2p-ai-agents debug network-test",
+            ),
+            AlertRule::PeerCount => (
+                "peers_few",
+                "if that node leaves, all tasks run on this machine",
+                "start further nodes, or lower the threshold with: p2p-ai-agents alerts set --peer-warning 1",
+            ),
+            AlertRule::TaskFailure => (
+                "tasks_fail",
+                "users get errors instead of results",
+                "list them with: p2p-ai-agents task list --status failed",
+            ),
+        };
+        let what = format!("There is an alert since {}: {}.", alert.raised_at, alert.message);
+        Some(match alert.severity {
+            Severity::Alert => Self::problem(code, what, why, fix),
+            Severity::Warn => Self::note(code, what, why, fix),
+        })
     }
 
     /// Describes a recent problem between the node and another one.
