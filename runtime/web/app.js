@@ -119,7 +119,7 @@ function drawHeader() {
   const s = M.sample ?? {}, nodes = [...M.nodes.values()], fact = (name, value, extra) => make("div", { class: extra ? "extra" : "" }, make("dt", {}, name), make("dd", {}, value));
   const open = (kept, status) => kept ?? [...M.tasks.values()].filter((task) => task.status === status).length;
   byId("invite-open").hidden = M.kind === "recording";
-  morph(byId("facts"), [...(M.kind === "recording" ? [fact("recorded", timeOf(M.timestamp))] : []), fact("nodes", String(nodes.filter((node) => node.tone !== "bad").length)), fact("running", String(open(s.tasks_running, "RUNNING"))), fact("queued", String(open(s.tasks_queued, "QUEUED"))),
+  morph(byId("facts"), [...(M.kind === "recording" ? [fact("recorded", timeOf(M.timestamp))] : []), fact("nodes", String(nodes.filter((node) => node.state !== "gone").length)), fact("running", String(open(s.tasks_running, "RUNNING"))), fact("queued", String(open(s.tasks_queued, "QUEUED"))),
     fact("tasks/s", s.tasks_completed === undefined ? "–" : rate(s.tasks_completed)), fact("mean time", s.task_ms ? lasting(s.task_ms) : "–", true), fact("messages/s", s.messages_out === undefined ? "–" : rate(s.messages_out + s.messages_in), true)]);
   byId("map-says").textContent = `${word}${told ? ": " + told : ""}. Arrow keys choose a node; the table of nodes lists them all.`;
   byId("all-shown").hidden = M.groups.length === 0;
@@ -157,7 +157,7 @@ function drawLegend() {
   const line = (attributes) => svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" }, svg("path", { d: "M0 7H20", fill: "none", ...attributes }));
   const mark = (d, fill) => svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" }, svg("path", { d, fill }));
   morph(byId("legend"), [
-    item(dot(GOOD), "active"), item(dot("slow"), "slow or degraded"), item(dot("bad"), "gone"), item(dot("idle"), "starting, stopping"),
+    item(dot(GOOD), "active"), item(dot("slow"), "slow or degraded"), item(dot("bad"), "gone or failing"), item(dot("idle"), "comes or leaves"),
     item(svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" }, svg("circle", { cx: 10, cy: 7, r: 6, fill: P.good }), svg("circle", { cx: 10, cy: 7, r: 2, fill: P.paper })), "this node"),
     item(svg("svg", { viewBox: "0 0 20 14", "aria-hidden": "true" }, svg("circle", { cx: 10, cy: 7, r: 3.5, fill: P.good }), svg("path", { d: "M10 1A6 6 0 0 1 16 7", fill: "none", stroke: P.run, "stroke-width": 2 })), "load (size: slots)"),
     item(line({ stroke: P.run, "stroke-width": 3 }), "messages (wider: more)"), item(line({ stroke: P.faint, "stroke-width": 1 }), "not measured here"), item(line({ stroke: P.slow, "stroke-width": 2, "stroke-dasharray": "5 3" }), "to a node in trouble"),

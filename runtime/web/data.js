@@ -18,10 +18,13 @@ const toneOfTask = (status) => ({ COMPLETED: GOOD, FAILED: "bad", TIMEOUT: "bad"
 /** Cuts a text of another node, and drops what would turn or hide the text around it. */
 const plain = (text, most = 80) => String(text ?? "").replace(/\p{C}/gu, "").slice(0, most);
 
+/** A node that says goodbye is no trouble, and neither is one that comes or goes. */
+const isCalm = ({ state, level }) => ["starting", "stopping"].includes(state) || (state === "gone" && level !== "bad");
+
 function readNode(json) {
   return {
     id: json.id, name: plain(json.name), version: plain(json.version), state: json.state, reason: plain(json.reason, 300), goneAt: json.gone_at ?? "",
-    tone: ["starting", "stopping"].includes(json.state) ? "idle" : TONES[json.level] ?? "idle",
+    tone: isCalm(json) ? "idle" : TONES[json.level] ?? "idle",
     hops: json.hops, addresses: json.addresses ?? [], load: json.load ?? null, slots: Math.max(1, json.slots), models: (json.models ?? []).map(({ name, type }) => ({ name: plain(name, 200), type })),
     memory: json.memory_bytes ?? null, memoryMax: json.memory_bytes_max ?? null, x: json.x, y: json.y, group: json.group ?? -1,
   };
@@ -181,16 +184,19 @@ function toneOfLink(link) {
 function verdict() {
   if (M.nodes.size === 0) return ["idle", "", "waiting for the node"];
   const nodes = [...M.nodes.values()], by = (tone) => nodes.filter((node) => node.tone === tone);
-  const bad = by("bad"), slow = by("slow"), idle = by("idle");
-  const alerts = M.alerts.active.length;
-  const first = bad[0] ?? slow[0];
-  const told = first ? (first.reason ? `${nameOf(first.id)}: ${first.reason}` : `${nameOf(first.id)} is ${first.state}`) : "";
-  const more = bad.length + slow.length > 1 ? ` (and ${bad.length + slow.length - 1} more)` : "";
-  if (bad.length) return ["bad", count(bad.length, "node") + " gone", told + more];
-  if (slow.length) return ["slow", "Needs a look", told + more];
-  if (alerts) return ["slow", count(alerts, "alert"), M.alerts.active[0].message];
-  if (idle.length) return ["idle", "Settling", `${nameOf(idle[0].id)} is ${idle[0].state}`];
-  return [GOOD, "All is well", nodes.length === 1 ? "one node, no others yet" : `${nodes.length} nodes answer`];
+  const trouble = [...by("bad").sort((a, b) => (b.state === "gone") - (a.state === "gone")), ...by("slow")], first = trouble[0];
+  const alerts = M.alerts.active, left = nodes.filter((node) => node.state === "gone"), here = nodes.length - left.length;
+  if (first) {
+    const gone = trouble.filter((node) => node.state === "gone").length;
+    const told = first.reason ? `${nameOf(first.id)}: ${first.reason}` : `${nameOf(first.id)} is ${first.state}`;
+    const more = trouble.length > 1 ? ` (and ${trouble.length - 1} more)` : "";
+    return [first.tone, gone ? count(gone, "node") + " gone" : first.tone === "bad" ? count(by("bad").length, "node") + " in trouble" : "Needs a look", told + more];
+  }
+  if (alerts.length) return ["slow", count(alerts.length, "alert"), alerts[0].message];
+  const moving = nodes.find((node) => node.tone === "idle" && node.state !== "gone");
+  if (moving) return ["idle", "Settling", `${nameOf(moving.id)} is ${moving.state}`];
+  const others = here === 1 ? "one node, no others" : `${here} nodes answer`;
+  return [GOOD, "All is well", left.length ? `${others}, ${left.length === 1 ? nameOf(left[0].id) + " has" : left.length + " have"} left` : others];
 }
 
 const GROUPED = new Intl.NumberFormat("en");
@@ -219,7 +225,7 @@ const rate = (perSecond) => (perSecond >= 10 || perSecond === 0 ? GROUPED.format
 
 function tipFor(hit) {
   if (hit.type === "group") {
-    const inside = hit.item.members, tones = [["bad", "gone"], ["slow", "slow or degraded"]];
+    const inside = hit.item.members, tones = [["bad", "gone or failing"], ["slow", "slow or degraded"]];
     return [count(inside.length, "node"), ...tones.map(([tone, word]) => [inside.filter((node) => node.tone === tone).length, word]).filter(([n]) => n).map(([n, word]) => `${n} ${word}`), "click to zoom in"];
   }
   if (hit.type === "link") {
