@@ -419,6 +419,10 @@ pub struct PeerView {
     pub messages_in: u64,
     /// Frames sent.
     pub messages_out: u64,
+    /// Bytes of the frames received, without encryption and transport.
+    pub bytes_in: u64,
+    /// Bytes of the frames sent.
+    pub bytes_out: u64,
     /// Time since its last sign of life, in milliseconds.
     pub last_heard_millis: u64,
     /// Smoothed round trip of heartbeats, in microseconds; `None` before the first.
@@ -503,6 +507,10 @@ pub struct MemberView {
     pub links: Vec<NodeId>,
     /// The models that it offers or is about to load.
     pub models: Vec<ModelOffer>,
+    /// Maximum number of inference jobs that it runs at the same time.
+    pub slots: u16,
+    /// Number of tasks that it has to run; `None` if it is no peer, or has not told yet.
+    pub load: Option<u16>,
 }
 
 /// One task.

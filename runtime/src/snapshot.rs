@@ -213,6 +213,8 @@ mod tests {
             hops: 1,
             links: vec![id],
             models: Vec::new(),
+            slots: 1,
+            load: None,
         };
         let status = StatusView {
             node_id: id,

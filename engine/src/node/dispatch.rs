@@ -76,8 +76,7 @@ impl Node {
         let mut candidates = Vec::new();
         if let Some(own) = self.own_model(kind, name).filter(|own| is_it(own.fingerprint)) {
             let loaded = own.state == ModelState::Ready;
-            let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
-            candidates.push(Candidate { node: self.me, load, round_trip_micros: 0, loaded });
+            candidates.push(Candidate { node: self.me, load: self.own_load(), round_trip_micros: 0, loaded });
         }
         for (node, advert) in self.others() {
             if !advert.models.iter().any(|offer| offer.is(kind, name) && is_it(offer.fingerprint)) {

@@ -34,6 +34,7 @@ impl Node {
     pub(super) fn handle_frame(&mut self, link: LinkId, bytes: Vec<u8>) {
         let Some(entry) = self.peers.link_mut(link) else { return };
         entry.frames_in += 1;
+        entry.bytes_in = entry.bytes_in.saturating_add(bytes.len() as u64);
         self.observers.metrics.handle_frame(Direction::Received, bytes.len());
         let peer = self.peers.peer_of(link);
         if let Some(peer) = peer.filter(|_| wire::is_routed(&bytes)) {

@@ -17,6 +17,7 @@ impl Node {
     pub(super) fn send_frame(&mut self, link: LinkId, frame: Vec<u8>, priority: Priority) {
         if let Some(entry) = self.peers.link_mut(link) {
             entry.frames_out += 1;
+            entry.bytes_out = entry.bytes_out.saturating_add(frame.len() as u64);
             self.observers.metrics.handle_frame(Direction::Sent, frame.len());
             self.outputs.push_back(Output::Send { link, frame, priority });
         }
@@ -110,8 +111,12 @@ impl Node {
     }
 
     pub(super) fn beat(&self, number: u32) -> Beat {
-        let load = u16::try_from(self.worker.len()).unwrap_or(u16::MAX);
-        Beat { number, digest: self.membership.digest(), load }
+        Beat { number, digest: self.membership.digest(), load: self.own_load() }
+    }
+
+    /// Returns the number of tasks that this node has to run.
+    pub(super) fn own_load(&self) -> u16 {
+        u16::try_from(self.worker.len()).unwrap_or(u16::MAX)
     }
 
     pub(super) fn new_trace(&mut self) -> TraceId {

@@ -124,6 +124,8 @@ impl Node {
                 connected_millis: self.millis_since(entry.since),
                 messages_in: entry.frames_in,
                 messages_out: entry.frames_out,
+                bytes_in: entry.bytes_in,
+                bytes_out: entry.bytes_out,
                 last_heard_millis: micros(last_heard) / 1000,
                 round_trip_micros,
             }
@@ -139,6 +141,8 @@ impl Node {
             hops: self.membership.hops(node_id).unwrap_or_default(),
             links: advert.links.clone(),
             models: advert.models.clone(),
+            slots: advert.slots,
+            load: if node_id == self.me { Some(self.own_load()) } else { self.loads.get(&node_id).copied() },
         };
         let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
         members.sort_by_key(|member| member.node_id);

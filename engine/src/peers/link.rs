@@ -25,6 +25,10 @@ pub(crate) struct Link {
     pub(crate) frames_in: u64,
     /// Frames sent.
     pub(crate) frames_out: u64,
+    /// Bytes of the frames received.
+    pub(crate) bytes_in: u64,
+    /// Bytes of the frames sent.
+    pub(crate) bytes_out: u64,
     /// The rate limit of received frames.
     pub(crate) frames: Bucket,
     /// The rate limit of received bytes.
@@ -71,6 +75,8 @@ impl Link {
             since: now,
             frames_in: 0,
             frames_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
             frames: Bucket::new(FRAMES_PER_SECOND, FRAMES_PER_SECOND * 2),
             bytes: Bucket::new(BYTES_PER_SECOND, BYTES_PER_SECOND * 2),
             adverts: Bucket::new(ADVERTS_PER_SECOND, ADVERTS_BURST),

@@ -282,6 +282,8 @@ fn member() -> MemberView {
         hops: 0,
         links: Vec::new(),
         models: models.into(),
+        slots: 1,
+        load: None,
     }
 }
 
