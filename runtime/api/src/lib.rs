@@ -38,6 +38,7 @@
 //! | `POST /api/v1/demo/partition` | [`DemoPartition`] | [`DemoChange`] |
 //! | `POST /api/v1/demo/fault` | [`NewDemoFault`] | [`DemoChange`] |
 //! | `POST /api/v1/demo/stop` | | [`DemoSummary`] |
+//! | below `/api/v1/dashboard` | | [`dashboard`] |
 //! | `GET /healthz` | | [`Liveness`] |
 //! | `GET /readyz` | | [`Readiness`] |
 //!
@@ -69,6 +70,7 @@
 #![warn(clippy::print_stdout)]
 
 mod alerts;
+pub mod dashboard;
 mod debug;
 mod demo;
 mod diagnosis;
