@@ -7,10 +7,12 @@
 mod alert_sinks;
 mod event_log;
 pub mod otlp;
+mod page_feed;
 pub mod recording;
 
 pub use alert_sinks::{AlertReceivers, AlertSinkStates, AlertSinks};
 pub use event_log::EventLog;
+pub use page_feed::{Changes, PageFeed, SECONDS_MAX};
 
 use crate::ports::Journal;
 use engine::{Event, Input, Instant, Output};
