@@ -62,6 +62,11 @@ impl Home {
         self.root.join("run/token")
     }
 
+    /// Returns the path of the sessions of browsers, which survive a restart of the node.
+    pub fn sessions_file(&self) -> PathBuf {
+        self.root.join("data/dashboard_sessions.json")
+    }
+
     /// Returns the path of the [`RunInfo`] of a node whose control API answers.
     pub fn info_file(&self) -> PathBuf {
         self.root.join("run/node.json")

@@ -11,7 +11,7 @@ mod host;
 mod text;
 
 pub use families::families;
-pub use host::{Host, HostFigures};
+pub use host::{Host, HostFigures, cpu_micros};
 pub use text::{Format, render};
 
 #[cfg(test)]

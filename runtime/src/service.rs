@@ -17,7 +17,7 @@ use crate::config::{LogLevel, Overrides, Settings};
 use crate::driver::{self, Handle, World};
 use crate::home::{self, Home, Lock, RunInfo, WatchedFile};
 use crate::host::ThisProcess;
-use crate::http::{Api, MetricsSource, ResultReadError, ResultSource};
+use crate::http::{Api, Dashboard, MetricsSource, ResultReadError, ResultSource};
 use crate::hub::Hub;
 use crate::inference::{
     CpuShare, ModelSpec, WORKER_COMMAND, WorkerPool, WorkerPoolOptions, memory_of_workers,
@@ -28,12 +28,13 @@ use crate::multicast::{MulticastOptions, MulticastSocket};
 use crate::node_thread::NodeThread;
 use crate::observers::otlp::{Exporter, OtlpCounters, OtlpOptions, SpanObserver};
 use crate::observers::recording::{self, Recording, Written};
-use crate::observers::{AlertSinks, EventLog, EventObserver, Observers};
+use crate::observers::{AlertSinks, EventLog, EventObserver, Observers, PageFeed};
 use crate::ports::Clock;
 use crate::registry::Registration;
 use crate::snapshot::Inspected;
 use crate::startup::Startup;
 use crate::store::{Damage, ReadError, ResultReader};
+use api::dashboard::FeedKind;
 use engine::journal::{self, Start};
 use engine::lifecycle::{CUT_OFF, State};
 use engine::model::ModelOffer;
@@ -115,12 +116,24 @@ impl Service {
         let (state, states) = watch::channel(State::Initializing);
         let node = Node::new(start.config, identity, start.seed, start.now, start.wall, saved);
         let (inference, pool) = WorkerPool::start(options, found.models.clone());
-        let Listeners { info, door, metrics_door, token, api, stop_api, registration, transport, thread } =
-            listeners;
+        let Listeners {
+            info,
+            door,
+            metrics_door,
+            token,
+            sessions,
+            api,
+            stop_api,
+            registration,
+            transport,
+            thread,
+        } = listeners;
+        let page_feed = PageFeed::default();
         let multicast = multicast(&thread, settings);
         let journal = Observers::new(recording)
             .with(EventLog::new(preflight.log.clone()))
             .with(alert_sinks)
+            .with(page_feed.observer())
             .with(StateObserver { state, startup: startup.clone() });
         let journal = match &exporter {
             Some(exporter) => journal.with(SpanObserver::new(info.node_id, exporter)),
@@ -146,6 +159,7 @@ impl Service {
             profiling: Arc::default(),
             inspected,
             alert_sinks: alert_states,
+            dashboard: Dashboard::new(FeedKind::Node, page_feed, Arc::default(), sessions),
             threads,
             trace_sample: settings.trace_sample.millionths(),
             token,

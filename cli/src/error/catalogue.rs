@@ -294,7 +294,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "invalid_value",
-        what: "A value in an OpenAI request is not allowed.",
+        what: "A value in a request is not allowed.",
         todo: "Use a value that the message names.",
     },
     Entry {
@@ -671,6 +671,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Use a seed below 9,223,372,036,854,775,808.",
     },
     Entry {
+        id: "session_ended",
+        what: "The browser is not logged in to the dashboard any more.",
+        todo: "Run `dashboard open`.",
+    },
+    Entry {
+        id: "session_read_only",
+        what: "The login of the browser can only read.",
+        todo: "Run `dashboard open` without `--read-only`.",
+    },
+    Entry {
         id: "simulator_differs",
         what: "The reduced scenario does not fail again.",
         todo: "Open an issue with the file and the seed: the simulator should be deterministic.",
@@ -820,6 +830,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         what: "The node already shares the maximum number of files.",
         todo: "Stop sharing a file that nobody needs, or share fewer files.",
     },
+    Entry { id: "too_many_pages", what: "100 pages of the dashboard are open.", todo: "Close some of them." },
     Entry {
         id: "too_many_requests",
         what: "The node already processes the maximum number of requests with the token.",

@@ -212,6 +212,9 @@ pub struct Update {
     /// Links that went down: both ends of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links_removed: Vec<[NodeId; 2]>,
+    /// All groups, if they changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<MeshGroup>>,
     /// Tasks that were submitted, started or ended, each once with its last status.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskChange>,
@@ -318,6 +321,36 @@ pub struct MetricsSample {
     pub memory_bytes_max: Option<u64>,
     /// Processor time of the node's process, in percent of one core.
     pub cpu_percent: Option<f64>,
+}
+
+impl MetricsSample {
+    /// Returns the value of each field but `at_ms`, under its name.
+    pub fn values(&self) -> [(&'static str, Option<Number>); 18] {
+        let whole = |count: u32| Some(Number::Whole(count.into()));
+        let small = |value: Option<u32>| value.map(|value| Number::Whole(value.into()));
+        let (large, real) =
+            (|value: Option<u64>| value.map(Number::Whole), |value: Option<f64>| value.map(Number::Real));
+        [
+            ("attempts", whole(self.attempts)),
+            ("bytes_in", large(self.bytes_in)),
+            ("bytes_out", large(self.bytes_out)),
+            ("cpu_percent", real(self.cpu_percent)),
+            ("members", small(self.members)),
+            ("memory_bytes", large(self.memory_bytes)),
+            ("memory_bytes_max", large(self.memory_bytes_max)),
+            ("message_ms", real(self.message_ms)),
+            ("messages_in", whole(self.messages_in)),
+            ("messages_out", whole(self.messages_out)),
+            ("peers", small(self.peers)),
+            ("task_max_ms", real(self.task_max_ms)),
+            ("task_ms", real(self.task_ms)),
+            ("tasks_completed", whole(self.tasks_completed)),
+            ("tasks_failed", whole(self.tasks_failed)),
+            ("tasks_queued", small(self.tasks_queued)),
+            ("tasks_running", small(self.tasks_running)),
+            ("tasks_submitted", whole(self.tasks_submitted)),
+        ]
+    }
 }
 
 /// Figures of the last seconds, at most one hour.

@@ -1,9 +1,15 @@
-//! Authorization of requests: the right `Host`, no foreign `Origin`, and the bearer token of the node.
+//! Authorization of requests: the right `Host`, no foreign `Origin`, and the bearer token of the node or the cookie of a
+//! session.
+//!
+//! A browser sends the cookie with requests of pages from all ports of this host. Therefore a request with the cookie
+//! must come from the dashboard itself, and one that changes something must say so in its `Origin`.
 
+use super::dashboard::{Present, Sessions, Shown};
 use super::error::ApiError;
 use crate::home;
+use api::dashboard::Access;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use std::fmt;
 use std::hint::black_box;
 use std::io;
@@ -21,11 +27,19 @@ impl Token {
     /// # Errors
     /// If there is no randomness or the file cannot be written.
     pub fn create(path: &Path) -> io::Result<Self> {
+        let token = Self::random()?;
+        home::replace_file(path, token.text.as_bytes(), 0o600)?;
+        Ok(token)
+    }
+
+    /// Creates a random token.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub fn random() -> io::Result<Self> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        let text: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        home::replace_file(path, text.as_bytes(), 0o600)?;
-        Ok(Self { text })
+        Ok(Self { text: secret.iter().map(|byte| format!("{byte:02x}")).collect() })
     }
 
     /// Returns the token with this text.
@@ -77,6 +91,57 @@ pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Resul
         ));
     }
     Ok(())
+}
+
+/// Checks that the request presents the token, or the cookie of a session that may do this.
+pub(super) fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    token: &Token,
+    sessions: &Sessions,
+) -> Result<(), ApiError> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        return check_token(headers, token);
+    }
+    let Present { access, .. } = match sessions.shown(headers) {
+        Shown::Nothing => return check_token(headers, token),
+        Shown::Ended => {
+            return Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "session_ended",
+                "this browser is no longer logged in",
+            )
+            .hint("log in again with: p2p-ai-agents dashboard open".to_owned()));
+        }
+        Shown::Session(present) => present,
+    };
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    if !is_from_dashboard(headers, changes) {
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "origin_not_allowed",
+            "only the dashboard itself may use its login",
+        ));
+    }
+    if changes && access == Access::Read {
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "session_read_only", "this login can only read")
+            .hint("get one that may do all with: p2p-ai-agents dashboard open".to_owned()));
+    }
+    Ok(())
+}
+
+/// Returns whether a browser sent the request for a page of exactly this origin. A browser that does not say from where
+/// a request comes may only read.
+fn is_from_dashboard(headers: &HeaderMap, changes: bool) -> bool {
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return false;
+    }
+    match (headers.get(header::ORIGIN), headers.get(header::HOST)) {
+        (None, _) => !changes,
+        (Some(origin), Some(host)) => origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes()),
+        (Some(_), None) => false,
+    }
 }
 
 /// Checks that the request presents the token.

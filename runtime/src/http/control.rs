@@ -3,7 +3,7 @@
 //! Each handler sends one request to the node and converts its response to a JSON type of the crate `api`.
 
 mod alerts;
-mod answer;
+pub(super) mod answer;
 mod debug;
 mod events;
 mod files;
@@ -17,7 +17,7 @@ mod traces;
 use super::error::ApiError;
 use super::limits::BODY_BYTES_MAX;
 use super::state::Api;
-use super::{auth, body};
+use super::{body, dashboard};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -53,6 +53,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/debug/profile", post(debug::profile))
         .route("/debug/snapshot", get(debug::snapshot))
         .route("/debug/log-level", get(debug::log_levels).post(debug::set_log_level))
+        .nest("/dashboard", dashboard::router())
         .layer(from_fn(take_body))
         .layer(from_fn_with_state(api.clone(), want_token))
 }
@@ -63,6 +64,6 @@ async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {
 }
 
 async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
-    auth::check_token(request.headers(), &api.token)?;
+    api.authorize(&request)?;
     Ok(next.run(request).await)
 }

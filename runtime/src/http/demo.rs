@@ -3,8 +3,9 @@
 //! The process of a demo serves them, and passes every other request to one of its nodes: in its own process, or in
 //! another one through a [`Forwarder`].
 
-use super::auth::{self, Token};
+use super::auth;
 use super::body;
+use super::dashboard::Door;
 use super::error::ApiError;
 use super::forward::{self, Forwarder};
 use super::limits::BODY_BYTES_MAX;
@@ -24,7 +25,6 @@ use axum::{Json, Router};
 use futures::future::BoxFuture;
 use futures::stream;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -72,21 +72,15 @@ pub enum DemoFront {
 #[derive(Clone)]
 struct Control {
     demo: Arc<dyn DemoControl>,
-    token: Arc<Token>,
-    address: SocketAddr,
+    door: Door,
 }
 
 /// Returns the router of a demo.
-pub(super) fn router(
-    demo: Arc<dyn DemoControl>,
-    front: DemoFront,
-    token: Arc<Token>,
-    address: SocketAddr,
-) -> Router {
-    let control = Control { demo, token: Arc::clone(&token), address };
+pub(super) fn router(demo: Arc<dyn DemoControl>, front: DemoFront, door: Door) -> Router {
+    let control = Control { demo, door: door.clone() };
     let front = match front {
         DemoFront::Api(api) => routes::router(*api),
-        DemoFront::Forward(forwarder) => forward::router(forwarder, token, address),
+        DemoFront::Forward(forwarder) => forward::router(forwarder, door),
     };
     // No request of the demo has a time limit: the tasks of one request may wait until their nodes are healed.
     let own = Router::new()
@@ -106,8 +100,8 @@ pub(super) fn router(
 
 async fn admit(State(control): State<Control>, request: Request, next: Next) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    auth::check_host_and_origin(&parts, control.address)?;
-    auth::check_token(&parts.headers, &control.token)?;
+    auth::check_host_and_origin(&parts, control.door.address)?;
+    control.door.check(&parts.method, &parts.headers)?;
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 

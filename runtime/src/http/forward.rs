@@ -1,14 +1,18 @@
 //! Forwards requests to a node in another process, with that node's token in place of the client's.
 //!
 //! The node may change from request to request, as nodes are killed and started. Bodies pass through in both
-//! directions as they arrive, so streams stay live.
+//! directions as they arrive, so streams stay live. The dashboard's page and its logins are those of this process, so
+//! they survive a restart of the node.
 
-use super::auth::{self, Token};
+use super::auth;
+use super::dashboard::{self, Door};
 use super::error::ApiError;
+use api::ErrorDetail;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -30,13 +34,17 @@ pub struct ForwardTarget {
 /// Chooses the node for each request.
 #[derive(Clone)]
 pub struct Forwarder {
+    absent: ErrorDetail,
     choose: Arc<dyn Fn() -> Option<ForwardTarget> + Send + Sync>,
 }
 
 impl Forwarder {
-    /// Creates a forwarder. `choose` returns the node for the next request; `None` if no node runs.
-    pub fn new(choose: impl Fn() -> Option<ForwardTarget> + Send + Sync + 'static) -> Self {
-        Self { choose: Arc::new(choose) }
+    /// Creates a forwarder. `choose` returns the node for the next request; `None` if no node runs, which `absent` says.
+    pub fn new(
+        absent: ErrorDetail,
+        choose: impl Fn() -> Option<ForwardTarget> + Send + Sync + 'static,
+    ) -> Self {
+        Self { absent, choose: Arc::new(choose) }
     }
 }
 
@@ -48,36 +56,58 @@ impl fmt::Debug for Forwarder {
 
 /// State of the router.
 #[derive(Clone)]
-struct Door {
+struct Front {
     forwarder: Forwarder,
-    token: Arc<Token>,
-    address: SocketAddr,
+    door: Door,
+}
+
+impl FromRef<Front> for Door {
+    fn from_ref(front: &Front) -> Self {
+        front.door.clone()
+    }
 }
 
 /// Returns a router that forwards every request that it admits.
-pub(super) fn router(forwarder: Forwarder, token: Arc<Token>, address: SocketAddr) -> Router {
-    Router::new().fallback(forward).with_state(Door { forwarder, token, address })
+pub(super) fn router(forwarder: Forwarder, door: Door) -> Router {
+    let front = Front { forwarder, door };
+    Router::new()
+        .merge(dashboard::page_router())
+        .fallback(forward)
+        .layer(from_fn_with_state(front.clone(), admit))
+        .with_state(front)
 }
 
-async fn forward(State(door): State<Door>, request: Request) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
-    auth::check_host_and_origin(&parts, door.address)?;
+async fn admit(State(front): State<Front>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    auth::check_host_and_origin(&parts, front.door.address)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+async fn forward(State(front): State<Front>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
     if !OPEN_PATHS.contains(&parts.uri.path()) {
-        auth::check_token(&parts.headers, &door.token)?;
+        front.door.check(&parts.method, &parts.headers)?;
     }
-    let Some(target) = (door.forwarder.choose)() else {
-        return Err(ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "demo_nodes_stopped",
-            "all nodes of the demo are stopped",
-        )
-        .hint("start them again with: p2p-ai-agents demo heal".to_owned()));
+    let is_page = parts.uri.path() == EVENTS;
+    match pass_on(&front.forwarder, Request::from_parts(parts, body)).await {
+        // An error would end the stream of a page for good.
+        Err(_) if is_page => Ok(dashboard::unreachable()),
+        answer => answer,
+    }
+}
+
+/// Sends a request to the node that is chosen now.
+async fn pass_on(forwarder: &Forwarder, request: Request) -> Result<Response, ApiError> {
+    let Some(target) = (forwarder.choose)() else {
+        return Err(ApiError::from_detail(StatusCode::SERVICE_UNAVAILABLE, forwarder.absent.clone()));
     };
+    let (mut parts, body) = request.into_parts();
     // The node sees a request to itself.
     parts.uri = parts.uri.path_and_query().map_or_else(Uri::default, |path| Uri::from(path.clone()));
     parts.version = axum::http::Version::HTTP_11;
     remove_connection_headers(&mut parts.headers);
     parts.headers.remove(header::ORIGIN);
+    parts.headers.remove(header::COOKIE);
     let text = |text: String| HeaderValue::from_str(&text).map_err(|error| not_answering(&error));
     parts.headers.insert(header::HOST, text(target.address.to_string())?);
     parts.headers.insert(header::AUTHORIZATION, text(format!("Bearer {}", target.token.trim()))?);
@@ -120,6 +150,8 @@ fn not_answering(error: &dyn std::error::Error) -> ApiError {
         .hint("try again: the next request goes to a node that runs".to_owned())
 }
 
+/// Path of the stream of a page.
+const EVENTS: &str = "/api/v1/dashboard/events";
 /// Paths without a token.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

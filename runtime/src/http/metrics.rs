@@ -8,7 +8,6 @@
     reason = "each request has one kind of response; every other kind is the same bug"
 )]
 
-use super::auth;
 use super::error::ApiError;
 use super::node_client::{ask, internal, unexpected};
 use super::state::Api;
@@ -76,7 +75,7 @@ async fn scrape(State(api): State<Api>, headers: HeaderMap) -> Result<Response, 
 }
 
 async fn want_token(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
-    auth::check_token(request.headers(), &api.token)?;
+    api.authorize(&request)?;
     Ok(next.run(request).await)
 }
 

@@ -1,14 +1,16 @@
-//! HTTP/1 server of a node on loopback: the control API, OpenAI's API, that of text-embeddings-inference, and metrics.
+//! HTTP/1 server of a node on loopback: the control API, OpenAI's API, that of text-embeddings-inference,
+//! metrics, and the dashboard.
 //!
 //! No request is trusted. Browser pages of other origins, DNS names rebound to loopback, and other users of the machine
 //! all reach this port. Therefore:
 //! - `Host` and `Origin` are checked first.
-//! - Every route except the probes requires the node's bearer token. The metrics also have a port without it.
+//! - Every route except the probes and the files of the dashboard requires the node's bearer token, or the cookie of a
+//!   session that was started with it. The metrics also have a port without it.
 //! - Duration, size and number of requests are limited for each connection.
 //! - When connections run out, those without the token are evicted first.
 //!
 //! From the socket up: `server` accepts, `connections` evicts, and `startup` responds until the node runs. `routes`
-//! dispatches to `control`, `openai` and `tei`. These ask the node through `node_client`; `task_runner` runs their tasks.
+//! dispatches to `control`, `openai`, `tei` and `dashboard`. These ask the node through `node_client`; `task_runner` runs their tasks.
 
 mod auth;
 mod body;
@@ -18,6 +20,7 @@ mod clock_unset;
 mod compat_tests;
 mod connections;
 mod control;
+mod dashboard;
 mod demo;
 mod embedding_batch;
 mod error;
@@ -46,6 +49,7 @@ mod tracked_body;
 mod truncated;
 
 pub use auth::Token;
+pub use dashboard::{Dashboard, Names, Sessions};
 pub use demo::{DemoControl, DemoFront};
 pub use error::ApiError;
 pub use forward::{ForwardTarget, Forwarder};

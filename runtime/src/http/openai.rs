@@ -13,10 +13,10 @@ mod rerank;
 mod usage;
 
 use self::error::OpenAiError;
+use super::body;
 use super::error::ApiError;
 use super::limits::LARGE_BODY_BYTES_MAX;
 use super::state::Api;
-use super::{auth, body};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri};
@@ -63,6 +63,6 @@ fn unknown_method(path: &str, method: &Method, uri: &Uri) -> OpenAiError {
 
 /// Checks the token, then buffers the body.
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, OpenAiError> {
-    auth::check_token(request.headers(), &api.token)?;
+    api.authorize(&request)?;
     Ok(next.run(body::whole(request, LARGE_BODY_BYTES_MAX).await?).await)
 }

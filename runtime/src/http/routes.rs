@@ -3,7 +3,7 @@
 use super::error::ApiError;
 use super::limits::{REQUEST_TIMEOUT, SLOW_REQUEST_TIMEOUT};
 use super::state::Api;
-use super::{auth, control, metrics, openai, probes, tei, trace_context};
+use super::{auth, control, dashboard, metrics, openai, probes, tei, trace_context};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode};
@@ -21,6 +21,7 @@ pub(super) fn router(api: Api) -> Router {
         .nest("/v1", openai::router(&api))
         .nest("/v2", openai::router_v2(&api))
         .merge(tei::router(&api))
+        .merge(dashboard::page_router())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         // Each group of routes limits its bodies itself.

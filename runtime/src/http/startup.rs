@@ -5,14 +5,17 @@
 
 use super::auth::{self, Token};
 use super::connections::Limits;
+use super::dashboard::{self, Door, Sessions};
 use super::demo::{self, DemoControl, DemoFront};
 use super::error::ApiError;
+use super::forward::{self, Forwarder};
 use super::state::Api;
 use super::{routes, tei};
 use crate::clock;
+use api::dashboard::FeedKind;
 use api::{Liveness, Readiness, StartingStatus, StatusResponse};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,23 +29,25 @@ use std::sync::{Arc, OnceLock};
 pub struct StartupRouter {
     starting: Router,
     node: Arc<OnceLock<Router>>,
-    token: Arc<Token>,
-    address: SocketAddr,
+    door: Door,
     limits: Limits,
 }
 
 impl StartupRouter {
     /// Creates the router of a node that is starting.
-    pub fn new(address: SocketAddr, token: Arc<Token>) -> Self {
+    pub fn new(address: SocketAddr, token: Arc<Token>, sessions: Arc<Sessions>) -> Self {
+        let door = Door { token, sessions, address, kind: FeedKind::Node };
         let starting = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/health", get(async || tei::unhealthy()))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/dashboard/events", get(events))
+            .merge(dashboard::page_router())
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit))
-            .with_state(Arc::clone(&token));
-        Self { starting, node: Arc::default(), token, address, limits: Limits::for_api() }
+            .with_state(door.clone());
+        Self { starting, node: Arc::default(), door, limits: Limits::for_api() }
     }
 
     /// Creates the router of the metrics of a node that is starting.
@@ -50,7 +55,8 @@ impl StartupRouter {
         let starting = Router::new()
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, admit));
-        Self { starting, node: Arc::default(), token, address, limits: Limits::for_metrics() }
+        let door = Door { token, sessions: Arc::default(), address, kind: FeedKind::Node };
+        Self { starting, node: Arc::default(), door, limits: Limits::for_metrics() }
     }
 
     /// Routes new connections to the running node.
@@ -60,8 +66,13 @@ impl StartupRouter {
 
     /// Routes new connections to a demo.
     pub fn attach_demo(&self, control: Arc<dyn DemoControl>, front: DemoFront) {
-        let (token, address) = (Arc::clone(&self.token), self.address);
-        self.node.get_or_init(|| demo::router(control, front, token, address));
+        let door = Door { kind: FeedKind::Demo, ..self.door.clone() };
+        self.node.get_or_init(|| demo::router(control, front, door));
+    }
+
+    /// Routes new connections to a node in another process. The page and the logins are those of this process.
+    pub fn attach_front(&self, forwarder: Forwarder) {
+        self.node.get_or_init(|| forward::router(forwarder, self.door.clone()));
     }
 
     /// Routes new connections to the metrics of the running node.
@@ -74,9 +85,9 @@ impl StartupRouter {
         self.limits
     }
 
-    /// Returns whether a request presents the token.
+    /// Returns whether a request presents the token or the cookie of a session.
     pub(super) fn is_authorized(&self, headers: &HeaderMap) -> bool {
-        auth::check_token(headers, &self.token).is_ok()
+        self.door.check(&Method::GET, headers).is_ok()
     }
 
     /// Returns the router for the next connection.
@@ -109,10 +120,13 @@ async fn readyz() -> (StatusCode, Json<Readiness>) {
     (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "node_not_ready".to_owned(), timestamp }))
 }
 
-async fn status(
-    State(token): State<Arc<Token>>,
-    headers: HeaderMap,
-) -> Result<Json<StatusResponse>, ApiError> {
-    auth::check_token(&headers, &token)?;
+/// The stream of a page: one event, which says that the node starts. An error would end the stream for good.
+async fn events(State(door): State<Door>, headers: HeaderMap) -> Result<Response, ApiError> {
+    door.check(&Method::GET, &headers)?;
+    Ok(dashboard::starting())
+}
+
+async fn status(State(door): State<Door>, headers: HeaderMap) -> Result<Json<StatusResponse>, ApiError> {
+    door.check(&Method::GET, &headers)?;
     Ok(Json(StatusResponse::Starting(StartingStatus::initializing(clock::wall()))))
 }

@@ -1,6 +1,8 @@
 //! State that all request handlers share.
 
-use super::auth::Token;
+use super::auth::{self, Token};
+use super::dashboard::Dashboard;
+use super::error::ApiError;
 use super::metrics::MetricsSource;
 use crate::blobs::SharedFiles;
 use crate::catalog::Catalog;
@@ -9,6 +11,7 @@ use crate::logging::Log;
 use crate::observers::AlertSinkStates;
 use crate::snapshot::Inspected;
 use crate::store::Damage;
+use axum::extract::Request;
 use engine::TaskId;
 use engine::task::TaskResult;
 use std::net::SocketAddr;
@@ -36,6 +39,8 @@ pub struct Api {
     pub inspected: Arc<Inspected>,
     /// Receivers of the node's alerts.
     pub alert_sinks: AlertSinkStates,
+    /// Dashboard of the node.
+    pub dashboard: Dashboard,
     /// Threads for inference and tokenisation of each model.
     pub threads: u16,
     /// Share of requests without a trace context whose trace is kept, in millionths.
@@ -44,6 +49,13 @@ pub struct Api {
     pub token: Arc<Token>,
     /// Address of the API, which hints name.
     pub address: SocketAddr,
+}
+
+impl Api {
+    /// Checks that the client of a request may send it.
+    pub(super) fn authorize(&self, request: &Request) -> Result<(), ApiError> {
+        auth::check(request.method(), request.headers(), &self.token, self.dashboard.sessions())
+    }
 }
 
 /// Reads stored results. It is called outside the async runtime and may block.

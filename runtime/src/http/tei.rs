@@ -14,7 +14,7 @@ use super::limits::{CONNECTIONS_MAX, LARGE_BODY_BYTES_MAX};
 use super::node_client::{ask, internal, unexpected, unexpected_output};
 use super::state::Api;
 use super::truncated::TruncationReport;
-use super::{auth, body, embedding_batch, fields, rerank, task_runner};
+use super::{body, embedding_batch, fields, rerank, task_runner};
 use crate::inference::{EncoderInfo, EncoderOutput};
 use api::InputBody;
 use axum::body::Bytes;
@@ -51,7 +51,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
 struct TeiError(ApiError);
 
 async fn gate(State(api): State<Api>, request: Request, next: Next) -> Result<Response, TeiError> {
-    auth::check_token(request.headers(), &api.token)?;
+    api.authorize(&request)?;
     Ok(next.run(body::whole(request, LARGE_BODY_BYTES_MAX).await?).await)
 }
 

@@ -8,8 +8,10 @@ use crate::driver::Handle;
 use crate::inference::EMBEDDED_MODEL;
 use crate::logging::{Log, LogOptions};
 use crate::metrics::Host;
+use crate::observers::PageFeed;
 use crate::snapshot::Inspected;
 use crate::store::Damage;
+use api::dashboard::FeedKind;
 use engine::lifecycle::State;
 use engine::observers::metrics::MetricsView;
 use engine::request::{Answer, Request, Response, StatusView, TaskView, TracedTask};
@@ -172,11 +174,17 @@ fn test_api(handle: Handle, results: Arc<dyn ResultSource>, address: SocketAddr)
         profiling: Arc::default(),
         inspected: Arc::new(Inspected::default()),
         alert_sinks: crate::observers::AlertSinkStates::default(),
+        dashboard: dashboard(address),
         threads: 3,
         trace_sample: 1_000_000,
         token: Arc::new(Token::from_text(TOKEN)),
         address,
     }
+}
+
+fn dashboard(address: SocketAddr) -> Dashboard {
+    let sessions = Arc::new(Sessions::open(address.port(), None));
+    Dashboard::new(FeedKind::Node, PageFeed::default(), Arc::default(), sessions)
 }
 
 /// Responds in place of a node.
@@ -217,7 +225,8 @@ impl Server {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let api = test_api(handle, results, address);
-        let startup = StartupRouter::new(address, Arc::clone(&api.token));
+        let sessions = api.dashboard.shared_sessions();
+        let startup = StartupRouter::new(address, Arc::clone(&api.token), sessions);
         startup.attach(api);
         Self::behind(listener, startup)
     }
@@ -416,7 +425,8 @@ async fn foreign_hosts_and_origins_are_refused() {
 #[tokio::test]
 async fn a_node_on_its_way_says_so() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let startup = StartupRouter::new(listener.local_addr().unwrap(), Arc::new(Token::from_text(TOKEN)));
+    let token = Arc::new(Token::from_text(TOKEN));
+    let startup = StartupRouter::new(listener.local_addr().unwrap(), token, Arc::default());
     let server = Server::behind(listener, startup.clone());
     let (status, mut body) = server.get("/api/v1/status").await;
     assert!(body["timestamp"].take().as_str().unwrap().ends_with('Z'));

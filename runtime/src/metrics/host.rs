@@ -55,15 +55,12 @@ impl Host {
 
     /// Reads the figures. May block for the time of a few system calls.
     pub fn read(&self) -> HostFigures {
-        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
-        let cpu = usage
-            .map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let bytes = |name| kilobytes(&status, name).unwrap_or_default();
         let directory = self.store.parent().unwrap_or(&self.store);
         let disk = disk_space(directory);
         HostFigures {
-            cpu_micros: u64::try_from(cpu).unwrap_or_default(),
+            cpu_micros: cpu_micros(),
             resident_bytes: bytes("VmRSS:"),
             virtual_bytes: bytes("VmSize:"),
             started_millis: self.started_millis,
@@ -78,6 +75,14 @@ impl Host {
             spans_rejected: self.otlp.rejected(),
         }
     }
+}
+
+/// Returns the processor time of this process, in microseconds; 0 if the system does not tell.
+pub fn cpu_micros() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+    let cpu = usage
+        .map_or(0, |usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
+    u64::try_from(cpu).unwrap_or_default()
 }
 
 /// Returns the first number behind a name in `/proc/PID/status`.

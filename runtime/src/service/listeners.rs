@@ -8,7 +8,7 @@ use super::storage::unusable;
 use crate::clock;
 use crate::config::Effective;
 use crate::home::{self, Home, RunInfo};
-use crate::http::{self, StartupRouter, Token};
+use crate::http::{self, Sessions, StartupRouter, Token};
 use crate::node_thread::NodeThread;
 use crate::registry::{Registration, Registry};
 use crate::startup::Startup;
@@ -29,6 +29,7 @@ pub(super) struct Listeners {
     pub(super) door: StartupRouter,
     pub(super) metrics_door: Option<StartupRouter>,
     pub(super) token: Arc<Token>,
+    pub(super) sessions: Arc<Sessions>,
     pub(super) api: JoinHandle<()>,
     pub(super) stop_api: oneshot::Sender<()>,
     pub(super) registration: Option<Registration>,
@@ -65,7 +66,9 @@ impl Listeners {
         };
         let token = Token::create(&home.token_file()).map_err(unusable(&home.token_file()))?;
         let token = Arc::new(token);
-        let door = StartupRouter::new(api_address, Arc::clone(&token));
+        let sessions = Sessions::open(api_address.port(), Some(home.sessions_file()));
+        let sessions = Arc::new(sessions);
+        let door = StartupRouter::new(api_address, Arc::clone(&token), Arc::clone(&sessions));
         let (stop_api, stopped) = oneshot::channel();
         let stopped = stopped.map(drop).shared();
         let metrics_door =
@@ -80,7 +83,7 @@ impl Listeners {
         write_info(&home.info_file(), &info)?;
         let registration = register(home);
         startup.done("api");
-        Ok(Self { info, door, metrics_door, token, api, stop_api, registration, transport, thread })
+        Ok(Self { info, door, metrics_door, token, sessions, api, stop_api, registration, transport, thread })
     }
 }
 

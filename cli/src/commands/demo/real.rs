@@ -235,7 +235,12 @@ impl Backend for Real {
 
     fn front(&self) -> DemoFront {
         let nodes = self.nodes.clone();
-        DemoFront::Forward(Forwarder::new(move || nodes.iter().find_map(|node| node.target())))
+        let stopped = ErrorDetail {
+            code: "demo_nodes_stopped".to_owned(),
+            message: "all nodes of the demo are stopped".to_owned(),
+            hint: Some("start them again with: p2p-ai-agents demo heal".to_owned()),
+        };
+        DemoFront::Forward(Forwarder::new(stopped, move || nodes.iter().find_map(|node| node.target())))
     }
 
     async fn stop(&self) {

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::clock;
 use runtime::home::{self, Holder, Home, Lock, LockError, RunInfo};
-use runtime::http::{self, DemoControl, StartupRouter, Token};
+use runtime::http::{self, DemoControl, Sessions, StartupRouter, Token};
 use runtime::logging::{self, Log, LogOptions};
 use std::fs;
 use std::io;
@@ -55,7 +55,8 @@ impl DemoServer {
         let listener = bind(arguments.port)?;
         let address = listener.local_addr()?;
         let token = Arc::new(Token::create(&home.token_file()).map_err(|error| unusable(&error))?);
-        let door = StartupRouter::new(address, Arc::clone(&token));
+        let sessions = Arc::new(Sessions::open(address.port(), None));
+        let door = StartupRouter::new(address, Arc::clone(&token), sessions);
         let (stop_api, stop) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stop.await) }));
         let options = Options {

@@ -34,6 +34,7 @@ fn the_history_has_a_column_for_each_field_of_a_sample() {
         sample.as_object().unwrap().keys().filter(|name| *name != "at_ms").collect();
     fields.sort();
     assert_eq!(history.columns.keys().collect::<Vec<_>>(), fields);
+    assert_eq!(MetricsSample::default().values().map(|(name, _)| name).to_vec(), fields);
     assert!(history.columns.values().all(|column| column.len() == history.length));
 }
 

@@ -6,10 +6,10 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 
-pub(super) type JsonResult<T> = Result<Json<T>, ApiError>;
+pub(in crate::http) type JsonResult<T> = Result<Json<T>, ApiError>;
 
-pub(super) type QueryOf<T> = Result<Query<T>, QueryRejection>;
+pub(in crate::http) type QueryOf<T> = Result<Query<T>, QueryRejection>;
 
-pub(super) fn query_malformed(rejection: QueryRejection) -> ApiError {
+pub(in crate::http) fn query_malformed(rejection: QueryRejection) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", rejection.body_text())
 }
