@@ -104,6 +104,8 @@ mutants! {
     RequestsUnbounded,
     /// An outcome is reported before it is durable.
     ResultToldBeforeDurable,
+    /// The metrics leave out the outcomes of tasks that had more than one attempt.
+    RetriedOutcomesUncounted,
     /// A SLOW peer is assigned new tasks.
     SlowGetsWork,
     /// The tasks of a SLOW peer stay with it.

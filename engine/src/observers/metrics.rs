@@ -14,6 +14,7 @@ pub use histogram::{Exemplar, Histogram, Scale};
 use crate::error::{DialError, Rejection};
 use crate::event::{AttemptEnd, AttemptEnding, Event, LinkDownReason, PayloadKind, ReassignReason};
 use crate::ids::NodeId;
+use crate::mutants::{Mutant, shows};
 use crate::output::InferenceJob;
 use crate::request::{OccupancyView, StatusView};
 use crate::task::{TaskKind, TaskStatus};
@@ -271,6 +272,8 @@ impl Metrics {
             Event::PeerSlow { .. } => add(&mut self.peers_slow, 1),
             Event::ResultDuplicate { .. } => add(&mut self.results_duplicate, 1),
             Event::TaskAccepted { kind, .. } => count(&mut self.tasks_accepted, *kind),
+            Event::TaskFinished { attempts, .. }
+                if *attempts > 1 && shows(Mutant::RetriedOutcomesUncounted) => {}
             Event::TaskFinished { kind, status, elapsed_micros, trace, .. } => {
                 count(&mut self.tasks, (*kind, *status));
                 let durations =

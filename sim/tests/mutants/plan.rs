@@ -130,6 +130,7 @@ plans! {
     ReplyBeforeDurable: Source::File("power_lost_while_writing") => ["durable_before_acknowledged"];
     RequestsUnbounded: Source::File("model_from_neighbours") => ["within_bounds"];
     ResultToldBeforeDurable: Source::File("worker_dies") => ["durable_before_acknowledged"];
+    RetriedOutcomesUncounted: Source::File("worker_dies") => ["counters_agree"];
     SlowGetsWork: STALLED_WORKER => ["no_work_for_the_slow"];
     SlowKeepsTasks: STALLED_WORKER => ["origin_follows_its_model"];
     StaleReturnTakesTask: LEAVING_UNHEARD => ["origin_follows_its_model"];
