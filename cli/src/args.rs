@@ -1,6 +1,8 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-use crate::commands::{alerts, debug, demo, help, metrics, model, node, route, sim, store, task, trace};
+use crate::commands::{
+    alerts, dashboard, debug, demo, help, metrics, model, node, route, sim, store, task, trace,
+};
 use crate::output::Format;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     /// Run scenarios in simulated time
     #[command(subcommand)]
     Sim(sim::SimCommand),
+    /// Show the mesh in a browser
+    #[command(subcommand)]
+    Dashboard(dashboard::DashboardCommand),
     /// Find faults of the running node
     #[command(subcommand)]
     Debug(debug::DebugCommand),

@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 mod all_nodes;
 mod background;
 mod completions;
+pub(crate) mod dashboard;
 pub(crate) mod debug;
 pub(crate) mod demo;
 mod doctor;
@@ -45,6 +46,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Explain { id, format } => explain::run(&id, format, &home),
         Command::Demo(command) => demo::run(command, &home),
         Command::Sim(command) => sim::run(command),
+        Command::Dashboard(command) => dashboard::run(command, &home),
         Command::Debug(command) => debug::run(command, &home),
         Command::Doctor(format) => doctor::run(&home.open()?, format),
         Command::Paths(format) => paths::run(&home.open()?, format),

@@ -9,6 +9,7 @@ mod api_overload;
 mod bad_input;
 mod container;
 mod crashes;
+mod dashboard;
 mod debug;
 mod demo;
 mod doc_tours;
