@@ -170,6 +170,14 @@ function applyHistory(json) {
 // What is said about it.
 
 const nameOf = (id, node = M.nodes.get(id)) => (id ? node?.name || id.slice(0, 8) : "");
+/** Returns the models of a node by name, each with the types of tasks that it serves. */
+function modelsOf(node) {
+  const types = new Map();
+  for (const { name, type } of node.models) types.set(name, [...(types.get(name) ?? []), type]);
+  return [...types];
+}
+const modelNames = (node) => modelsOf(node).map(([name]) => name).join(", ");
+
 const loadOf = (node) => (node.load === null ? 0 : Math.min(1, node.load / node.slots));
 const isSelected = (type, id) => M.selected?.type === type && (M.selected.id ?? M.selected.key) === id;
 const worst = (nodes) => ["bad", "slow", GOOD, "idle"].find((tone) => nodes.some((node) => node.tone === tone)) ?? "idle";
@@ -238,5 +246,5 @@ function tipFor(hit) {
   if (!node) return [""];
   const load = node.load === null ? "load not known" : `${count(node.load, "task")} of ${count(node.slots, "slot")}`;
   return [nameOf(node.id) + (node.id === M.self ? " (this node)" : ""), node.reason ? `${node.state}: ${node.reason}` : node.state, load,
-    node.models.length ? node.models.map((model) => model.name).join(", ") : "no models"];
+    modelNames(node) || "no models"];
 }

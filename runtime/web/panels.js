@@ -1,6 +1,6 @@
 // The side: what is selected (a node, a link, a task) and, below it, what happens now.
 
-const traces = new Map(), outputs = new Map(), ASKED_MAX = 50, STEPS_SHOWN = 60;
+const traces = new Map(), outputs = new Map(), ASKED_MAX = 50, STEPS_SHOWN = 60, STEPS_TRIES = 4, STEPS_RETRY_MS = 500;
 
 /** Makes a list of names and values, without the empty ones. */
 function pairs(rows) {
@@ -34,7 +34,7 @@ function nodeDetails(id) {
     pairs([
       ["id", [make("span", { class: "mono" }, id)]], ["version", node.version], ["gone since", timeOf(node.goneAt)],
       ["load", node.load === null ? "not known here, because it is no peer of this node" : `${count(node.load, "task")}, ${count(node.slots, "slot")}`],
-      ["models", node.models.length ? node.models.map((model) => `${model.name} (${model.type})`).join(", ") : "none"],
+      ["models", modelsOf(node).map(([name, types]) => `${name} (${types.join(", ")})`).join(", ") || "none"],
       ["memory", node.memory === null ? "" : `${bytes(node.memory)} of ${bytes(node.memoryMax)}`],
       ["addresses", node.addresses.slice(0, 4).join(", ")], ["distance", node.hops === 0 ? "" : count(node.hops, "hop")],
     ]),
@@ -148,17 +148,21 @@ function remember(map, id, value) {
   while (map.size > ASKED_MAX) map.delete(map.keys().next().value);
 }
 
-/** Loads the steps of a task, and again once it has ended. */
-async function loadTrace(id) {
-  const status = M.tasks.get(id)?.status;
-  if (traces.get(id)?.status === (status ?? "unknown")) return;
-  remember(traces, id, { ...traces.get(id), status: status ?? "unknown" });
+/** Loads the steps of a task, and again until they tell its end. */
+async function loadTrace(id, tries = STEPS_TRIES) {
+  const status = M.tasks.get(id)?.status ?? "unknown";
+  if (traces.get(id)?.status === status && tries === STEPS_TRIES) return;
+  remember(traces, id, { ...traces.get(id), status });
   try {
     const [trace, task] = await Promise.all([ask(`/traces/${encodeURIComponent(id)}`), ask(`/tasks/${encodeURIComponent(id)}`).catch(() => null)]);
     if (task) noteTask(task);
-    remember(traces, id, { status: task?.status ?? status ?? "unknown", trace });
+    remember(traces, id, { status, trace });
+    const isOver = trace.spans.some((span) => span.task === id && span.what.task && span.duration_us !== undefined);
+    const now = M.tasks.get(id)?.status ?? "unknown";
+    if (now !== status) loadTrace(id);
+    else if (ENDED.has(status) && !isOver && tries > 1) setTimeout(loadTrace, STEPS_RETRY_MS, id, tries - 1);
   } catch (error) {
-    remember(traces, id, { status: status ?? "unknown", error: error.message });
+    remember(traces, id, { status, error: error.message });
   }
   changed("details");
 }

@@ -126,7 +126,7 @@ function drawNodes() {
       name: [nodeLink(node.id), node.id === M.self ? make("div", { class: "soft" }, "this node") : ""],
       state: [state(node.tone, node.state), node.reason ? make("div", { class: "soft" }, node.reason) : ""],
       load: node.load === null ? make("span", { class: "soft" }, "not known") : [loadBar(loadOf(node)), `${node.load} of ${node.slots}`],
-      runs: kinds(runs), models: node.models.map((model) => model.name).join(", ") || make("span", { class: "soft" }, "none"),
+      runs: kinds(runs), models: modelNames(node) || make("span", { class: "soft" }, "none"),
       links: String(links), rtt: node.id === M.self ? "" : rtt === null ? make("span", { class: "soft" }, count(node.hops, "hop")) : lasting(rtt),
       rate: messages === null ? "" : rate(messages), version: node.version,
     },
@@ -182,7 +182,7 @@ function drawModels() {
   for (const node of M.nodes.values()) for (const model of node.models) {
     if (!offered.has(model.name)) offered.set(model.name, { kinds: new Set(), nodes: [] });
     offered.get(model.name).kinds.add(model.type);
-    offered.get(model.name).nodes.push(node.id);
+    if (offered.get(model.name).nodes.at(-1) !== node.id) offered.get(model.name).nodes.push(node.id);
   }
   const own = new Map(M.models.models.map((model) => [model.name, model]));
   const words = { loaded: [GOOD, "loaded"], loading: ["idle", "loading"], on_demand: ["idle", "loads on demand"], unusable: ["bad", "not usable"] };
