@@ -346,12 +346,16 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(errors)
+            // Ctrl-C is for the demo alone.
+            .process_group(0)
             .kill_on_drop(true);
         Ok(command)
     }
 
     /// Passes orders to the process until it ends.
     async fn supervise(self: Arc<Self>, mut child: Child, mut orders: mpsc::Receiver<Order>) {
+        // Waiting for the process would close it, and the node ends with its standard input.
+        let _stdin = child.stdin.take();
         let mut reason = "it ended by itself".to_owned();
         let status = loop {
             tokio::select! {
@@ -441,13 +445,24 @@ fn run_error(failure: Failure) -> RunError {
 
 /// Returns two unused ports for each node.
 fn free_ports(nodes: u32) -> Result<Vec<[u16; 2]>, Failure> {
-    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    // Demos that start at once take ports far from each other.
+    let at = std::process::id().wrapping_mul(PORTS_APART) % u32::from(PORT_MAX - PORT_MIN);
+    let first = PORT_MIN + u16::try_from(at).unwrap_or_default();
+    let listen = |port: u16| Some((port, TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?));
+    let mut free = (first..PORT_MAX).chain(PORT_MIN..first).filter_map(listen);
     // All are open at once, so no port is returned twice.
-    let listeners = (0..nodes).map(|_| Ok([listen()?, listen()?])).collect::<io::Result<Vec<_>>>()?;
-    let ports = listeners.iter().map(|[a, b]| Ok([a.local_addr()?.port(), b.local_addr()?.port()]));
-    Ok(ports.collect::<io::Result<_>>()?)
+    let found = (0..nodes).map(|_| Some([free.next()?, free.next()?])).collect::<Option<Vec<_>>>();
+    let found = found.ok_or_else(|| {
+        Failure::new("too few ports are unused for the nodes").id("port_in_use").hint("start fewer nodes")
+    })?;
+    Ok(found.iter().map(|[(port, _), (api_port, _)]| [*port, *api_port]).collect())
 }
 
+/// The ports of nodes are below those that the system gives to outgoing connections.
+const PORT_MIN: u16 = 20_000;
+const PORT_MAX: u16 = 32_000;
+/// A prime number above the ports that a demo usually takes.
+const PORTS_APART: u32 = 211;
 /// The faults that real nodes take.
 const FAULTS: [&str; 3] = ["kill", "leave", "process-stopped"];
 /// Errors of a node that stops or is gone.
