@@ -93,7 +93,7 @@ pub enum DemoNodeState {
 /// The tasks that were given to a demo.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct DemoTasks {
-    /// All tasks.
+    /// All tasks, except those whose client left before their end.
     pub submitted: u64,
     /// Tasks that were completed.
     pub completed: u64,

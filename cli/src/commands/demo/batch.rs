@@ -39,6 +39,7 @@ impl<B: Backend> Batch<B> {
         });
         let mut in_flight = JoinSet::new();
         let mut next = 0;
+        let mut look = tokio::time::interval(WAIT_REPORT_INTERVAL);
         while next < self.tasks.count || !in_flight.is_empty() {
             while next < self.tasks.count && in_flight.len() < IN_FLIGHT_MAX {
                 let task = sample_task::new(
@@ -54,6 +55,12 @@ impl<B: Backend> Batch<B> {
                 biased;
                 // Dropping the set ends the tasks that are under way.
                 () = self.lines.closed() => return,
+                // A stream without a line counts as broken.
+                _ = look.tick() => {
+                    if shared.waits.load(Ordering::Relaxed) {
+                        shared.report_wait(self.node).await;
+                    }
+                }
                 ended = in_flight.join_next() => match ended {
                     Some(Ok(task)) => drop(self.lines.send(DemoTaskLine::Task(task)).await),
                     Some(Err(error)) => tracing::error!(%error, "a task of the demo failed"),
@@ -80,7 +87,8 @@ struct Shared<B> {
 impl<B: Backend> Shared<B> {
     async fn run_one(&self, task: &NewTask, node: Option<u32>, turn: u32) -> DemoTask {
         let begun = Instant::now();
-        self.count(Tally::begin);
+        let under_way = UnderWay::begin(&self.total);
+        lock(&self.own).begin();
         let (origin, outcome) = self.outcome(task, node, turn).await;
         let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut ended = DemoTask {
@@ -111,6 +119,7 @@ impl<B: Backend> Shared<B> {
             Err(detail) => ended.error = Some(detail),
         }
         self.count(|tally| tally.end(&ended, worker));
+        under_way.end();
         ended
     }
 
@@ -159,11 +168,14 @@ impl<B: Backend> Shared<B> {
         running.get(usize::try_from(turn % count).ok()?).copied()
     }
 
-    /// Tells the client once why tasks wait.
+    /// Tells the client why tasks wait, unless it knows.
     async fn explain_wait(&self, wanted: Option<u32>) {
-        if self.waits.swap(true, Ordering::Relaxed) {
-            return;
+        if !self.waits.swap(true, Ordering::Relaxed) {
+            self.report_wait(wanted).await;
         }
+    }
+
+    async fn report_wait(&self, wanted: Option<u32>) {
         let who = wanted.map_or_else(
             || "all nodes are stopped".to_owned(),
             |node| format!("{} is stopped", names::name(node)),
@@ -176,6 +188,28 @@ impl<B: Backend> Shared<B> {
     fn count(&self, mut change: impl FnMut(&mut Tally)) {
         change(&mut lock(&self.total));
         change(&mut lock(&self.own));
+    }
+}
+
+/// Counts a task, and forgets it again if it is dropped before its end.
+struct UnderWay<'a>(Option<&'a Mutex<Tally>>);
+
+impl<'a> UnderWay<'a> {
+    fn begin(total: &'a Mutex<Tally>) -> Self {
+        lock(total).begin();
+        Self(Some(total))
+    }
+
+    fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(total) = self.0 {
+            lock(total).cancel();
+        }
     }
 }
 
@@ -202,4 +236,6 @@ pub(super) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
 /// Tasks under way at once, less than the queue of one node.
 const IN_FLIGHT_MAX: usize = 128;
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Shorter than the time after which the command line gives a silent stream up.
+const WAIT_REPORT_INTERVAL: Duration = Duration::from_secs(15);
 const STOPPED_PAUSE: Duration = Duration::from_millis(20);

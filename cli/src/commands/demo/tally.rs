@@ -45,6 +45,11 @@ impl Tally {
         self.submitted += 1;
     }
 
+    /// Forgets a task that has begun: its client left before it ended.
+    pub(super) const fn cancel(&mut self) {
+        self.submitted = self.submitted.saturating_sub(1);
+    }
+
     /// Counts a task that has ended; `worker` ran it.
     pub(super) fn end(&mut self, task: &DemoTask, worker: Option<u32>) {
         if task.status == TaskStatus::Completed {
@@ -138,6 +143,9 @@ mod tests {
         assert_eq!(tasks.workers, BTreeMap::from([("birch".to_owned(), 200)]));
         let DemoLatency { median, p99, max } = tasks.latency_us.unwrap();
         assert!(median.abs_diff(100_000) < 2_000 && p99.abs_diff(198_000) < 4_000 && max >= 198_000);
+        tally.begin();
+        tally.cancel();
+        assert_eq!(tally.tasks().submitted, 201);
         assert_eq!(tally.of_worker(0), 0);
         assert_eq!(tally.batch(Duration::from_secs(1)).elapsed_ms, 1_000);
     }

@@ -59,8 +59,14 @@ pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<bool, 
 pub(super) async fn submit(client: &Client, tasks: &NewDemoTasks, format: Format) -> Result<bool, Failure> {
     let each = tasks.count <= TASKS_SHOWN;
     let bar = progress::bar(tasks.count.into(), "tasks");
-    let (mut printed, mut done) = (Ok(()), None);
+    let (mut printed, mut done, mut explained) = (Ok(()), None, String::new());
     let print = |line: DemoTaskLine| {
+        if let DemoTaskLine::Waiting { reason } = &line
+            && std::mem::replace(&mut explained, reason.clone()) == *reason
+        {
+            // It is repeated so that the stream stays alive.
+            return ControlFlow::Continue(());
+        }
         let shown = if format.json { output::json(&line) } else { bar.suspend(|| show(&line, each)) };
         bar.inc(u64::from(matches!(line, DemoTaskLine::Task(_))));
         if let DemoTaskLine::Done(batch) = line {
