@@ -52,6 +52,11 @@ fn real_nodes_are_killed_and_healed() {
     assert!(second.contains(&format!(", at http://127.0.0.1:{port}\n")), "{second}");
     assert!(second.contains("id: demo_running"), "{second}");
 
+    until("the nodes are checked", || {
+        let checked = |node: &Value| node["health"] == "PASS";
+        stats(&node)["nodes"].as_array()?.iter().all(checked).then_some(())
+    });
+    read(&sandbox, &node, "demo_stats", &["demo", "stats"]);
     let ran = node.run(&["demo", "tasks", "--count", "6", "--type", "embedding"]).good();
     let tasks: Vec<&str> = ran.lines().filter(|line| line.contains(" → ")).collect();
     assert_eq!(tasks.len(), 6, "{ran}");
@@ -60,11 +65,6 @@ fn real_nodes_are_killed_and_healed() {
     }
     assert!(tasks.iter().all(|task| is_uuid(task.split(' ').next().unwrap())), "{ran}");
     assert!(ran.contains("\n6 completed in "), "{ran}");
-    until("the nodes are checked", || {
-        let checked = |node: &Value| node["health"] == "pass";
-        stats(&node)["nodes"].as_array()?.iter().all(checked).then_some(())
-    });
-    read(&sandbox, &node, "demo_stats", &["demo", "stats"]);
     let listed = node.json(&["demo", "tasks", "--json"]);
     assert!(listed.as_array().unwrap().len() == 6 && listed[0]["status"] == "COMPLETED", "{listed}");
 
