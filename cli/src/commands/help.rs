@@ -111,6 +111,7 @@ macro_rules! topic {
 const TOPICS: &[Topic] = &[
     topic!("getting-started", "Build the program, run two nodes and give them tasks"),
     topic!("demo", "Start nodes to look at, give them tasks and break them"),
+    topic!("dashboard", "See the network, its nodes and its tasks in a browser"),
     topic!("configuration", "Settings, their sources and the files of a node"),
     topic!("operating", "Run, watch, diagnose and repair a node"),
     topic!("observability", "Metrics, boards and alerts of a node"),
