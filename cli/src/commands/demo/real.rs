@@ -182,7 +182,9 @@ impl Backend for Real {
     }
 
     async fn fault(&self, fault: &FaultSpec) -> Result<String, Refused> {
-        if !FAULTS.contains(&fault.kind.as_str()) {
+        // Scenario files have underscores.
+        let kind = fault.kind.replace('_', "-");
+        if !FAULTS.contains(&kind.as_str()) {
             return Err(Self::unsupported(&fault.kind));
         }
         if let Some(setting) = fault.settings.keys().next() {
@@ -197,7 +199,7 @@ impl Backend for Real {
         if node.view().state != DemoNodeState::Running {
             return Err(Refused::FaultInvalid { message: format!("{name} does not run") });
         }
-        Ok(match fault.kind.as_str() {
+        Ok(match kind.as_str() {
             "kill" => {
                 node.end(Order::Kill).await;
                 format!("killed {name}")
