@@ -83,7 +83,8 @@ pub(super) async fn submit(client: &Client, tasks: &NewDemoTasks, format: Format
             .id("demo_not_running")
             .hint("start another one with: p2p-ai-agents demo start")
     })?;
-    if !format.json {
+    // The line of a single task says it all.
+    if !format.json && tasks.count > 1 {
         print_batch(&done)?;
     }
     Ok(done.failed == 0)
