@@ -130,7 +130,7 @@ async fn converse(home: &Home, arguments: &start::Arguments) -> Outcome {
         _ = signals.next() => return Ok(ExitCode::FAILURE),
     };
     let client = connect(home)?;
-    start::announce(&client).await?;
+    start::announce(home, &client).await?;
     output::notice("Type help for the commands; exit or Ctrl-D ends the demo")?;
     let mut reader = Reader::start(home, arguments.nodes)?;
     loop {

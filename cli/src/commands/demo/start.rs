@@ -63,7 +63,7 @@ fn start_in_background(home: &Home) -> Outcome {
     match started {
         Started::Ready { said, .. } => {
             output::write_error(&said)?;
-            block_on(async { announce(&connect(home)?).await })
+            block_on(async { announce(home, &connect(home)?).await })
         }
         Started::Ended { status, said } => {
             if said.is_empty() {
@@ -95,7 +95,7 @@ fn run_in_foreground(home: &Home, arguments: &Arguments) -> Outcome {
             _ = signals.next() => return Ok(ExitCode::FAILURE),
         };
         if !arguments.detached {
-            announce(&connect(home)?).await?;
+            announce(home, &connect(home)?).await?;
         }
         tokio::select! {
             () = server.wait() => {}
@@ -154,7 +154,7 @@ impl Signals {
 }
 
 /// Prints what has started.
-pub(super) async fn announce(client: &Client) -> Result<(), Failure> {
+pub(super) async fn announce(home: &Home, client: &Client) -> Result<(), Failure> {
     let demo: Demo = client.get("/api/v1/demo").await?;
     let kind = match demo.kind {
         DemoKind::Real => "real",
@@ -172,6 +172,8 @@ pub(super) async fn announce(client: &Client) -> Result<(), Failure> {
     if !output::is_quiet() {
         stats::print_nodes(&demo)?;
     }
+    let place = home.root().display();
+    output::notice(&format!("Open the page:   p2p-ai-agents --home {place} dashboard open"))?;
     output::notice("Give them work:  p2p-ai-agents demo tasks --count 10 --type embedding")
 }
 
