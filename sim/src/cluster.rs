@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     keys: Vec<NodeIndex>,
     by_id: BTreeMap<NodeId, NodeIndex>,
     config: Config,
+    /// Whether the nodes offer the models of their configuration instead of simulated ones.
+    real_models: bool,
     /// The shared files.
     pub(crate) files: Vec<SimulatedFile>,
     /// The bootstrap peers of each node, if there is no multicast.
@@ -79,9 +81,17 @@ impl Cluster {
             keys,
             by_id,
             config,
+            real_models: false,
             files: simulated_file::for_scenario(scenario, random),
             bootstrap,
         }
+    }
+
+    /// Sets the configuration of all nodes, with the real models that they offer, except for what the scenario sets.
+    pub(crate) fn configure(&mut self, config: Config) {
+        let Config { discovery, max_peers, max_concurrent_tasks, queue_tasks_max, .. } = self.config;
+        self.config = Config { discovery, max_peers, max_concurrent_tasks, queue_tasks_max, ..config };
+        self.real_models = true;
     }
 
     /// Returns the number of nodes.
@@ -179,8 +189,10 @@ impl Cluster {
         let bootstrap = self.bootstrap.get(node as usize).map(Vec::as_slice).unwrap_or_default();
         let bootstrap_peers = bootstrap.iter().map(|&other| address(other)).collect();
         let mut config = Config { bootstrap_peers, ..self.config.clone() };
-        for offer in &mut config.models {
-            offer.fingerprint = Some(inference::fingerprint(self.model(node), false));
+        if !self.real_models {
+            for offer in &mut config.models {
+                offer.fingerprint = Some(inference::fingerprint(self.model(node), false));
+            }
         }
         config
     }

@@ -9,14 +9,18 @@ use engine::record::{Record, Saved};
 use engine::task::{StoredTask, TaskResult};
 use engine::{TaskId, WriteId};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Results, each with the number of the write that first made it durable, which gives its age.
+pub(crate) type Results = BTreeMap<TaskId, (u64, TaskResult)>;
 
 /// One node's disk.
 #[derive(Debug, Default)]
 pub(crate) struct Disk {
     alerts: SavedAlerts,
     tasks: BTreeMap<TaskId, StoredTask>,
-    /// Each result with the number of the write that first made it durable, which gives its age.
-    results: BTreeMap<TaskId, (u64, TaskResult)>,
+    /// Also read from outside the simulation.
+    results: Arc<Mutex<Results>>,
     in_flight: VecDeque<(WriteId, Vec<Record>)>,
     /// The number of writes started over the disk's lifetime.
     pub(crate) begun: u32,
@@ -24,6 +28,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// Returns a new disk whose results can be read from elsewhere, too.
+    pub(crate) fn with_results(results: Arc<Mutex<Results>>) -> Self {
+        Self { results, ..Self::default() }
+    }
+
     /// Starts a write.
     pub(crate) fn begin(&mut self, id: WriteId, records: Vec<Record>) {
         self.begun = self.begun.wrapping_add(1);
@@ -62,7 +71,8 @@ impl Disk {
 
     /// Returns what a starting node reads.
     pub(crate) fn saved(&self) -> Saved {
-        let mut results: Vec<_> = self.results.values().collect();
+        let stored = lock(&self.results);
+        let mut results: Vec<_> = stored.values().collect();
         results.sort_by_key(|(age, result)| (result.summary.completed_at, *age));
         Saved {
             alerts: self.alerts.clone(),
@@ -76,19 +86,25 @@ impl Disk {
             Record::Alerts(alerts) => self.alerts.clone_from(alerts),
             Record::Probe => {}
             Record::RemoveResult(task) => {
-                self.results.remove(task);
+                lock(&self.results).remove(task);
             }
             Record::RemoveTask(task) => {
                 self.tasks.remove(task);
             }
             Record::Result(result) => {
-                self.results.insert(result.summary.id, (self.completed, (**result).clone()));
+                let entry = (self.completed, (**result).clone());
+                lock(&self.results).insert(result.summary.id, entry);
             }
             Record::Task(task) => {
                 self.tasks.insert(task.id, (**task).clone());
             }
         }
     }
+}
+
+/// Locks results, whatever became of another thread that had locked them.
+pub(crate) fn lock(results: &Mutex<Results>) -> MutexGuard<'_, Results> {
+    results.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

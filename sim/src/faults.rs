@@ -81,6 +81,8 @@ pub(crate) struct Faults {
     /// Nodes that users submit tasks to, and nodes that may be stopped, if any node will do.
     origins: NodeSet,
     stoppable: NodeSet,
+    /// The node of each injected fault that concerns a single one.
+    targets: BTreeMap<usize, NodeIndex>,
     /// The node that each fault has stopped.
     victims: BTreeMap<usize, NodeIndex>,
     /// Each network fault in effect that divides nodes, with the group of each node.
@@ -104,6 +106,7 @@ impl Faults {
             stoppable: all.filter(|&node| scenario.may_be_stopped(node)).collect(),
             plan: plan::injections(scenario, random),
             stopped: vec![None; scenario.nodes as usize],
+            targets: BTreeMap::new(),
             victims: BTreeMap::new(),
             partitions: BTreeMap::new(),
             impairments: BTreeSet::new(),
@@ -118,14 +121,53 @@ impl Faults {
         self.injected
     }
 
+    /// Adds a fault to the plan, from a moment on. Returns its changes in order; `None` if it needs a node that runs and
+    /// there is none.
+    pub(crate) fn plan_another(
+        &mut self,
+        scenario: &Scenario,
+        kind: &FaultKind,
+        at: Duration,
+    ) -> Option<Vec<Change>> {
+        let number = u64::try_from(self.plan.len()).unwrap_or(u64::MAX) | ANOTHER;
+        let kind = match kind.target() {
+            Some(target) => kind.at(self.pick(target, Purpose::FaultNode, number)?),
+            None => kind.clone(),
+        };
+        let fault = Fault { at: Range { from: at, to: at }, per_million: 1_000_000, kind };
+        let mut changes = Vec::new();
+        for injection in plan::expand(number, &fault, scenario, self.random) {
+            changes.extend(changes_of(self.plan.len(), &injection));
+            self.plan.push(injection);
+        }
+        changes.sort_by_key(|change| (change.at, change.step));
+        Some(changes)
+    }
+
+    /// Returns the number of injections so far and to come.
+    pub(crate) fn planned(&self) -> usize {
+        self.plan.len()
+    }
+
+    /// Returns the faults in effect, by number.
+    pub(crate) fn in_effect(&self) -> Vec<(usize, &FaultKind)> {
+        let numbered = self.plan.iter().enumerate();
+        numbered
+            .filter(|(fault, _)| self.lasts(*fault))
+            .map(|(fault, injection)| (fault, &injection.kind))
+            .collect()
+    }
+
+    /// Returns the fault that was injected last, with its exact time and target.
+    pub(crate) fn last_injected(&self) -> Option<&Fault> {
+        self.injected.last()
+    }
+
     /// Returns all changes of a scenario in order.
     pub(crate) fn changes(scenario: &Scenario, random: Random) -> Vec<Change> {
         let mut changes = Vec::new();
         for (fault, injection) in plan::injections(scenario, random).into_iter().enumerate() {
-            changes.push(Change { at: injection.at, step: Step::Inject(fault) });
-            if let Some(lasts) = injection.kind.lasts() {
-                changes.push(Change { at: injection.at + lasts, step: Step::Clear(fault) });
-            }
+            changes.extend(changes_of(fault, &injection));
         }
         if let Some(liveness) = scenario.liveness {
             changes.push(Change { at: liveness.after, step: Step::HealAll });
@@ -161,7 +203,7 @@ impl Faults {
             Step::Inject(fault) => {
                 let effect = self.inject(fault)?;
                 let Injection { at, kind, .. } = &self.plan[fault];
-                let kind = self.victims.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
+                let kind = self.targets.get(&fault).map_or_else(|| kind.clone(), |&node| kind.at(node));
                 let at = Range { from: *at, to: *at };
                 self.injected.push(Fault { at, per_million: 1_000_000, kind });
                 Some(effect)
@@ -200,11 +242,11 @@ impl Faults {
                 return Some((Effect::Network, words));
             }
             FaultKind::ConnectionReset { node } => {
-                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                let node = self.aim(fault, *node, *who)?;
                 return Some((Effect::Reset(node), format!("the connections of n{node} break")));
             }
             FaultKind::IsolateOne { node, .. } => {
-                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                let node = self.aim(fault, *node, *who)?;
                 let alone = |other| Some(if other == node { FROM } else { TO });
                 let groups = (0..).take(self.stopped.len()).map(alone).collect();
                 self.partitions.insert(fault, groups);
@@ -212,13 +254,13 @@ impl Faults {
             }
             FaultKind::Machine { node, what, .. } => {
                 let words = what.name();
-                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                let node = self.aim(fault, *node, *who)?;
                 self.machine.insert(fault, node);
                 return Some((Effect::Machine(node), format!("{words} on n{node}")));
             }
             FaultKind::Burst { node, count } => {
                 let count = *count;
-                let node = self.pick(*node, Purpose::FaultNode, *who)?;
+                let node = self.aim(fault, *node, *who)?;
                 return Some((
                     Effect::Burst(node, count),
                     format!("{count} tasks are submitted to n{node} at once"),
@@ -241,7 +283,7 @@ impl Faults {
                 return None;
             }
         };
-        let node = self.pick(target, Purpose::FaultNode, *who)?;
+        let node = self.aim(fault, target, *who)?;
         self.stopped[node as usize] = Some(stop.unwrap_or(Stop::Kill));
         self.victims.insert(fault, node);
         self.revive(node, stop);
@@ -303,6 +345,13 @@ impl Faults {
     /// Returns the tasks whose inputs crash the processes that run them.
     pub(crate) fn poison(&self) -> &BTreeSet<u32> {
         &self.poison
+    }
+
+    /// Resolves the target of a fault, and remembers it.
+    fn aim(&mut self, fault: usize, target: Target, who: u64) -> Option<NodeIndex> {
+        let node = self.pick(target, Purpose::FaultNode, who)?;
+        self.targets.insert(fault, node);
+        Some(node)
     }
 
     /// Resolves a target to a node; `None` if it does not run.
@@ -385,6 +434,12 @@ impl Faults {
     }
 }
 
+fn changes_of(fault: usize, injection: &Injection) -> impl Iterator<Item = Change> {
+    let cleared = injection.kind.lasts().map(|lasts| injection.at.saturating_add(lasts));
+    let clear = cleared.map(|at| Change { at, step: Step::Clear(fault) });
+    [Change { at: injection.at, step: Step::Inject(fault) }].into_iter().chain(clear)
+}
+
 fn names(groups: &[Vec<u32>]) -> String {
     groups.iter().map(|group| name(group)).collect::<Vec<_>>().join(" | ")
 }
@@ -392,6 +447,9 @@ fn names(groups: &[Vec<u32>]) -> String {
 fn name(group: &[u32]) -> String {
     group.iter().map(|node| format!("n{node}")).collect::<Vec<_>>().join(" ")
 }
+
+/// Distinguishes the draws of faults that a scenario does not contain.
+const ANOTHER: u64 = 1 << 31;
 
 /// The groups of a one-way loss.
 const FROM: usize = 0;

@@ -88,6 +88,23 @@ pub const NAMES: &[&str] = &[
     store::NAME,
 ];
 
+/// The invariants that a live simulation checks: those that hold under every fault, and that keep nothing whose size
+/// grows with the length of the run.
+pub(crate) const LIVE: &[&str] = &[
+    adverts_go_forward::NAME,
+    alerts_alternate::NAME,
+    counters_agree::NAME,
+    degree_at_most_max_peers::NAME,
+    dials_back_off::NAME,
+    honest_peers_make_no_faults::NAME,
+    no_retry_storm::NAME,
+    no_work_for_the_slow::NAME,
+    one_link_per_pair::NAME,
+    ttl_never_exceeded::NAME,
+    view_is_true::NAME,
+    within_bounds::NAME,
+];
+
 /// Returns the invariants that a scenario checks.
 pub(crate) fn for_scenario(scenario: &Scenario, cluster: &Arc<Cluster>) -> Vec<Box<dyn Invariant>> {
     let (names, nodes) = (&scenario.expect.always, cluster.len());

@@ -32,6 +32,7 @@
 //!   [`first_difference`] locates where two runs diverge.
 //! - [`shrink`](mod@shrink) turns a failing seed into a small scenario that fails in the same way.
 //! - [`run_drawn`] records a [`Timeline`] for a browser.
+//! - [`live`] paces a scenario by the real clock, with real models and users.
 //! - [`Sweep`] runs many seeds in parallel and reports the first failure.
 //! - Mutants are known bugs that a test puts back through [`Options::adjust`], to prove that an invariant catches them.
 //!
@@ -54,6 +55,7 @@ mod inference;
 pub mod invariant;
 pub mod invariants;
 mod links;
+pub mod live;
 mod node_set;
 pub mod observer;
 mod parallel;

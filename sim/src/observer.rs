@@ -41,6 +41,8 @@ pub(crate) struct Observer {
     pub(crate) trace: Trace,
     /// Records what each node does, if requested.
     pub(crate) journals: Option<Journals>,
+    /// Whether it keeps nothing whose size grows with the length of the run: no hash, no narrative, no tasks.
+    pub(crate) bounded: bool,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     /// The interests of each invariant.
     interests: Vec<Interests>,
@@ -72,6 +74,7 @@ impl Observer {
         Self {
             trace: Trace::default(),
             journals: None,
+            bounded: false,
             interests: invariants.iter().map(|invariant| invariant.interests()).collect(),
             invariants,
             routed: first_byte_of_routed(),
@@ -108,7 +111,11 @@ impl Observer {
 
     /// Observes what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
-        self.trace.push(now, node, observation);
+        if self.bounded {
+            self.trace.count(observation);
+        } else {
+            self.trace.push(now, node, observation);
+        }
         if let Some(journals) = &mut self.journals {
             journals.observe(now, node, observation);
         }
@@ -121,7 +128,9 @@ impl Observer {
             // Reports of a hostile node do not count.
             return;
         }
-        self.observe_messages(now, node, observation);
+        if self.interests.iter().any(|interests| interests.has(Interests::MESSAGES)) {
+            self.observe_messages(now, node, observation);
+        }
         let kind = match observation {
             Observation::Input(_) => Some(Interests::INPUTS),
             Observation::Output(Output::Event(_)) => Some(Interests::EVENTS),
@@ -131,7 +140,9 @@ impl Observer {
         if kind != Some(Interests::INPUTS) {
             self.flight_recorder.observe(now, node, observation);
             if role == NodeRole::Member {
-                self.liveness.observe(&self.cluster, node, observation);
+                if !self.bounded || liveness::concerns_members(observation) {
+                    self.liveness.observe(&self.cluster, node, observation);
+                }
                 self.links.observe(&self.cluster, node, observation);
             }
         }
@@ -142,7 +153,9 @@ impl Observer {
             if matches!(event, Event::FetchBegun { present, .. } if *present > 0) {
                 self.mark("fetch_resumed");
             }
-            self.narrative.event(&self.cluster, now, node, event);
+            if !self.bounded {
+                self.narrative.event(&self.cluster, now, node, event);
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod adversary;
 mod blobs;
 mod calendar;
 mod jobs;
+pub(crate) mod live;
 mod machine;
 mod network;
 mod network_faults;
@@ -40,6 +41,7 @@ use engine::output::{InferenceJob, Output};
 use engine::request::{Cursor, Request};
 use engine::time::micros;
 use engine::{Fingerprint, Input, Instant, JobId, LinkId, Node, ReadId, RequestId, TaskId};
+use live::{JobReport, LiveState};
 use machine::Machine;
 use network::{Connection, Dial, Segment};
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +77,8 @@ pub struct EventQueue {
     stalled: Vec<(NodeIndex, NodeIndex, Scheduled)>,
     /// Shared by all nodes: each advert is verified, decoded and stored once.
     adverts: AdvertCache,
+    /// What only a live simulation has.
+    live: Option<Box<LiveState>>,
 }
 
 /// One node's machine.
@@ -110,6 +114,8 @@ struct Host {
 enum PendingRequest {
     Fetch(usize),
     Leave,
+    /// The answer goes to a user outside the simulation.
+    Live,
     News(TaskId, Cursor),
     Outcome(u32),
     Submission(u32),
@@ -130,6 +136,7 @@ enum Scheduled {
     TracesFound { node: NodeIndex, incarnation: u32, read: ReadId, found: Found },
     JobEnd { node: NodeIndex, incarnation: u32, job: JobId, cancelled: bool },
     JobProgress { node: NodeIndex, incarnation: u32, job: JobId, text: String, tokens: u32 },
+    JobReported(Box<JobReport>),
     LinkDown { node: NodeIndex, incarnation: u32, link: LinkId },
     CheckLiveness { last: bool },
     ModelsReady { node: NodeIndex, incarnation: u32 },
@@ -194,6 +201,7 @@ impl EventQueue {
             changes,
             stalled: Vec::new(),
             adverts: AdvertCache::shared(),
+            live: None,
         }
     }
 
@@ -272,11 +280,14 @@ impl EventQueue {
                     self.handle(node, Input::InferenceProgress { job, text, tokens });
                 }
             }
+            Scheduled::JobReported(report) => self.job_reported(*report),
             Scheduled::LinkDown { node, incarnation, link } => {
                 if self.is_running(node, incarnation) {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
+            // Whatever a user does meanwhile is no failure.
+            Scheduled::CheckLiveness { .. } if self.live.is_some() => {}
             Scheduled::CheckLiveness { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);
                 // A hostile node never rests, so nodes always hold something because of it.
@@ -366,6 +377,9 @@ impl EventQueue {
         host.pending.clear();
         host.jobs.clear();
         host.disk_busy_until = 0;
+        if let Some(live) = &mut self.live {
+            live.stopped(node);
+        }
         if how != Stop::PowerLoss {
             let (who, n) = (u64::from(node), host.incarnation);
             let in_flight = host.disk.in_flight();
@@ -407,6 +421,9 @@ impl EventQueue {
         while let Some(engine) = &mut self.hosts[node as usize].node {
             let Some(output) = engine.poll_output() else { break };
             self.observer.observe(now, node, Observation::Output(&output));
+            if let (Output::Event(event), Some(live)) = (&output, &mut self.live) {
+                live.watch(now, node, event);
+            }
             self.carry_out(node, output);
         }
         self.hosts[node as usize].draining = false;
@@ -466,6 +483,9 @@ impl EventQueue {
         match output {
             Output::Blob(order) => self.order(node, order),
             Output::Cancel { job } => {
+                if let Some(live) = &mut self.live {
+                    return live.cancel(node, job);
+                }
                 let incarnation = self.hosts[node as usize].incarnation;
                 self.after(Duration::ZERO, Scheduled::JobEnd { node, incarnation, job, cancelled: true });
             }
@@ -477,9 +497,12 @@ impl EventQueue {
                 self.after(Duration::ZERO, Scheduled::Examined { node, incarnation });
             }
             Output::Exit { .. } => self.stop(node, Stop::Kill),
+            Output::Infer { job, model, fingerprint, work } if self.live.is_some() => {
+                self.infer_live(node, job, (model, fingerprint), work);
+            }
             Output::Infer { job, fingerprint, work, .. } => self.infer(node, job, fingerprint, work),
             Output::Multicast { bytes, .. } => self.multicast(node, bytes.into()),
-            Output::Reply { id, answer } => self.reply(node, id, &answer),
+            Output::Reply { id, answer } => self.reply(node, id, answer),
             Output::Send { link, frame, .. } => self.send(node, link, frame),
             Output::Traces(order) => self.order_traces(node, order),
             // Only nodes ask mDNS questions in a simulation.
@@ -489,9 +512,20 @@ impl EventQueue {
     }
 
     fn change(&mut self, index: usize) {
-        let step = self.changes[index].step;
+        self.step(self.changes[index].step);
+    }
+
+    /// Injects or clears a fault.
+    fn step(&mut self, step: Step) {
+        let now = self.now();
+        if self.live.as_ref().is_some_and(|live| live.is_void(step)) {
+            return;
+        }
         let Some((effect, words)) = self.faults.apply(step) else { return };
-        self.observer.narrate(self.now(), step, &self.faults, words);
+        if let Some(live) = &mut self.live {
+            live.note_step(now, step, &self.faults);
+        }
+        self.observer.narrate(now, step, &self.faults, words);
         match effect {
             Effect::Machine(node) => {
                 self.apply_machine_faults(node);
@@ -509,7 +543,7 @@ impl EventQueue {
             Effect::Network => {
                 self.observer.network_changed(self.now());
                 self.release();
-                if self.changes[index].step == Step::HealAll {
+                if step == Step::HealAll {
                     (0..self.scenario.nodes).for_each(|node| self.apply_machine_faults(node));
                 }
             }

@@ -39,7 +39,8 @@ fn drawn(scenario: &Scenario, random: Random) -> BTreeSet<u64> {
     drawn.into_iter().collect()
 }
 
-fn expand(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Injection> {
+/// Returns the injections of one fault.
+pub(super) fn expand(number: u64, fault: &Fault, scenario: &Scenario, random: Random) -> Vec<Injection> {
     let begins = random.between(fault.at.ends(), Purpose::FaultTime, number, 0);
     let injection = |n: u32, at: Duration, kind| Injection { at, kind, who: number | u64::from(n) << 32 };
     match &fault.kind {

@@ -107,6 +107,16 @@ impl Liveness {
     }
 }
 
+/// Returns whether an observation concerns processes and members, rather than tasks.
+pub(crate) const fn concerns_members(observation: Observation<'_>) -> bool {
+    matches!(
+        observation,
+        Observation::Started
+            | Observation::Stopped
+            | Observation::Output(Output::Event(Event::MemberJoined { .. } | Event::MemberLeft { .. }))
+    )
+}
+
 impl View {
     fn set(&mut self, member: Option<NodeIndex>, known: bool) {
         if let Some(member) = member {

@@ -59,6 +59,15 @@ impl Trace {
         }
     }
 
+    /// Counts what happened to a node, without adding it.
+    pub(crate) const fn count(&mut self, observation: Observation<'_>) {
+        match observation {
+            Observation::Input(_) => self.inputs += 1,
+            Observation::Output(_) => self.outputs += 1,
+            Observation::Durable(_) | Observation::Started | Observation::Stopped => {}
+        }
+    }
+
     pub(crate) fn finish(mut self) -> TraceSummary {
         self.flush();
         let hash = format!("{:016x}", self.hash.digest());

@@ -236,6 +236,67 @@ impl FaultKind {
         }
     }
 
+    /// Returns whether the fault stops a node.
+    pub(crate) const fn stops_node(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill { .. } | Self::Leave { .. } | Self::PowerLoss { .. } | Self::TornWrite { .. }
+        )
+    }
+
+    /// Returns the node that the fault concerns, if it concerns a single one.
+    pub(crate) const fn target(&self) -> Option<Target> {
+        match self {
+            Self::Machine { node, .. }
+            | Self::Burst { node, .. }
+            | Self::ConnectionReset { node }
+            | Self::IsolateOne { node, .. }
+            | Self::Kill { node, .. }
+            | Self::Leave { node, .. }
+            | Self::PowerLoss { node, .. }
+            | Self::TornWrite { node, .. } => Some(*node),
+            Self::Asymmetry { .. }
+            | Self::Churn { .. }
+            | Self::Disturbance { .. }
+            | Self::Flap { .. }
+            | Self::LatencyStep { .. }
+            | Self::OneWayLoss { .. }
+            | Self::Partition { .. }
+            | Self::PoisonInput { .. }
+            | Self::RollingRestart { .. }
+            | Self::Stall { .. }
+            | Self::SwizzleClog { .. } => None,
+        }
+    }
+
+    /// Returns the same fault with another duration, if it is one that may last until everything is healed.
+    #[must_use]
+    pub(crate) fn lasting(&self, duration: Option<Duration>) -> Self {
+        let mut kind = self.clone();
+        match &mut kind {
+            Self::Machine { heal_after: lasts, .. }
+            | Self::Asymmetry { heal_after: lasts, .. }
+            | Self::Disturbance { heal_after: lasts, .. }
+            | Self::IsolateOne { heal_after: lasts, .. }
+            | Self::Kill { restart_after: lasts, .. }
+            | Self::LatencyStep { heal_after: lasts, .. }
+            | Self::Leave { restart_after: lasts, .. }
+            | Self::OneWayLoss { heal_after: lasts, .. }
+            | Self::Partition { heal_after: lasts, .. }
+            | Self::PowerLoss { restart_after: lasts, .. }
+            | Self::Stall { heal_after: lasts, .. }
+            | Self::TornWrite { restart_after: lasts, .. } => *lasts = duration,
+            Self::Burst { .. }
+            | Self::Churn { .. }
+            | Self::ConnectionReset { .. }
+            | Self::Flap { .. }
+            | Self::PoisonInput { .. }
+            | Self::RollingRestart { .. }
+            | Self::SwizzleClog { .. } => {}
+        }
+        kind
+    }
+
     /// Returns the same fault for the given node, if it concerns a single node.
     #[must_use]
     pub fn at(&self, node: u32) -> Self {

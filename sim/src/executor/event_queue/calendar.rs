@@ -50,12 +50,17 @@ impl<T> Calendar<T> {
         self.put(entry);
     }
 
-    /// Takes the next entry, unless it is later than `limit`.
-    pub(super) fn pop_until(&mut self, limit: u64) -> Option<(u64, T)> {
+    /// Returns the time of the next entry.
+    pub(super) fn next_at(&mut self) -> Option<u64> {
         while self.current.is_empty() {
             self.advance()?;
         }
-        if self.current.peek()?.at > limit {
+        self.current.peek().map(|entry| entry.at)
+    }
+
+    /// Takes the next entry, unless it is later than `limit`.
+    pub(super) fn pop_until(&mut self, limit: u64) -> Option<(u64, T)> {
+        if self.next_at()? > limit {
             return None;
         }
         self.current.pop().map(|entry| (entry.at, entry.item))
@@ -183,7 +188,7 @@ mod tests {
         let mut calendar = Calendar::new();
         calendar.push(50_000_000, 'b');
         calendar.push(5, 'a');
-        assert_eq!(calendar.pop_until(4), None);
+        assert_eq!((calendar.pop_until(4), calendar.next_at()), (None, Some(5)));
         assert_eq!(calendar.pop_until(5), Some((5, 'a')));
         assert_eq!(calendar.pop_until(49_999_999), None);
         calendar.push(7, 'c');

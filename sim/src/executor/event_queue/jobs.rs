@@ -49,7 +49,12 @@ impl EventQueue {
         self.handle(node, Input::InferenceDone { job, micros: micros(time), result });
     }
 
-    fn job_error(&mut self, node: NodeIndex, job: JobId, work: &InferenceJob) -> Option<InferenceError> {
+    pub(super) fn job_error(
+        &mut self,
+        node: NodeIndex,
+        job: JobId,
+        work: &InferenceJob,
+    ) -> Option<InferenceError> {
         if self.observer.clients.any_task_has_input(self.faults.poison(), &work.texts()) {
             self.observer.mark("poison_taken");
             return Some(InferenceError::Crashed);
@@ -61,7 +66,7 @@ impl EventQueue {
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "it only distinguishes the jobs of a run")]
-    fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
+    pub(super) fn job_draw(&self, node: NodeIndex, job: JobId) -> Draw {
         Draw {
             random: self.cluster.random,
             node,

@@ -87,6 +87,11 @@ impl Clock {
         driver::clock_offset(Instant::from_micros(self.shows(now)), self.wall(now))
     }
 
+    /// Sets how many milliseconds the wall clock is ahead of the true time.
+    pub(super) const fn set_ahead(&mut self, ahead: i64) {
+        self.ahead = ahead;
+    }
+
     fn change(&mut self, now: u64, ppm: i32, stopped: bool) {
         *self = Self { showed: self.shows(now), at: now, ppm, stopped, ..*self };
     }
@@ -126,12 +131,17 @@ impl Machine {
     pub(super) const fn is_unready(&self) -> bool {
         self.unready
     }
+
+    pub(super) const fn is_replaced(&self) -> bool {
+        self.replaced
+    }
 }
 
 impl EventQueue {
     /// Applies the faults of a node's machine.
     pub(super) fn apply_machine_faults(&mut self, node: NodeIndex) {
-        let (mut ppm, mut ahead, mut asleep, mut stopped) = (0, 0, false, false);
+        let (mut ppm, mut asleep, mut stopped) = (0, false, false);
+        let mut ahead = self.live.as_ref().map_or(0, |live| live.wall_ahead());
         let (mut unready, mut replaced) = (false, false);
         for (_, what) in self.faults.machine_faults(node) {
             match what {
@@ -162,7 +172,11 @@ impl EventQueue {
         if before.1 != replaced {
             self.observer.mark("model_replaced");
             // Running jobs may have read both old and new files.
-            for job in mem::take(&mut self.hosts[node as usize].jobs).into_keys() {
+            let mut jobs: Vec<_> = mem::take(&mut self.hosts[node as usize].jobs).into_keys().collect();
+            if let Some(live) = &mut self.live {
+                jobs.extend(live.forget_jobs(node));
+            }
+            for job in jobs {
                 let result = Err(InferenceError::ModelChanged);
                 self.handle(node, Input::InferenceDone { job, micros: 0, result });
             }
@@ -176,6 +190,9 @@ impl EventQueue {
 
     /// Tells a node which models it has and whether they are ready.
     pub(super) fn notify_models(&mut self, node: NodeIndex, state: &ModelState) {
+        if self.live.is_some() {
+            return self.notify_live_models(node, state);
+        }
         let replaced = self.hosts[node as usize].machine.replaced;
         for ModelOffer { name, kind, fingerprint } in inference::all(self.cluster.model(node), replaced) {
             self.handle(node, Input::Model { name, kind, fingerprint, state: state.clone() });

@@ -15,6 +15,10 @@ impl EventQueue {
         let Some((_, origin)) = workload.submissions.when_and_where(number) else { return };
         let Some(node) = self.faults.pick(origin, Purpose::Origin, u64::from(number)) else { return };
         if let Some(request) = self.observer.clients.submission(number, node) {
+            let now = self.now();
+            if let Some(live) = &mut self.live {
+                live.note_task(now, node, &request);
+            }
             self.ask(node, PendingRequest::Submission(number), request);
         }
     }
@@ -35,21 +39,27 @@ impl EventQueue {
         self.after(Duration::ZERO, Scheduled::WatchOn { node, incarnation, task, seen });
     }
 
-    pub(super) fn reply(&mut self, node: NodeIndex, id: RequestId, answer: &Answer) {
+    pub(super) fn reply(&mut self, node: NodeIndex, id: RequestId, answer: Answer) {
         let host = &mut self.hosts[node as usize];
         let incarnation = host.incarnation;
         match host.pending.remove(&id) {
+            None if self.live.is_some() => {}
             None => {
                 let words = format!("an answer to a request that nobody awaits: {answer:?}");
                 self.observer.violated(self.now(), node, "one_answer_per_request", words);
             }
-            Some(PendingRequest::Fetch(number)) => self.fetched(number, answer),
+            Some(PendingRequest::Fetch(number)) => self.fetched(number, &answer),
             Some(PendingRequest::Leave) => {}
+            Some(PendingRequest::Live) => {
+                if let Some(live) = &mut self.live {
+                    live.reply(node, id, answer);
+                }
+            }
             Some(PendingRequest::Submission(number)) => {
                 if matches!(answer, Err(Rejection::QueueFull { .. })) {
                     self.observer.mark("queue_full");
                 }
-                if let Some(task) = self.observer.clients.submitted(number, node, answer) {
+                if let Some(task) = self.observer.clients.submitted(number, node, &answer) {
                     if self.scenario.workload.as_ref().is_some_and(|work| work.kind == TaskKind::Generation) {
                         self.watch(node, task, Cursor { status: TaskStatus::Queued, attempt: 0, bytes: 0 });
                     }
@@ -57,7 +67,7 @@ impl EventQueue {
                 }
             }
             Some(PendingRequest::News(task, seen)) => {
-                if let Ok(Response::TaskUpdate(view, news)) = answer
+                if let Ok(Response::TaskUpdate(view, news)) = &answer
                     && !view.status.is_terminal()
                 {
                     if !news.text.is_empty() {
@@ -67,7 +77,7 @@ impl EventQueue {
                 }
             }
             Some(PendingRequest::Outcome(number)) => {
-                if let Some(task) = self.observer.clients.awaited(number, answer) {
+                if let Some(task) = self.observer.clients.awaited(number, &answer) {
                     self.after(RETRY_INTERVAL, Scheduled::AwaitOutcome { node, incarnation, number, task });
                 }
             }
