@@ -6,9 +6,11 @@
 mod error;
 mod listeners;
 mod preflight;
+mod shared_models;
 mod storage;
 
 pub use error::StartError;
+pub use shared_models::SharedModels;
 pub use storage::STORE_FILE;
 
 use crate::catalog::{self, Catalog, Found, Sources};

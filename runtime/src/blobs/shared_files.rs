@@ -81,6 +81,11 @@ struct Open {
 }
 
 impl SharedFiles {
+    /// Returns the shared files in a directory, for an API whose node shares none: it learns of no changes.
+    pub fn detached(directory: &Path) -> Self {
+        Self::open(directory, tokio::sync::mpsc::unbounded_channel().0)
+    }
+
     /// Loads the list of shared files, without those that have changed since.
     pub(crate) fn open(directory: &Path, reporter: UnboundedSender<BlobReport>) -> Self {
         let text = fs::read(directory.join(LIST)).unwrap_or_default();
