@@ -133,6 +133,11 @@ impl PageFeed {
         self.clone()
     }
 
+    /// Handles an event of one of several nodes whose events share the feed.
+    pub fn event_of(&self, node: NodeId, event: &Event) {
+        self.handle(event, Some(node));
+    }
+
     /// Starts or stops the collection of changes.
     pub fn watch(&self, watch: bool) {
         self.0.is_watched.store(watch, Ordering::Relaxed);
@@ -192,7 +197,16 @@ impl PageFeed {
         }
     }
 
-    fn note_task(&self, task: TaskId, new: impl FnOnce(Option<TaskNote>) -> TaskNote) {
+    fn note_task(
+        &self,
+        task: TaskId,
+        origin: Option<NodeId>,
+        new: impl FnOnce(Option<TaskNote>) -> TaskNote,
+    ) {
+        let new = |old| {
+            let note = new(old);
+            TaskNote { origin: note.origin.or(origin), ..note }
+        };
         self.note(|changes| {
             if let Some(note) = changes.tasks.remove(&task) {
                 changes.tasks.insert(task, new(Some(note)));
@@ -220,21 +234,22 @@ impl PageFeed {
         }
     }
 
-    fn count_task(&self, event: &Event) {
+    /// Counts and notes what happened to a task. `origin` is the node of the event, unless it is that of the page.
+    fn count_task(&self, event: &Event, origin: Option<NodeId>) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others concern no task")]
         match event {
             Event::TaskAccepted { task, kind, model, .. } => {
                 self.count(|second| second.tasks_submitted += 1);
-                self.note_task(*task, |_| TaskNote {
+                self.note_task(*task, origin, |_| TaskNote {
                     model: Some(model.clone()),
                     ..TaskNote::new(*kind, TaskStatus::Queued)
                 });
             }
             Event::TaskRecovered { task, kind, .. } => {
-                self.note_task(*task, |_| TaskNote::new(*kind, TaskStatus::Queued));
+                self.note_task(*task, origin, |_| TaskNote::new(*kind, TaskStatus::Queued));
             }
             Event::TaskAssigned { task, worker, attempt, kind, .. } => {
-                self.note_task(*task, |old| TaskNote {
+                self.note_task(*task, origin, |old| TaskNote {
                     model: old.and_then(|old| old.model),
                     worker: Some(*worker),
                     attempts: *attempt,
@@ -242,7 +257,7 @@ impl PageFeed {
                 });
             }
             Event::TaskStarted { task, origin, attempt, kind, model, .. } => {
-                self.note_task(*task, |old| TaskNote {
+                self.note_task(*task, None, |old| TaskNote {
                     model: Some(model.clone()),
                     origin: Some(*origin),
                     worker: old.and_then(|old| old.worker),
@@ -251,7 +266,7 @@ impl PageFeed {
                 });
             }
             Event::TaskReassigned { task, worker, reason, attempt, kind, .. } => {
-                self.note_task(*task, |old| TaskNote {
+                self.note_task(*task, origin, |old| TaskNote {
                     model: old.and_then(|old| old.model),
                     worker: Some(*worker),
                     attempts: *attempt,
@@ -270,7 +285,7 @@ impl PageFeed {
                     second.tasks_micros = second.tasks_micros.saturating_add(*elapsed_micros);
                     second.task_micros_max = second.task_micros_max.max(*elapsed_micros);
                 });
-                self.note_task(*task, |old| TaskNote {
+                self.note_task(*task, origin, |old| TaskNote {
                     model: old.and_then(|old| old.model),
                     worker: *worker,
                     attempts: *attempts,
@@ -293,6 +308,12 @@ impl TaskNote {
 
 impl EventObserver for PageFeed {
     fn event(&mut self, _now: Instant, event: &Event) {
+        self.handle(event, None);
+    }
+}
+
+impl PageFeed {
+    fn handle(&self, event: &Event, origin: Option<NodeId>) {
         match event {
             Event::AlertCleared { rule, severity, value, .. } => {
                 self.note_alert(AlertChange {
@@ -348,7 +369,7 @@ impl EventObserver for PageFeed {
             | Event::TaskFinished { .. }
             | Event::TaskReassigned { .. }
             | Event::TaskRecovered { .. }
-            | Event::TaskStarted { .. } => self.count_task(event),
+            | Event::TaskStarted { .. } => self.count_task(event, origin),
             Event::BlobFetched { .. }
             | Event::ClockDiffers { .. }
             | Event::ClockSet { .. }
@@ -371,9 +392,7 @@ impl EventObserver for PageFeed {
             | Event::WriteFailed { .. } => {}
         }
     }
-}
 
-impl PageFeed {
     fn note_alert(&self, alert: AlertChange) {
         self.note(|changes| {
             // The state of the node follows from its alerts.
