@@ -5,7 +5,7 @@ mod list;
 mod new;
 mod replay;
 mod run;
-mod scenario;
+pub(super) mod scenario;
 mod shrink;
 mod timeline;
 

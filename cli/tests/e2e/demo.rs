@@ -219,3 +219,85 @@ fn a_prompt_has_completion_and_a_history() {
     assert!(terminal.child.wait().unwrap().success(), "it ends in order");
     assert_eq!(home_of_demo(&node).holder(), Holder::Nobody);
 }
+
+#[test]
+fn simulated_nodes_take_every_fault_and_what_happened_repeats() {
+    let sandbox = Sandbox::new();
+    let (node, port) = (sandbox.node("a"), free_port().to_string());
+    let started = node.run(&["demo", "start", "--nodes", "3", "--seed", "7", "--port", &port]).good();
+    assert!(started.starts_with("Demo started with 3 simulated nodes (pid "), "{started}");
+    assert!(started.contains("; they know each other after "), "{started}");
+    let ran = node.run(&["demo", "tasks", "--count", "6", "--type", "embedding"]).good();
+    assert_eq!(ran.lines().filter(|line| line.contains("COMPLETED")).count(), 6, "{ran}");
+    assert!(ran.contains("\n6 completed in "), "{ran}");
+
+    // Each node has an API of its own, and the models of this machine.
+    let amber: std::net::SocketAddr =
+        stats(&node)["nodes"][0]["api_address"].as_str().unwrap().parse().unwrap();
+    let token = std::fs::read_to_string(home_of_demo(&node).token_file()).unwrap();
+    let body = r#"{"input": ["a cat", "a dog"]}"#;
+    let request = format!(
+        "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        token.trim(),
+        body.len()
+    );
+    let embedded = exchange(amber, request.as_bytes());
+    assert!(embedded.starts_with("HTTP/1.1 200 ") && embedded.contains("\"embedding\":"), "{embedded}");
+
+    assert_eq!(node.run(&["demo", "kill", "amber"]).good(), "Killed amber (2 of 3 nodes run)\n");
+    let killed = &stats(&node)["nodes"][0];
+    assert_eq!((&killed["state"], &killed["reason"]), (&"stopped".into(), &"killed".into()), "{killed}");
+    await_members(&node, 2);
+    let gone = exchange(amber, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    assert!(gone.starts_with("HTTP/1.1 503 "), "{gone}");
+    assert_eq!(
+        node.run(&["demo", "partition", "birch", "cedar"]).good(),
+        "Divided the network: birch | cedar (2 of 3 nodes run)\n"
+    );
+    await_members(&node, 1);
+    let slow = node.run(&["demo", "fault", "inference-slow", "node=birch", "add=20ms"]).good();
+    assert_eq!(slow, "Inference slow of birch (2 of 3 nodes run)\n");
+    let wrong = node.run(&["demo", "fault", "kill", "node=birch", "share=5%"]).bad(1);
+    assert!(wrong.contains("does not take `share`") && wrong.contains("id: demo_fault_invalid"), "{wrong}");
+    let healed = node.run(&["demo", "heal"]).good();
+    assert_eq!(
+        healed,
+        "Started amber; ended: partition: birch | cedar; ended: inference slow of birch (3 of 3 nodes run)\n"
+    );
+    await_members(&node, 3);
+
+    let file = node.home.root().join("recorded.toml").display().to_string();
+    node.run(&["demo", "record", &file]).good();
+    let summary = node.run(&["demo", "stop"]).good();
+    assert!(
+        summary.contains(" with 3 simulated nodes\n") && summary.contains("6 completed, 0 failed"),
+        "{summary}"
+    );
+    let repeated = node.json(&["sim", "run", &file, "--json"]);
+    let (faults, failures) = (&repeated["faults"], &repeated["failures"]);
+    assert_eq!((&faults["kill"], &faults["partition"]), (&1.into(), &1.into()), "{repeated}");
+    assert_eq!(failures, &Value::Array(Vec::new()), "{repeated}");
+    assert_eq!(repeated["outcomes"].as_array().unwrap().len(), 8, "{repeated}");
+}
+
+#[test]
+fn a_scenario_file_is_played_with_real_models() {
+    let sandbox = Sandbox::new();
+    let (node, port) = (sandbox.node("a"), free_port().to_string());
+    let file = node.home.root().join("played.toml");
+    let text = "nodes = 2\nduration = \"60s\"\n[workload]\ncompute = \"1ms\"\ntasks = 2\nevery = \"10ms\"\nat = \"1s\"\n\
+                origin = \"n0\"\n[[fault]]\nat = \"2s\"\nkind = \"power_loss\"\nnode = \"n1\"\n";
+    std::fs::write(&file, text).unwrap();
+    let file = file.display().to_string();
+    let start = ["demo", "start", "--scenario", &file, "--port", &port];
+    assert!(node.run(&start).good().starts_with("Demo started with 2 simulated nodes"));
+    until("the planned fault", || {
+        (stats(&node)["nodes"][1]["reason"] == "its machine lost power").then_some(())
+    });
+    let demo = home_of_demo(&node).root().display().to_string();
+    let tasks = node.json(&["--home", &demo, "task", "list", "--json"]);
+    assert_eq!(tasks.as_array().map_or(tasks["tasks"].as_array().unwrap().len(), Vec::len), 2, "{tasks}");
+    assert!(node.run(&["demo", "heal"]).good().starts_with("Started birch"));
+    node.run(&["demo", "stop"]).good();
+}

@@ -4,7 +4,7 @@
 
 use api::{DemoKind, DemoNodeState, ErrorDetail, NewTask, Status, Task};
 use engine::NodeId;
-use runtime::http::{DemoFront, Token};
+use runtime::http::{DemoFront, Sessions, Token};
 use runtime::logging::Log;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub(super) token: Arc<Token>,
     /// The address of the demo, for the API in front of the nodes.
     pub(super) address: SocketAddr,
+    /// The logins of browsers at the demo.
+    pub(super) sessions: Arc<Sessions>,
     /// The log of the demo.
     pub(super) log: Log,
 }

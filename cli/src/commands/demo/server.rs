@@ -3,6 +3,7 @@
 use super::backend::{Backend, Options};
 use super::control::Control;
 use super::real::Real;
+use super::simulated::Simulated;
 use super::start::Arguments;
 use crate::error::Failure;
 use api::DemoSummary;
@@ -56,7 +57,7 @@ impl DemoServer {
         let address = listener.local_addr()?;
         let token = Arc::new(Token::create(&home.token_file()).map_err(|error| unusable(&error))?);
         let sessions = Arc::new(Sessions::open(address.port(), None));
-        let door = StartupRouter::new(address, Arc::clone(&token), sessions);
+        let door = StartupRouter::new(address, Arc::clone(&token), Arc::clone(&sessions));
         let (stop_api, stop) = oneshot::channel();
         let api = tokio::spawn(http::serve(listener, door.clone(), async { drop(stop.await) }));
         let options = Options {
@@ -65,6 +66,7 @@ impl DemoServer {
             scenario: arguments.scenario.clone(),
             seed: arguments.seed,
             token,
+            sessions,
             address,
             log: log.clone(),
         };
@@ -74,9 +76,8 @@ impl DemoServer {
             let real = Real::start(&options).await?;
             serve(home, real, &options, begun, &door, server).await
         } else {
-            Err(Failure::new("simulated nodes are not there yet")
-                .id("demo_fault_unsupported")
-                .hint("start real nodes with --real"))
+            let simulated = Simulated::start(&options).await?;
+            serve(home, simulated, &options, begun, &door, server).await
         }
     }
 
