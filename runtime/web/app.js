@@ -140,13 +140,13 @@ function drawFeed() {
   byId("empty").textContent = { login: "This browser is not logged in.", off: "The node does not answer.", starting: "The node is starting." }[phase] ?? "Connecting to the node…";
   if (notice.hidden) return;
   const seconds = Math.max(0, Math.ceil((retryAt - performance.now()) / 1000));
-  const sentence = (text) => (text && !/[.!?]$/.test(text) ? text + "." : text);
+  const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (text && !/[.!?]$/.test(text) ? "." : "");
   const parts = {
     login: [make("b", {}, "Not logged in. "), make("span", {}, location.hash === "#code-invalid" ? "The code in the address was used before, or its time is over. Run " : "Run "), make("code", {}, "p2p-ai-agents dashboard open"), make("span", {}, " on the node’s machine. It opens this page with a login of its own.")],
     starting: [make("b", {}, "Starting. "), make("span", {}, sentence(message))],
     stopping: [make("b", {}, "Stopping. "), make("span", {}, sentence(message))],
-    unreachable: [make("b", {}, "The node cannot be reached. "), make("span", {}, [sentence(message), sentence(hint)].filter(Boolean).join(" "))],
-  }[phase] ?? [make("b", {}, "Disconnected. "), make("span", {}, [sentence(message), sentence(hint), M.cursor ? "The picture shows the last known state." : ""].filter(Boolean).join(" "))];
+    unreachable: [make("b", {}, sentence(message)), make("span", {}, ` ${hint.startsWith("p2p-ai-agents ") ? hint : sentence(hint)}`)],
+  }[phase] ?? [make("b", {}, "Disconnected. "), make("span", {}, [sentence(message), hint.startsWith("p2p-ai-agents ") ? hint + "." : sentence(hint), M.cursor ? "The picture shows the last known state." : ""].filter(Boolean).join(" "))];
   const tries = retryAt > 0 ? make("button", { class: "small", "data-do": "reconnect" }, seconds > 0 ? `Try now (${seconds} s)` : "Trying…") : null;
   morph(notice, [make("p", {}, ...parts), tries].filter(Boolean));
 }

@@ -4,7 +4,7 @@
 // and passes each event on. The stream is read with fetch, because an EventSource gives up for good after one answer with
 // status 503.
 
-const API = "/api/v1", RETRY_MS_MAX = 5000, SILENT_MS_MAX = 6000, LATE_MS = 3000, GAP_RELOAD_MS = 2000, HELLO_MS = 5000;
+const API = "/api/v1", RETRY_MS_MAX = 5000, SILENT_MS_MAX = 6000, LATE_MS = 3000, GAP_RELOAD_MS = 2000, HELLO_MS = 5000, STATE_RETRY_MS = 1000;
 
 class ApiError extends Error {
   constructor(status, code, message, hint) {
@@ -104,7 +104,9 @@ async function lead() {
         if (name === "topology" || name === "update") wait = 250;
         if (name && performance.now() < followedUntil) channel.postMessage({ name, text, before });
       });
-      ended = M.feed.phase === "stopping" ? new ApiError(0, "", M.feed.message, M.feed.hint) : new ApiError(0, "", "The node closed the stream", "");
+      // A stream may end with the state of the node, which says more than its end.
+      const { phase, message, hint } = M.feed;
+      ended = phase === "live" ? new ApiError(0, "", "The node closed the stream", "") : Object.assign(new ApiError(0, "", message, hint), { phase });
     } catch (error) {
       ended = error instanceof ApiError ? error : abort.signal.aborted
         ? new ApiError(0, "", "The node has sent nothing for a while", "") : new ApiError(0, "", "The node does not answer", "See whether it runs: p2p-ai-agents node status");
@@ -112,8 +114,9 @@ async function lead() {
     clearTimeout(silence);
     abort.abort();
     if (ended.code === "cursor_unknown") M.cursor = null;
-    const phase = ended.status === 401 ? "login" : "off";
+    const phase = ended.status === 401 ? "login" : ended.phase ?? "off";
     if (phase === "login") wait = RETRY_MS_MAX;
+    else if (phase !== "off") wait = Math.min(wait, STATE_RETRY_MS);
     setFeed(phase, ended.message, ended.hint, performance.now() + wait);
     await new Promise((resolve) => { wakeStream = resolve; setTimeout(resolve, wait); });
     wait = Math.min(RETRY_MS_MAX, wait * 1.7);
