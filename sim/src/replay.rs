@@ -4,10 +4,12 @@
 //! A replay ends at the first difference, because the node's state differs from there on. Reading and decoding run in
 //! a thread of their own, ahead of the node by a bounded number of batches.
 
+mod playback;
 mod records;
 mod state;
 mod steps;
 
+pub use playback::Playback;
 pub use records::{Records, describe};
 pub use state::State;
 

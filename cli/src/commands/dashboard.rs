@@ -2,6 +2,7 @@
 
 mod browser;
 mod open;
+mod recording;
 mod start;
 
 use crate::client::block_on;

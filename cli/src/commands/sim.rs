@@ -3,7 +3,7 @@
 mod check;
 mod list;
 mod new;
-mod replay;
+pub(super) mod replay;
 mod run;
 pub(super) mod scenario;
 mod shrink;

@@ -1,11 +1,11 @@
 //! The dashboard: the page, the login of a browser, the live stream, and the server in front of a node.
 
-use crate::harness::{Node, Sandbox, TIMEOUT, exchange, free_port, signal, until};
+use crate::harness::{Node, Sandbox, TIMEOUT, exchange, free_port, signal, started_id, until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 /// A browser that is logged in to one address.
 struct Browser {
@@ -233,23 +233,27 @@ fn told_cursor(data: &Value) -> &str {
 }
 
 /// The server in front of a node; killed at the end.
-struct Front(Child);
+struct Front {
+    child: Child,
+    _output: BufReader<ChildStdout>,
+}
 
 impl Front {
     /// Starts the server and returns it with the address that it printed.
-    fn start(node: &Node<'_>, port: u16) -> (Self, String) {
-        let mut command = node.command(&["dashboard", "start", "--port", &port.to_string()]);
+    fn start(node: &Node<'_>, port: u16, arguments: &[&str]) -> (Self, String) {
+        let port = port.to_string();
+        let mut command = node.command(&[&["dashboard", "start", "--port", &port], arguments].concat());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        (Self(child), url.trim_end().to_owned())
+        let (mut url, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        output.read_line(&mut url).unwrap();
+        (Self { child, _output: output }, url.trim_end().to_owned())
     }
 }
 
 impl Drop for Front {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -261,7 +265,7 @@ fn a_server_in_front_of_a_node_survives_its_restart() {
     assert!(refused.contains("id: node_not_running"), "{refused}");
     let id = node.start_bare();
     let port = free_port();
-    let (mut front, url) = Front::start(&node, port);
+    let (mut front, url) = Front::start(&node, port, &[]);
     assert!(url.starts_with(&format!("http://127.0.0.1:{port}/open?code=")), "{url}");
     let browser = Browser::open(&url);
     check_page(browser.address);
@@ -282,6 +286,48 @@ fn a_server_in_front_of_a_node_survives_its_restart() {
     assert_eq!((name.as_str(), &state["state"]), ("state", &"unreachable".into()), "{state}");
     node.start_bare();
     until("the page sees the node again", || (browser.stream("").next()?.0 == "topology").then_some(()));
-    signal(front.0.id(), Signal::SIGINT);
-    assert_eq!(front.0.wait().unwrap().code(), Some(0));
+    signal(front.child.id(), Signal::SIGINT);
+    assert_eq!(front.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_recording_is_played_back_with_the_same_page() {
+    let sandbox = Sandbox::new();
+    let (node, peer) = (sandbox.node("a"), sandbox.node("b"));
+    let file = sandbox.path("a.journal");
+    let file = file.to_str().unwrap();
+    let id = started_id(&node.run(&["node", "start", "--no-model", "--record", file]).good());
+    let id_peer = peer.start_bare();
+    // A page may miss what lasts less than a tenth of a second.
+    let record_a_second = || {
+        let uptime = || node.json(&["node", "status", "--json"])["uptime_ms"].as_u64().unwrap();
+        let before = uptime();
+        until("a second more was recorded", || (uptime() >= before + 1_000).then_some(()));
+    };
+    node.await_peers(&[&id_peer]);
+    record_a_second();
+    peer.run(&["node", "stop"]).good();
+    node.await_peers(&[]);
+    record_a_second();
+    node.run(&["node", "stop"]).good();
+
+    let (_front, url) = Front::start(&node, free_port(), &["--recording", file]);
+    let browser = Browser::open(&url);
+    let session = browser.get("/api/v1/dashboard/session");
+    assert_eq!((&session["access"], &session["kind"]), (&"read".into(), &"recording".into()));
+    let mut events = browser.stream("");
+    let (name, topology) = events.next().unwrap();
+    assert_eq!((name.as_str(), &topology["self"]), ("topology", &id.as_str().into()));
+    let peer_is = |data: &Value, state: &str| {
+        with_id(&data["nodes"], &id_peer).is_some_and(|node| node["state"] == state)
+    };
+    if !peer_is(&topology, "active") {
+        events.find("update", |data| peer_is(data, "active"));
+    }
+    let left = events.find("update", |data| peer_is(data, "gone"));
+    assert_eq!(with_id(&left["nodes"], &id_peer).unwrap()["reason"], "it said goodbye");
+    let (status, refused) = browser.submit(&browser.own_origin());
+    assert_eq!((status, &refused["error"]["code"]), (403, &"session_read_only".into()));
+    let refused = node.run(&["dashboard", "start", "--recording", "Cargo.toml"]).bad(1);
+    assert!(refused.contains("id: journal_unreadable"), "{refused}");
 }

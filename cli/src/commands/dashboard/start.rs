@@ -1,9 +1,10 @@
 //! `dashboard start`: serves the page in front of a running node.
 //!
 //! The page and its logins belong to this process, so both survive a restart of the node. Every other request goes to
-//! the node, with its token.
+//! the node, with its token. Instead of a running node, the page can show a recorded one.
 
 use super::browser;
+use super::recording::Recording;
 use crate::error::{Failure, Outcome};
 use crate::homes::{self, SelectedHome};
 use crate::output;
@@ -16,6 +17,7 @@ use runtime::http::{self, ForwardTarget, Forwarder, Sessions, StartupRouter, Tok
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -27,14 +29,35 @@ pub(crate) struct Arguments {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
     port: Option<u16>,
     /// Show the node of this network, whatever its home
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "recording")]
     network: Option<String>,
+    /// Play this recording of `node start --record` or `sim run --record` in real time, instead of a running node
+    #[arg(long, value_name = "FILE")]
+    recording: Option<PathBuf>,
     /// Open the page in the browser
     #[arg(long)]
     open: bool,
 }
 
+/// What the page shows.
+enum Shown {
+    Node(Home),
+    Recording(Box<Recording>),
+}
+
 pub(super) fn run(home: &SelectedHome, arguments: &Arguments) -> Outcome {
+    let shown = match &arguments.recording {
+        Some(file) => Shown::Recording(Box::new(Recording::open(file)?)),
+        None => Shown::Node(running(home, arguments)?),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    runtime.block_on(serve(shown, arguments))?;
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the home of the running node that the page shows.
+fn running(home: &SelectedHome, arguments: &Arguments) -> Result<Home, Failure> {
     let home = match &arguments.network {
         Some(network) => of_network(network)?,
         None => home.open()?,
@@ -44,32 +67,42 @@ pub(super) fn run(home: &SelectedHome, arguments: &Arguments) -> Outcome {
             .id("node_not_running")
             .hint("start one with: p2p-ai-agents node start"));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    runtime.block_on(serve(home, arguments))?;
-    runtime.shutdown_background();
-    Ok(ExitCode::SUCCESS)
+    Ok(home)
 }
 
-async fn serve(home: Home, arguments: &Arguments) -> Result<(), Failure> {
+async fn serve(shown: Shown, arguments: &Arguments) -> Result<(), Failure> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hang_up = signal(SignalKind::hangup())?;
     let listener = bind(arguments.port)?;
     let address = listener.local_addr()?;
     let sessions = Arc::new(Sessions::open(address.port(), None));
-    let router = StartupRouter::new(address, Arc::new(Token::random()?), Arc::clone(&sessions));
-    router.attach_front(forwarder(home.clone()));
-    let url = new_address(&sessions, address)?;
+    let token = Arc::new(Token::random()?);
+    let router = StartupRouter::new(address, Arc::clone(&token), Arc::clone(&sessions));
+    // A recording cannot be changed.
+    let access = if matches!(shown, Shown::Node(_)) { Access::Full } else { Access::Read };
+    let url = new_address(&sessions, access, address)?;
+    let (what, run_directory) = match shown {
+        Shown::Node(home) => {
+            router.attach_front(forwarder(home.clone()));
+            (format!("the node in {}", home.root().display()), Some(home.run_directory()))
+        }
+        Shown::Recording(recording) => {
+            let what = format!("the recording {}", recording.file().display());
+            recording.serve(&router, address, token, Arc::clone(&sessions))?;
+            (what, std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
+        }
+    };
     output::line(&url)?;
-    output::notice(&format!(
-        "Dashboard of the node in {}. The address works once, within a minute.",
-        terminal::sanitize_line(&home.root().display().to_string())
-    ))?;
-    if arguments.open && browser::open(&home.run_directory(), &url).is_err() {
-        output::notice("This machine has no browser that can be opened from here.")?;
+    let what = terminal::sanitize_line(&what);
+    // The server runs on if the reader of its output only wanted the address.
+    output::try_notice(&format!("Dashboard of {what}. The address works once, within a minute."));
+    let opened = || browser::open(run_directory.as_deref()?, &url).ok();
+    if arguments.open && opened().is_none() {
+        output::try_notice("This machine has no browser that can be opened from here.");
     }
     if io::stdin().is_terminal() {
-        output::notice("Press Enter for another address, Ctrl-C to end.")?;
-        std::thread::spawn(move || give_addresses(&sessions, address));
+        output::try_notice("Press Enter for another address, Ctrl-C to end.");
+        std::thread::spawn(move || give_addresses(&sessions, access, address));
     }
     let stop = async move {
         tokio::select! {
@@ -83,17 +116,17 @@ async fn serve(home: Home, arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// Prints a new address for each line that the user enters.
-fn give_addresses(sessions: &Sessions, address: SocketAddr) {
+fn give_addresses(sessions: &Sessions, access: Access, address: SocketAddr) {
     for _ in io::stdin().lock().lines().map_while(Result::ok) {
-        match new_address(sessions, address) {
+        match new_address(sessions, access, address) {
             Ok(url) => output::try_notice(&url),
             Err(failure) => _ = failure.report(),
         }
     }
 }
 
-fn new_address(sessions: &Sessions, address: SocketAddr) -> Result<String, Failure> {
-    let (code, _) = sessions.create_code(Access::Full)?;
+fn new_address(sessions: &Sessions, access: Access, address: SocketAddr) -> Result<String, Failure> {
+    let (code, _) = sessions.create_code(access)?;
     Ok(Sessions::url(address, &code))
 }
 

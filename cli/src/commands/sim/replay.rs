@@ -73,7 +73,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-const fn id(error: &ReplayError) -> &'static str {
+/// Returns the error id of a failed replay.
+pub(in crate::commands) const fn id(error: &ReplayError) -> &'static str {
     match error {
         ReplayError::Empty { .. } => "journal_cut",
         ReplayError::Io(_) | ReplayError::Journal(JournalError::NotAJournal) => "journal_unreadable",
