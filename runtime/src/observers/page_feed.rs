@@ -465,6 +465,18 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_several_nodes_keep_their_origins() {
+        let of_page = PageFeed::default();
+        of_page.watch(true);
+        of_page.event_of(OTHER, &accepted(task(1)));
+        of_page.event_of(OTHER, &finished(task(1), 12_000));
+        of_page.event_of(ME, &accepted(task(2)));
+        let tasks = of_page.take_changes().tasks;
+        let origins: Vec<_> = tasks.into_iter().map(|(id, note)| note.change(id, ME).origin).collect();
+        assert_eq!(origins, [OTHER, ME]);
+    }
+
+    #[test]
     fn changes_are_bounded_and_only_kept_for_a_page() {
         let of_page = PageFeed::default();
         feed(&[accepted(task(1))], &of_page);
