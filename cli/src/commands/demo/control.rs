@@ -133,7 +133,8 @@ impl<B: Backend> Control<B> {
                 self.met.send_replace(Some(self.begun.elapsed()));
                 return;
             }
-            tokio::time::sleep(MEETING_POLL_INTERVAL).await;
+            let soon = self.begun.elapsed() < MEETING_EXPECTED;
+            tokio::time::sleep(if soon { MEETING_POLL_INTERVAL } else { MEETING_POLL_INTERVAL_MAX }).await;
         }
     }
 
@@ -368,6 +369,10 @@ fn millis(duration: Duration) -> u64 {
 
 /// How often the nodes are asked whether they know each other.
 const MEETING_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// How often they are asked later: some may never meet, because a scenario stops one.
+const MEETING_POLL_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// How long they are expected to take.
+const MEETING_EXPECTED: Duration = Duration::from_secs(15);
 /// Maximum tasks of one request.
 const TASKS_MAX: u32 = 1_000_000;
 /// Lines that are buffered for a client.
