@@ -100,7 +100,6 @@ pub(crate) const LIVE: &[&str] = &[
     no_retry_storm::NAME,
     no_work_for_the_slow::NAME,
     one_link_per_pair::NAME,
-    ttl_never_exceeded::NAME,
     view_is_true::NAME,
     within_bounds::NAME,
 ];
