@@ -166,7 +166,7 @@ impl PageFeed {
         let at = (now.0 / 1000).saturating_sub(1);
         let state = self.lock();
         let found = state.seconds.iter().rev().take(3).find(|second| second.at == at);
-        found.copied().unwrap_or(Second { at, ..Second::default() }).sample()
+        found.copied().unwrap_or_else(|| Second { at, ..Second::default() }).sample()
     }
 
     /// Returns the counts of the seconds that ended in the last hour and had any, oldest first.
