@@ -56,7 +56,7 @@ impl Recording {
     ) -> Result<(), Failure> {
         let (handle, asks) = Handle::new();
         let feed = PageFeed::default();
-        let directory = self.file.parent().unwrap_or(Path::new(".")).to_owned();
+        let directory = self.file.parent().unwrap_or_else(|| Path::new(".")).to_owned();
         router.attach(Api {
             handle,
             results: Arc::new(NoResults),

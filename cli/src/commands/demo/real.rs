@@ -48,7 +48,7 @@ struct State {
 enum Phase {
     Starting,
     Running {
-        client: Client,
+        client: Box<Client>,
         token: String,
         orders: mpsc::Sender<Order>,
         /// Whether its process is suspended.
@@ -247,7 +247,8 @@ impl Backend for Real {
 
     async fn stop(&self) {
         let mut stops = JoinSet::new();
-        for node in self.nodes.iter().cloned() {
+        for node in self.nodes.iter() {
+            let node = node.clone();
             stops.spawn(async move {
                 node.resume().await;
                 if tokio::time::timeout(STOP_GRACE, node.end(Order::Stop)).await.is_err() {
@@ -284,7 +285,7 @@ impl Process {
 
     fn client(&self) -> Option<Client> {
         match &self.lock().phase {
-            Phase::Running { client, .. } => Some(client.clone()),
+            Phase::Running { client, .. } => Some(Client::clone(client)),
             Phase::Starting | Phase::Stopped { .. } => None,
         }
     }
@@ -329,7 +330,7 @@ impl Process {
         let token = fs::read_to_string(self.home.token_file()).map_err(failed)?;
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         self.lock().id = Some(info.node_id);
-        self.set(Phase::Running { client, token, orders, suspended: false });
+        self.set(Phase::Running { client: Box::new(client), token, orders, suspended: false });
         tokio::spawn(Arc::clone(self).supervise(child, inbox));
         Ok(())
     }

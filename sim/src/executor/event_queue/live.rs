@@ -348,10 +348,11 @@ impl EventQueue {
             return Err(InjectError::TooMany);
         }
         let at = Duration::from_micros(self.now);
-        let changes = self.faults.plan_another(&self.scenario, kind, at).ok_or(match kind.target() {
-            Some(Target::Node(node)) => InjectError::NotRunning(node),
-            Some(Target::Any) | None => InjectError::NoneRuns,
-        })?;
+        let changes =
+            self.faults.plan_another(&self.scenario, kind, at).ok_or_else(|| match kind.target() {
+                Some(Target::Node(node)) => InjectError::NotRunning(node),
+                Some(Target::Any) | None => InjectError::NoneRuns,
+            })?;
         for change in changes {
             if change.at <= at {
                 self.step(change.step);
