@@ -45,7 +45,7 @@ pub struct Changes {
     pub tasks: BTreeMap<TaskId, TaskNote>,
     /// Number of further tasks that changed.
     pub tasks_left_out: u64,
-    /// Alerts that were raised or cleared, at most [`ALERTS_MAX`].
+    /// Alerts that were raised or cleared, at most 32.
     pub alerts: Vec<AlertChange>,
 }
 
