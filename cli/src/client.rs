@@ -14,6 +14,7 @@ use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use runtime::home::{Holder, Home, RunInfo};
+use runtime::http::ForwardTarget;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
@@ -74,6 +75,11 @@ impl Client {
     /// Returns what the node wrote to its home at its start.
     pub(crate) fn info(&self) -> &RunInfo {
         &self.info
+    }
+
+    /// Returns the node as the target of forwarded requests.
+    pub(crate) fn forward_target(&self) -> ForwardTarget {
+        ForwardTarget { address: self.info.api_address, token: self.token.clone() }
     }
 
     /// Requests whether the node is ready, with the short timeout of a probe.

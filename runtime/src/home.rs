@@ -271,6 +271,17 @@ pub struct RunInfo {
     pub startup: Option<Timeline>,
 }
 
+impl RunInfo {
+    /// Writes it to a file of the run directory.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        replace_file(path, &text, 0o600)
+    }
+}
+
 /// Creates a directory and its parents, for their owner only. An existing one is not changed.
 ///
 /// # Errors

@@ -54,6 +54,6 @@ pub use demo::{DemoControl, DemoFront};
 pub use error::ApiError;
 pub use forward::{ForwardTarget, Forwarder};
 pub use metrics::MetricsSource;
-pub use server::{listen, serve};
+pub use server::{listen, listen_on_loopback, serve};
 pub use startup::StartupRouter;
 pub use state::{Api, ResultReadError, ResultSource};

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioTimer;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +42,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Binds a port on loopback. Tries the next ones if it is taken, unless the caller wants only this one.
+///
+/// # Errors
+/// If no port that was tried is free.
+pub fn listen_on_loopback(wanted: u16, only: bool) -> io::Result<TcpListener> {
+    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
+    for port in (wanted..=u16::MAX).take(if only { 1 } else { PORT_TRIES }) {
+        match listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
 }
 
 /// Serves the API until `stop` completes, then gives requests in progress a grace period.
@@ -200,6 +215,8 @@ async fn answer(
     tracked_body::finish(response, slot, authenticated, permit.into_iter().collect())
 }
 
+/// Ports that are tried from the wanted one on.
+const PORT_TRIES: usize = 100;
 const SEND_BUFFER_BYTES: u32 = 64 << 10;
 /// Connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1024;

@@ -7,7 +7,7 @@ use super::preflight::Preflight;
 use super::storage::unusable;
 use crate::clock;
 use crate::config::Effective;
-use crate::home::{self, Home, RunInfo};
+use crate::home::{Home, RunInfo};
 use crate::http::{self, Sessions, StartupRouter, Token};
 use crate::node_thread::NodeThread;
 use crate::registry::{Registration, Registry};
@@ -15,8 +15,6 @@ use crate::startup::Startup;
 use crate::transport::{Libp2pTransport, Limits, all_addresses};
 use futures::FutureExt as _;
 use futures::future::OptionFuture;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -90,7 +88,8 @@ impl Listeners {
 /// Binds the port of the control API. Tries the next ports unless the user set this one.
 fn bind_api(effective: &Effective) -> Result<TcpListener, StartError> {
     let port = effective.settings.api_port;
-    bind(port, effective.is_explicit("api_port")).map_err(|source| StartError::Api { port, source })
+    http::listen_on_loopback(port, effective.is_explicit("api_port"))
+        .map_err(|source| StartError::Api { port, source })
 }
 
 /// Binds the port of the metrics, if they have one. Unless the user set the port, the next free one is taken.
@@ -99,26 +98,13 @@ fn bind_metrics(effective: &Effective) -> Result<Option<TcpListener>, StartError
     if port == 0 {
         return Ok(None);
     }
-    let listener = bind(port, effective.is_explicit("metrics_port"));
+    let listener = http::listen_on_loopback(port, effective.is_explicit("metrics_port"));
     listener.map(Some).map_err(|source| StartError::Metrics { port, source })
-}
-
-/// Binds a port on loopback, or the next free one unless the user asked for this one.
-fn bind(wanted: u16, explicit: bool) -> io::Result<TcpListener> {
-    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (wanted..=u16::MAX).take(if explicit { 1 } else { PORT_TRIES }) {
-        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(refusal)
 }
 
 /// Writes what the node publishes for other programs of its user.
 pub(super) fn write_info(path: &Path, info: &RunInfo) -> Result<(), StartError> {
-    let text = serde_json::to_vec(info).map_err(io::Error::other);
-    text.and_then(|text| home::replace_file(path, &text, 0o600)).map_err(unusable(path))
+    info.write(path).map_err(unusable(path))
 }
 
 /// Registers the node for `node stop --all`. The node works without that.
@@ -128,5 +114,3 @@ fn register(home: &Home) -> Option<Registration> {
         .inspect_err(|error| tracing::warn!(%error, "node stop --all will not find this node"))
         .ok()
 }
-
-const PORT_TRIES: usize = 100;

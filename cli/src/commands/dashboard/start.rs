@@ -5,6 +5,9 @@
 
 use super::browser;
 use super::recording::Recording;
+use crate::client::Client;
+use crate::commands::loopback;
+use crate::commands::stop_signals::StopSignals;
 use crate::error::{Failure, Outcome};
 use crate::homes::{self, SelectedHome};
 use crate::output;
@@ -13,15 +16,12 @@ use api::ErrorDetail;
 use api::dashboard::Access;
 use clap::Args;
 use runtime::home::{Holder, Home};
-use runtime::http::{self, ForwardTarget, Forwarder, Sessions, StartupRouter, Token};
-use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read};
-use std::net::{Ipv4Addr, SocketAddr};
+use runtime::http::{self, Forwarder, Sessions, StartupRouter, Token};
+use std::io::{self, BufRead, IsTerminal};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -71,9 +71,8 @@ fn running(home: &SelectedHome, arguments: &Arguments) -> Result<Home, Failure> 
 }
 
 async fn serve(shown: Shown, arguments: &Arguments) -> Result<(), Failure> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let listener = bind(arguments.port)?;
+    let mut signals = StopSignals::new()?;
+    let listener = loopback::listen(arguments.port)?;
     let address = listener.local_addr()?;
     let sessions = Arc::new(Sessions::open(address.port(), None));
     let token = Arc::new(Token::random()?);
@@ -105,11 +104,7 @@ async fn serve(shown: Shown, arguments: &Arguments) -> Result<(), Failure> {
         std::thread::spawn(move || give_addresses(&sessions, access, address));
     }
     let stop = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
+        signals.next().await;
     };
     http::serve(listener, router, stop).await;
     Ok(())
@@ -157,31 +152,7 @@ fn forwarder(home: Home) -> Forwarder {
         message: "the node behind this page does not run".to_owned(),
         hint: Some("start it with: p2p-ai-agents node start".to_owned()),
     };
-    Forwarder::new(stopped, move || {
-        let address = home.info()?.api_address;
-        let mut token = String::new();
-        File::open(home.token_file()).ok()?.take(TOKEN_BYTES_MAX).read_to_string(&mut token).ok()?;
-        Some(ForwardTarget { address, token })
-    })
+    Forwarder::new(stopped, move || Client::connect(&home).ok().map(|client| client.forward_target()))
 }
 
-/// Binds the wanted port, or else the next free one.
-fn bind(port: Option<u16>) -> Result<TcpListener, Failure> {
-    let (first, tries) = port.map_or((PORT_DEFAULT, PORT_TRIES), |port| (port, 1));
-    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (first..=u16::MAX).take(tries) {
-        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(Failure::new(format!("cannot listen on port {first}"))
-        .id("port_in_use")
-        .because(Some(&refusal))
-        .hint("choose another port with --port"))
-}
-
-const PORT_DEFAULT: u16 = 8080;
-const PORT_TRIES: usize = 100;
 const THREADS: usize = 2;
-const TOKEN_BYTES_MAX: u64 = 1024;

@@ -7,9 +7,9 @@ mod completion;
 mod words;
 
 use super::server::{self, DemoServer};
-use super::start::{Signals, StopSignal};
 use super::{connect, fault, heal, kill, memory, partition, record, start, stats, stop, tasks};
 use crate::client::Client;
+use crate::commands::stop_signals::{StopSignal, StopSignals};
 use crate::commands::task::submit::Kind;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
@@ -124,7 +124,7 @@ pub(super) fn run(home: &Home, arguments: Arguments) -> Outcome {
 }
 
 async fn converse(home: &Home, arguments: &start::Arguments) -> Outcome {
-    let mut signals = Signals::new()?;
+    let mut signals = StopSignals::new()?;
     let mut server = tokio::select! {
         started = DemoServer::start(home, arguments) => started?,
         _ = signals.next() => return Ok(ExitCode::FAILURE),

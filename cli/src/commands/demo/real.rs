@@ -49,7 +49,6 @@ enum Phase {
     Starting,
     Running {
         client: Box<Client>,
-        token: String,
         orders: mpsc::Sender<Order>,
         /// Whether its process is suspended.
         suspended: bool,
@@ -292,9 +291,7 @@ impl Process {
 
     fn target(&self) -> Option<ForwardTarget> {
         match &self.lock().phase {
-            Phase::Running { client, token, suspended: false, .. } => {
-                Some(ForwardTarget { address: client.info().api_address, token: token.clone() })
-            }
+            Phase::Running { client, suspended: false, .. } => Some(client.forward_target()),
             Phase::Running { .. } | Phase::Starting | Phase::Stopped { .. } => None,
         }
     }
@@ -327,10 +324,9 @@ impl Process {
             tokio::time::sleep(POLL_INTERVAL).await;
         };
         let client = Client::connect(&self.home).map_err(|failure| failure.message().to_owned())?;
-        let token = fs::read_to_string(self.home.token_file()).map_err(failed)?;
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         self.lock().id = Some(info.node_id);
-        self.set(Phase::Running { client: Box::new(client), token, orders, suspended: false });
+        self.set(Phase::Running { client: Box::new(client), orders, suspended: false });
         tokio::spawn(Arc::clone(self).supervise(child, inbox));
         Ok(())
     }

@@ -5,6 +5,7 @@ use super::control::Control;
 use super::real::Real;
 use super::simulated::Simulated;
 use super::start::Arguments;
+use crate::commands::loopback;
 use crate::error::Failure;
 use api::DemoSummary;
 use nix::sys::signal::{Signal, kill};
@@ -15,11 +16,9 @@ use runtime::http::{self, DemoControl, Sessions, StartupRouter, Token};
 use runtime::logging::{self, Log, LogOptions};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -53,7 +52,7 @@ impl DemoServer {
         let log = Log::open(&home.log_file(), LogOptions::default()).map_err(|error| unusable(&error))?;
         log.take_tracing();
         logging::report_panics(&log, &home.log_file());
-        let listener = bind(arguments.port)?;
+        let listener = loopback::listen(arguments.port)?;
         let address = listener.local_addr()?;
         let token = Arc::new(Token::create(&home.token_file()).map_err(|error| unusable(&error))?);
         let sessions = Arc::new(Sessions::open(address.port(), None));
@@ -129,11 +128,11 @@ async fn serve<B: Backend>(
         timestamp: clock::wall().to_string(),
         startup: None,
     };
-    write_info(&home.info_file(), &info)?;
+    info.write(&home.info_file())?;
     let mut met = control.met();
     // Nodes that never meet are shown as such.
     let _ = tokio::time::timeout(MEETING_TIMEOUT, met.wait_for(Option::is_some)).await;
-    write_info(&home.ready_file(), &info)?;
+    info.write(&home.ready_file())?;
     let stopped = control.stopped();
     Ok(server(control, stopped))
 }
@@ -176,27 +175,4 @@ fn empty_nodes(home: &Home) -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Binds the wanted port, or else the next free one.
-fn bind(port: Option<u16>) -> Result<TcpListener, Failure> {
-    let (first, tries) = port.map_or((PORT_DEFAULT, PORT_TRIES), |port| (port, 1));
-    let mut refusal = io::Error::from(io::ErrorKind::AddrInUse);
-    for port in (first..=u16::MAX).take(tries) {
-        match http::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(Failure::new(format!("cannot listen on port {first}"))
-        .id("port_in_use")
-        .because(Some(&refusal))
-        .hint("choose another port with --port"))
-}
-
-fn write_info(path: &Path, info: &RunInfo) -> Result<(), Failure> {
-    let text = serde_json::to_vec(info).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
-    Ok(home::replace_file(path, &text, 0o600)?)
-}
-
-const PORT_DEFAULT: u16 = 8080;
-const PORT_TRIES: usize = 100;
 const MEETING_TIMEOUT: Duration = Duration::from_secs(15);

@@ -4,6 +4,7 @@ use super::server::{self, DemoServer};
 use super::{connect, memory, stats, stop};
 use crate::client::{Client, block_on};
 use crate::commands::background::{self, BackgroundError, Started};
+use crate::commands::stop_signals::StopSignals;
 use crate::error::{Failure, Outcome};
 use crate::output;
 use api::{Demo, DemoKind};
@@ -15,7 +16,6 @@ use runtime::host::raise_open_files_limit;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Arguments {
@@ -88,7 +88,7 @@ fn run_in_foreground(home: &Home, arguments: &Arguments) -> Outcome {
         let _ = setsid();
     }
     runtime()?.block_on(async {
-        let mut signals = Signals::new()?;
+        let mut signals = StopSignals::new()?;
         // A signal during the start ends the nodes that have started, because dropping them kills them.
         let mut server = tokio::select! {
             started = DemoServer::start(home, arguments) => started?,
@@ -116,41 +116,6 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let _ = raise_open_files_limit();
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
-}
-
-/// The signals that end a demo in order.
-pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-/// A signal that arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StopSignal {
-    /// Ctrl-C.
-    Interrupt,
-    /// Somebody ends the process, or its terminal is gone.
-    Other,
-}
-
-impl Signals {
-    pub(super) fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> StopSignal {
-        tokio::select! {
-            _ = self.interrupt.recv() => StopSignal::Interrupt,
-            _ = self.terminate.recv() => StopSignal::Other,
-            _ = self.hangup.recv() => StopSignal::Other,
-        }
-    }
 }
 
 /// Prints what has started.
