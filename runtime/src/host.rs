@@ -114,6 +114,11 @@ fn held(status: &str) -> u64 {
     ["RssAnon:", "RssShmem:"].iter().filter_map(|name| kilobytes(status, name)).sum()
 }
 
+/// Returns the memory of the machine that programs can still use; `None` if the system does not tell.
+pub fn memory_available() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 /// Returns the value of a line such as `VmRSS:  900 kB`, in bytes.
 pub fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let value = text.lines().find_map(|line| line.strip_prefix(name))?;

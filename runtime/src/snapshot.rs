@@ -192,10 +192,9 @@ mod tests {
     use super::*;
     use crate::catalog::{Found, Sources};
     use crate::logging::LogOptions;
-    use engine::lifecycle::State;
+    use engine::NodeId;
     use engine::observers::diagnostics::Issue;
-    use engine::request::{DiagnosisView, DiscoveryState, DiscoveryView, MemberView, OccupancyView};
-    use engine::{NodeId, UnixMillis};
+    use engine::request::{DiagnosisView, MemberView, OccupancyView};
     use serde_json::json;
     use std::path::Path;
 
@@ -218,30 +217,10 @@ mod tests {
         };
         let status = StatusView {
             node_id: id,
-            state: State::Active,
             version: secret(),
             network: secret(),
-            network_port: 9000,
             addresses: vec![address],
-            uptime_millis: Some(1),
-            peers: 0,
-            members: 1,
-            tasks_queued: 0,
-            tasks_running: 0,
-            results: 0,
-            models: Vec::new(),
-            discovery: DiscoveryView {
-                state: DiscoveryState::Off,
-                nodes: 0,
-                packets_own: 0,
-                packets_heard: 0,
-                packets_dropped: 0,
-                packets_unusable: 0,
-            },
-            faults: Default::default(),
-            health: None,
-            alerts: Vec::new(),
-            timestamp: UnixMillis(0),
+            ..engine::testing::status()
         };
         let error = engine::error::DialError::Timeout;
         DumpView {

@@ -8,6 +8,7 @@ mod units;
 mod write;
 
 pub use error::{Place, Problem, ScenarioError};
+pub use write::quoted;
 
 use crate::scenario::{Executor, FILE_BYTES_MAX, Scenario};
 use std::fs::File;

@@ -19,6 +19,7 @@ use nix::unistd::{AccessFlags, access};
 use runtime::cgroup;
 use runtime::config::{self, Overrides, Settings};
 use runtime::home::{Holder, Home};
+use runtime::host;
 use runtime::identity;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
@@ -76,10 +77,7 @@ fn examine_machine(home: &Home) -> Vec<Finding> {
             findings.push(Finding::disk_full(home.root(), free));
         }
     }
-    let available = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    });
+    let available = host::memory_available().map(|bytes| bytes >> 10);
     if let Some(kib) = available.filter(|kib| *kib < MEMORY_KIB_MIN) {
         findings.push(Finding::memory_short(kib));
     }

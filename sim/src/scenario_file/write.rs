@@ -363,7 +363,7 @@ fn share(millionths: u32) -> String {
 }
 
 /// Formats a string for TOML.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

@@ -4,6 +4,7 @@ use super::backend::{FaultSpec, Refused};
 use super::names;
 use sim::Scenario;
 use sim::scenario::{FaultKind, Target};
+use sim::scenario_file::quoted;
 use std::fmt::Write;
 
 /// Reads a fault that a user wrote, as a scenario file would have it.
@@ -60,19 +61,6 @@ fn section(kind: &str, fault: &FaultSpec, nodes: u32) -> Result<String, String> 
         pair(&key, if number { value.clone() } else { quoted(value) });
     }
     Ok(text)
-}
-
-/// Returns a text as a TOML string.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => quoted.push(c),
-        }
-    }
-    quoted + "\""
 }
 
 /// Describes a fault with the names of its nodes.

@@ -4,7 +4,6 @@ use crate::error::Failure;
 use crate::output;
 use runtime::cgroup;
 use runtime::host;
-use std::fs;
 
 /// Fails if the nodes need more memory than is available.
 pub(super) fn check(nodes: u32, real: bool) -> Result<(), Failure> {
@@ -13,10 +12,8 @@ pub(super) fn check(nodes: u32, real: bool) -> Result<(), Failure> {
 
 /// Returns the memory that this process may still use, if it is known.
 fn available() -> Option<u64> {
-    let system = fs::read_to_string("/proc/meminfo").ok();
-    let system = system.and_then(|text| host::kilobytes(&text, "MemAvailable:"));
     let group = cgroup::memory_limit().map(|limit| limit.bytes);
-    system.into_iter().chain(group).min()
+    host::memory_available().into_iter().chain(group).min()
 }
 
 fn check_against(nodes: u32, real: bool, available: u64) -> Result<(), Failure> {
