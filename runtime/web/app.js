@@ -1,4 +1,4 @@
-// Puts the page together: what changed is drawn anew, clicks and keys reach what they are meant for.
+// Connects the parts of the page: redraws what changed, and dispatches clicks and keys to their handlers.
 
 const byId = (id) => document.getElementById(id);
 const REFRESH_MS = 60, CALM_MS = 160, CALM_SHARE = 6, LINKS_MS = 1000, LISTS_MS = 2000, PULLS_MS = 1000, FOUND_MAX = 12;

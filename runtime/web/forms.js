@@ -8,7 +8,7 @@ const TRIES = {
 };
 const trial = { kind: "embedding", running: null, told: null, text: "", error: null, models: "" };
 
-/** Shows the form once, and its answer anew each time. */
+/** Renders the form once, and its answer at each update. */
 function drawTry(panel) {
   if (M.kind === "recording") { morph(panel, [none("This is a recording. It takes no tasks.")]); return; }
   if (M.access !== "full") { morph(panel, [none(M.access === "read" ? "This session may only read. Open the page with p2p-ai-agents dashboard open to submit tasks." : "Asking the node for the rights of this session…")]); return; }

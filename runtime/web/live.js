@@ -153,7 +153,7 @@ async function reload() {
   try { receive("topology", JSON.stringify(await ask("/dashboard/topology"))); } catch { /* The stream tells what is wrong. */ }
 }
 
-/** Tries again now, or reads the stream anew if it has been silent, as after a sleep of the computer. */
+/** Retries now, or reconnects if the stream has been silent, as after the computer slept. */
 function reconnect() {
   if (!leads) { channel?.postMessage({ wake: true }); return; }
   if (M.feed.phase !== "live") wakeStream();

@@ -1,7 +1,7 @@
 // The lists below the map: nodes (the map's twin), tasks, models, alerts, figures.
 //
-// Lists are built anew and compared with the page, so that focus, selected text and scroll position stay. Buttons name
-// what they do in data attributes; app.js listens for all of them.
+// Each update rebuilds a list and patches the page where it differs, so that focus, selected text and scroll position stay.
+// Buttons name their action in data attributes; app.js listens for all of them.
 
 const ROWS_SHOWN = 100, TASK_ROWS = 100;
 const list = { tab: "nodes", sort: "", descending: false, filter: "", status: "", worker: "", more: false, older: [], error: {} };

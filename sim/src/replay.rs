@@ -77,7 +77,7 @@ impl ReplayError {
     /// Returns what the user can do about it.
     pub fn hint(&self) -> String {
         match self {
-            Self::Empty { .. } => "nothing can be replayed: record the node anew".to_owned(),
+            Self::Empty { .. } => "nothing can be replayed: record the node again".to_owned(),
             Self::Io(_) => "name a file that `node start --record` or `sim run --record` wrote".to_owned(),
             Self::Journal(JournalError::NotAJournal) => {
                 "name a file that `node start --record` or `sim run --record` wrote".to_owned()

@@ -194,7 +194,7 @@ impl PullError {
             Self::Unsupported { .. } => {
                 "nothing but its configuration was fetched; choose a model of one of these architectures, or a GGUF file"
             }
-            Self::WrongHash { .. } => "it was removed; run it again to fetch it anew",
+            Self::WrongHash { .. } => "it was removed; run it again to fetch it",
             Self::Cancelled
             | Self::Listing(_)
             | Self::Present(_)

@@ -1,4 +1,4 @@
-//! What the process of a node and its disk contribute to the metrics. Each call reads it anew.
+//! What the process of a node and its disk contribute to the metrics. Each call reads it again.
 
 use crate::host::{disk_space, kilobytes, open_files};
 use crate::observers::otlp::OtlpCounters;

@@ -199,7 +199,7 @@ impl<I: Inference> Pacer<I> {
     }
 
     fn handle_order(&mut self, order: Order) {
-        // Whoever gave the order may be gone.
+        // The caller may have cancelled the order.
         match order {
             Order::Heal(reply) => self.world.act(|world| {
                 let (faults, started) = world.heal();
