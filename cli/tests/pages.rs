@@ -78,6 +78,28 @@ fn every_route_is_on_the_page_of_the_api() {
     }
 }
 
+/// The scenarios of this repository use every kind.
+#[test]
+fn every_fault_is_on_the_page_of_the_demo() {
+    let page = fs::read_to_string(root().join("docs/demo.md")).unwrap();
+    let mut kinds = std::collections::BTreeSet::new();
+    for scenario in fs::read_dir(root().join("scenarios")).unwrap().map(|entry| entry.unwrap().path()) {
+        if scenario.extension().is_some_and(|extension| extension == "toml") {
+            let text = fs::read_to_string(scenario).unwrap();
+            for fault in text.split("[[fault]]").skip(1) {
+                let kind = fault.lines().find_map(|line| line.strip_prefix("kind = ")).unwrap();
+                kinds.insert(kind.trim_matches('"').replace('_', "-"));
+            }
+        }
+    }
+    assert!(kinds.len() > 30, "{kinds:?}");
+    // It is about the tasks of a scenario, and the demo refuses it.
+    kinds.remove("poison-input");
+    for kind in kinds {
+        assert!(page.contains(&format!("`{kind}`")), "{kind} is not on the page");
+    }
+}
+
 #[test]
 fn the_front_page_is_short() {
     let readme = fs::read(root().join("README.md")).unwrap();
