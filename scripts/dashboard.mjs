@@ -178,6 +178,17 @@ async function smallPage() {
   await second.waitForFunction(() => M.feed.phase === "live", null, { timeout: 8000 });
   assert.match(await text(second, "#verdict"), /gone/);
   await second.locator("#notice").waitFor({ state: "hidden" });
+
+  // The computer sleeps: its connection is dead, but nothing has told the browser. On waking it reconnects at once.
+  const before = second.streams;
+  canned.stuck = new Set(canned.streams);
+  await second.waitForFunction(() => performance.now() - M.heardAt > 3500, null, { timeout: 8000 });
+  assert.equal(second.streams, before, "it waits for as long as a stream may be silent");
+  await second.evaluate(() => window.dispatchEvent(new Event("online")));
+  await second.waitForFunction(() => M.feed.phase === "live" && performance.now() - M.heardAt < 1000, null, { timeout: 1500 });
+  assert.equal(second.streams, before + 1);
+  said("a computer that wakes reconnects at once");
+
   canned.loggedOut = true;
   for (const stream of canned.streams) stream.destroy();
   await second.getByText("p2p-ai-agents dashboard open").first().waitFor();

@@ -27,6 +27,8 @@ export class Canned {
     this.eventsPerSecond = eventsPerSecond;
     this.number = 1;
     this.streams = new Set();
+    // Streams that get nothing more, like connections that a sleeping computer has lost.
+    this.stuck = new Set();
     this.tasks = [];
     this.pending = { nodes: new Map(), tasks: new Map() };
     this.nodes = Array.from({ length: nodes }, (_, i) => this.node(i, nodes));
@@ -138,7 +140,7 @@ export class Canned {
     }
     this.pending.nodes.clear();
     this.pending.tasks.clear();
-    for (const stream of this.streams) stream.write(`event: update\nid: ${update.cursor}\ndata: ${JSON.stringify(update)}\n\n`);
+    for (const stream of this.streams) if (!this.stuck.has(stream)) stream.write(`event: update\nid: ${update.cursor}\ndata: ${JSON.stringify(update)}\n\n`);
   }
 
   async answer(request, response) {
