@@ -221,7 +221,7 @@ fn a_damaged_download_is_removed_and_fetched_by_the_next_pull() {
     let error = scene.pull().unwrap_err();
     assert_eq!(
         (error.code(), error.hint()),
-        ("wrong_hash", Some("it was removed; run it again to fetch it anew"))
+        ("wrong_hash", Some("it was removed; run it again to fetch it"))
     );
     assert!(!scene.blob().exists() && !scene.incomplete().exists());
     scene.hub.fail("tokenizer.json", &[Fault::Flip]);
