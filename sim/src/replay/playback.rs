@@ -6,7 +6,7 @@ use super::{Records, ReplayError};
 use engine::identity::KeyUses;
 use engine::journal::{JournalError, Record};
 use engine::request::{Answer, Request};
-use engine::{Event, Identity, Input, Instant, Node, Output, RequestId, Saved};
+use engine::{Event, Identity, Input, Instant, Node, NodeId, Output, RequestId, Saved};
 use std::path::Path;
 
 /// A recorded node that is played back.
@@ -41,6 +41,11 @@ impl Playback {
         let mut playback = Self { records, node, uses, started, at, next, events, asked };
         playback.events = playback.drain(None).0;
         Ok(playback)
+    }
+
+    /// Returns the id of the recorded node.
+    pub fn id(&self) -> NodeId {
+        self.node.id()
     }
 
     /// Returns the time at which the recording began.
