@@ -135,7 +135,7 @@ impl Service {
         let journal = Observers::new(recording)
             .with(EventLog::new(preflight.log.clone()))
             .with(alert_sinks)
-            .with(page_feed.observer())
+            .with(page_feed.observer(node_id))
             .with(StateObserver { state, startup: startup.clone() });
         let journal = match &exporter {
             Some(exporter) => journal.with(SpanObserver::new(info.node_id, exporter)),

@@ -6,7 +6,7 @@
 use super::EventObserver;
 use crate::clock;
 use api::dashboard::{AlertChange, MetricsSample, TaskChange};
-use engine::event::{LinkDownReason, ReassignReason};
+use engine::event::{AttemptEnd, AttemptEnding, LinkDownReason, ReassignReason};
 use engine::task::{TaskKind, TaskStatus};
 use engine::{Event, Instant, NodeId, TaskId, UnixMillis};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +41,7 @@ pub struct Changes {
     pub mesh: bool,
     /// Whether the models of the node changed.
     pub models: bool,
-    /// Tasks with their last change; the origin is `None` for a task of this node.
+    /// Last change of each task that changed, at most 64.
     pub tasks: BTreeMap<TaskId, TaskNote>,
     /// Number of further tasks that changed.
     pub tasks_left_out: u64,
@@ -63,7 +63,7 @@ pub struct TaskNote {
     kind: TaskKind,
     model: Option<String>,
     status: TaskStatus,
-    origin: Option<NodeId>,
+    origin: NodeId,
     worker: Option<NodeId>,
     attempts: u32,
     moved: Option<ReassignReason>,
@@ -72,15 +72,15 @@ pub struct TaskNote {
 }
 
 impl TaskNote {
-    /// Returns the change for the page of a node.
-    pub fn change(self, id: TaskId, me: NodeId) -> TaskChange {
+    /// Returns the change as a page gets it.
+    pub fn change(self, id: TaskId) -> TaskChange {
         let name = |reason: ReassignReason| serde_json::to_value(reason).ok()?.as_str().map(str::to_owned);
         TaskChange {
             id,
             kind: self.kind,
             model: self.model,
             status: self.status,
-            origin: self.origin.unwrap_or(me),
+            origin: self.origin,
             worker: self.worker,
             attempts: self.attempts,
             moved: self.moved.and_then(name),
@@ -128,14 +128,14 @@ impl Second {
 }
 
 impl PageFeed {
-    /// Returns the observer that fills the feed.
-    pub fn observer(&self) -> impl EventObserver + 'static {
-        self.clone()
+    /// Returns the observer that fills the feed with the events of one node.
+    pub fn observer(&self, me: NodeId) -> impl EventObserver + 'static {
+        OfNode { feed: self.clone(), me }
     }
 
     /// Handles an event of one of several nodes whose events share the feed.
     pub fn event_of(&self, node: NodeId, event: &Event) {
-        self.handle(event, Some(node));
+        self.handle(event, node);
     }
 
     /// Starts or stops the collection of changes.
@@ -197,16 +197,7 @@ impl PageFeed {
         }
     }
 
-    fn note_task(
-        &self,
-        task: TaskId,
-        origin: Option<NodeId>,
-        new: impl FnOnce(Option<TaskNote>) -> TaskNote,
-    ) {
-        let new = |old| {
-            let note = new(old);
-            TaskNote { origin: note.origin.or(origin), ..note }
-        };
+    fn note_task(&self, task: TaskId, new: impl FnOnce(Option<TaskNote>) -> TaskNote) {
         self.note(|changes| {
             if let Some(note) = changes.tasks.remove(&task) {
                 changes.tasks.insert(task, new(Some(note)));
@@ -234,44 +225,41 @@ impl PageFeed {
         }
     }
 
-    /// Counts and notes what happened to a task. `origin` is the node of the event, unless it is that of the page.
-    fn count_task(&self, event: &Event, origin: Option<NodeId>) {
+    /// Counts and notes what happened to a task, as `node` tells it.
+    fn count_task(&self, event: &Event, node: NodeId) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the others concern no task")]
         match event {
             Event::TaskAccepted { task, kind, model, .. } => {
                 self.count(|second| second.tasks_submitted += 1);
-                self.note_task(*task, origin, |_| TaskNote {
+                self.note_task(*task, |_| TaskNote {
                     model: Some(model.clone()),
-                    ..TaskNote::new(*kind, TaskStatus::Queued)
+                    ..TaskNote::new(*kind, TaskStatus::Queued, node)
                 });
             }
             Event::TaskRecovered { task, kind, .. } => {
-                self.note_task(*task, origin, |_| TaskNote::new(*kind, TaskStatus::Queued));
+                self.note_task(*task, |_| TaskNote::new(*kind, TaskStatus::Queued, node));
             }
             Event::TaskAssigned { task, worker, attempt, kind, .. } => {
-                self.note_task(*task, origin, |old| TaskNote {
-                    model: old.and_then(|old| old.model),
+                self.note_task(*task, |old| TaskNote {
                     worker: Some(*worker),
                     attempts: *attempt,
-                    ..TaskNote::new(*kind, TaskStatus::Queued)
+                    ..TaskNote::after(old, *kind, TaskStatus::Queued, node)
                 });
             }
             Event::TaskStarted { task, origin, attempt, kind, model, .. } => {
-                self.note_task(*task, None, |old| TaskNote {
+                self.note_task(*task, |old| TaskNote {
                     model: Some(model.clone()),
-                    origin: Some(*origin),
-                    worker: old.and_then(|old| old.worker),
+                    worker: Some(node),
                     attempts: *attempt,
-                    ..TaskNote::new(*kind, TaskStatus::Running)
+                    ..TaskNote::after(old, *kind, TaskStatus::Running, *origin)
                 });
             }
             Event::TaskReassigned { task, worker, reason, attempt, kind, .. } => {
-                self.note_task(*task, origin, |old| TaskNote {
-                    model: old.and_then(|old| old.model),
+                self.note_task(*task, |old| TaskNote {
                     worker: Some(*worker),
                     attempts: *attempt,
                     moved: Some(*reason),
-                    ..TaskNote::new(*kind, TaskStatus::Queued)
+                    ..TaskNote::after(old, *kind, TaskStatus::Queued, node)
                 });
             }
             Event::TaskFinished { task, status, worker, elapsed_micros, kind, attempts, .. } => {
@@ -285,35 +273,74 @@ impl PageFeed {
                     second.tasks_micros = second.tasks_micros.saturating_add(*elapsed_micros);
                     second.task_micros_max = second.task_micros_max.max(*elapsed_micros);
                 });
-                self.note_task(*task, origin, |old| TaskNote {
-                    model: old.and_then(|old| old.model),
+                self.note_task(*task, |old| TaskNote {
                     worker: *worker,
                     attempts: *attempts,
                     elapsed_millis: Some(elapsed_micros / 1000),
-                    ..TaskNote::new(*kind, *status)
+                    ..TaskNote::after(old, *kind, *status, node)
                 });
             }
             _ => {}
         }
     }
-}
 
-impl TaskNote {
-    fn new(kind: TaskKind, status: TaskStatus) -> Self {
-        let at = clock::wall();
-        let (model, origin, worker, moved, elapsed_millis) = Default::default();
-        Self { kind, model, status, origin, worker, attempts: 0, moved, elapsed_millis, at }
+    /// Notes the end of an attempt at a task of another node. Nothing else tells this node how the task ends.
+    fn note_foreign_end(&self, end: &AttemptEnd, me: NodeId) {
+        // A page has not seen an attempt that did not start.
+        if end.origin == me || end.run_micros.is_none() {
+            return;
+        }
+        let status = match end.ending {
+            AttemptEnding::Completed => TaskStatus::Completed,
+            AttemptEnding::Abandoned | AttemptEnding::Cancelled | AttemptEnding::HandedBack => {
+                TaskStatus::Cancelled
+            }
+            AttemptEnding::Expired => TaskStatus::Timeout,
+            AttemptEnding::Crashed
+            | AttemptEnding::InputRejected
+            | AttemptEnding::ModelChanged
+            | AttemptEnding::ModelFailed => TaskStatus::Failed,
+        };
+        self.note_task(end.task, |old| TaskNote {
+            model: Some(end.model.clone()),
+            worker: Some(me),
+            attempts: end.attempt,
+            ..TaskNote::after(old, end.kind, status, end.origin)
+        });
     }
 }
 
-impl EventObserver for PageFeed {
+impl TaskNote {
+    fn new(kind: TaskKind, status: TaskStatus, origin: NodeId) -> Self {
+        let at = clock::wall();
+        let (model, worker, moved, elapsed_millis) = Default::default();
+        Self { kind, model, status, origin, worker, attempts: 0, moved, elapsed_millis, at }
+    }
+
+    /// Returns a change that keeps what only an earlier one of the same update tells.
+    fn after(old: Option<Self>, kind: TaskKind, status: TaskStatus, origin: NodeId) -> Self {
+        let (model, moved) = old.map_or((None, None), |old| (old.model, old.moved));
+        Self { model, moved, ..Self::new(kind, status, origin) }
+    }
+}
+
+/// Fills a feed with the events of one node.
+struct OfNode {
+    feed: PageFeed,
+    me: NodeId,
+}
+
+impl EventObserver for OfNode {
     fn event(&mut self, _now: Instant, event: &Event) {
-        self.handle(event, None);
+        if let Event::AttemptEnded(end) = event {
+            self.feed.note_foreign_end(end, self.me);
+        }
+        self.feed.handle(event, self.me);
     }
 }
 
 impl PageFeed {
-    fn handle(&self, event: &Event, origin: Option<NodeId>) {
+    fn handle(&self, event: &Event, node: NodeId) {
         match event {
             Event::AlertCleared { rule, severity, value, .. } => {
                 self.note_alert(AlertChange {
@@ -369,7 +396,7 @@ impl PageFeed {
             | Event::TaskFinished { .. }
             | Event::TaskReassigned { .. }
             | Event::TaskRecovered { .. }
-            | Event::TaskStarted { .. } => self.count_task(event, origin),
+            | Event::TaskStarted { .. } => self.count_task(event, node),
             Event::BlobFetched { .. }
             | Event::ClockDiffers { .. }
             | Event::ClockSet { .. }
@@ -447,7 +474,7 @@ mod tests {
     }
 
     fn feed(events: &[Event], feed: &PageFeed) {
-        let mut observer = feed.observer();
+        let mut observer = feed.observer(ME);
         events.iter().for_each(|event| observer.event(Instant::ZERO, event));
     }
 
@@ -458,7 +485,7 @@ mod tests {
         feed(&[accepted(task(1)), finished(task(1), 12_000), accepted(task(2))], &feed_of_page);
         let mut changes = feed_of_page.take_changes();
         assert_eq!(changes.tasks.len(), 2);
-        let done = changes.tasks.remove(&task(1)).unwrap().change(task(1), ME);
+        let done = changes.tasks.remove(&task(1)).unwrap().change(task(1));
         assert_eq!((done.status, done.model.as_deref()), (TaskStatus::Completed, Some("m")));
         assert_eq!((done.origin, done.worker, done.elapsed_ms), (ME, Some(OTHER), Some(12)));
         assert!(feed_of_page.take_changes().is_empty());
@@ -472,8 +499,75 @@ mod tests {
         of_page.event_of(OTHER, &finished(task(1), 12_000));
         of_page.event_of(ME, &accepted(task(2)));
         let tasks = of_page.take_changes().tasks;
-        let origins: Vec<_> = tasks.into_iter().map(|(id, note)| note.change(id, ME).origin).collect();
+        let origins: Vec<_> = tasks.into_iter().map(|(id, note)| note.change(id).origin).collect();
         assert_eq!(origins, [OTHER, ME]);
+    }
+
+    fn started(task: TaskId, origin: NodeId) -> Event {
+        let (kind, model) = (TaskKind::Embedding, "m".to_owned());
+        Event::TaskStarted { task, origin, attempt: 2, kind, model, queued_micros: 1, batch: 1, trace: TRACE }
+    }
+
+    fn attempt_ended(task: TaskId, origin: NodeId, ending: AttemptEnding, run_micros: Option<u64>) -> Event {
+        Event::AttemptEnded(Box::new(AttemptEnd {
+            task,
+            attempt: 2,
+            origin,
+            kind: TaskKind::Embedding,
+            model: "m".to_owned(),
+            ending,
+            queued_micros: 1,
+            run_micros,
+            compute_micros: 1,
+            batch: 1,
+            input_tokens: 1,
+            output_tokens: 0,
+            first_token_micros: None,
+            trace: TRACE,
+        }))
+    }
+
+    #[test]
+    fn a_task_of_another_node_runs_here_and_ends() {
+        let of_page = PageFeed::default();
+        of_page.watch(true);
+        feed(&[started(task(1), OTHER)], &of_page);
+        let running = of_page.take_changes().tasks.remove(&task(1)).unwrap().change(task(1));
+        assert_eq!((running.status, running.origin, running.worker), (TaskStatus::Running, OTHER, Some(ME)));
+        for (ending, status) in [
+            (AttemptEnding::Completed, TaskStatus::Completed),
+            (AttemptEnding::HandedBack, TaskStatus::Cancelled),
+            (AttemptEnding::Expired, TaskStatus::Timeout),
+            (AttemptEnding::Crashed, TaskStatus::Failed),
+        ] {
+            feed(&[attempt_ended(task(1), OTHER, ending, Some(5))], &of_page);
+            let ended = of_page.take_changes().tasks.remove(&task(1)).unwrap().change(task(1));
+            assert_eq!((ended.status, ended.origin, ended.worker), (status, OTHER, Some(ME)));
+        }
+        // The origin tells the end of its own tasks, and nobody saw an attempt that did not start.
+        feed(&[attempt_ended(task(1), ME, AttemptEnding::Crashed, Some(5))], &of_page);
+        feed(&[attempt_ended(task(1), OTHER, AttemptEnding::Cancelled, None)], &of_page);
+        // In a demo, the origin's events come through the same feed.
+        of_page.event_of(ME, &attempt_ended(task(1), OTHER, AttemptEnding::Crashed, Some(5)));
+        assert!(of_page.take_changes().tasks.is_empty());
+    }
+
+    #[test]
+    fn a_task_that_moved_says_so_with_its_next_start() {
+        let of_page = PageFeed::default();
+        of_page.watch(true);
+        let reason = ReassignReason::HandedBack;
+        let reassigned = Event::TaskReassigned {
+            task: task(1),
+            worker: ME,
+            reason,
+            attempt: 2,
+            kind: TaskKind::Embedding,
+            trace: TRACE,
+        };
+        feed(&[reassigned, started(task(1), ME)], &of_page);
+        let running = of_page.take_changes().tasks.remove(&task(1)).unwrap().change(task(1));
+        assert_eq!((running.status, running.moved.as_deref()), (TaskStatus::Running, Some("handed_back")));
     }
 
     #[test]

@@ -75,9 +75,10 @@ impl Recording {
         });
         // A node and its journal are not made for a thread that others wait for.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let observer = feed.observer(self.playback.id());
         std::thread::Builder::new()
             .name("playback".to_owned())
-            .spawn(move || runtime.block_on(play(self.playback, asks, feed.observer())))?;
+            .spawn(move || runtime.block_on(play(self.playback, asks, observer)))?;
         Ok(())
     }
 }

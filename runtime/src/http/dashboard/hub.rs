@@ -264,7 +264,6 @@ impl Hub {
             state.ticked = Some(Instant::now());
             self.sample(state, answers, now)
         });
-        let me = state.node.as_ref().map_or(NodeId([0; 16]), |(me, _)| *me);
         let Changes { tasks, tasks_left_out, alerts, models, mesh: _ } = changes;
         let nothing = difference.is_empty() && sample.is_none() && tasks.is_empty() && alerts.is_empty();
         if was_new || found_again {
@@ -284,7 +283,7 @@ impl Hub {
                 links,
                 links_removed,
                 groups,
-                tasks: tasks.into_iter().map(|(id, note)| note.change(id, me)).collect(),
+                tasks: tasks.into_iter().map(|(id, note)| note.change(id)).collect(),
                 tasks_left_out,
                 alerts,
                 models_changed: models,

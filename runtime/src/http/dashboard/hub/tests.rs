@@ -51,8 +51,12 @@ async fn next(hub: &Hub, after: &mut Option<Cursor>) -> String {
     }
 }
 
-fn accept(feed: &PageFeed, number: u8) {
+fn observe(feed: &PageFeed, event: &Event) {
     use crate::observers::EventObserver as _;
+    feed.observer(NodeId([7; 16])).event(engine::Instant::ZERO, event);
+}
+
+fn accept(feed: &PageFeed, number: u8) {
     let event = Event::TaskAccepted {
         task: engine::TaskId([number; 16]),
         kind: engine::task::TaskKind::Embedding,
@@ -60,7 +64,7 @@ fn accept(feed: &PageFeed, number: u8) {
         parent: None,
         trace: TraceContext { id: TraceId([3; 16]), sampled: false },
     };
-    feed.observer().event(engine::Instant::ZERO, &event);
+    observe(feed, &event);
 }
 
 fn id(text: &str) -> &str {
