@@ -29,8 +29,8 @@ pub(super) struct Mesh {
     /// Nodes that left, and when.
     gone: BTreeMap<NodeId, UnixMillis>,
     traffic: BTreeMap<NodeId, Traffic>,
-    /// Bytes received and sent in the last second; `None` before the second tick.
-    bytes: Option<(u64, u64)>,
+    /// Bytes received and sent per second since the tick before; `None` before the second tick.
+    bytes: Option<(f64, f64)>,
 }
 
 /// What a link had carried at the last tick, and its rates before.
@@ -110,7 +110,8 @@ impl Mesh {
 
     /// Adds what the links carried to the sample of a second.
     pub(super) fn add_traffic(&self, sample: &mut MetricsSample) {
-        (sample.bytes_in, sample.bytes_out) = self.bytes.unzip();
+        let whole = |(bytes_in, bytes_out): (f64, f64)| (bytes_in.round() as u64, bytes_out.round() as u64);
+        (sample.bytes_in, sample.bytes_out) = self.bytes.map(whole).unzip();
     }
 
     /// Keeps nodes that left in the picture for a while.
@@ -149,7 +150,7 @@ impl Mesh {
 
     /// Measures what each link carried since the last tick.
     fn measure(&mut self, peers: &BTreeMap<NodeId, &PeerView>, now: UnixMillis) {
-        let mut total = (!self.traffic.is_empty()).then_some((0_u64, 0_u64));
+        let mut total = (!self.traffic.is_empty()).then_some((0.0, 0.0));
         self.traffic.retain(|id, _| peers.contains_key(id));
         for (id, peer) in peers {
             let messages = peer.messages_in.saturating_add(peer.messages_out);
@@ -163,14 +164,13 @@ impl Mesh {
             let rates =
                 self.traffic.get(id).filter(|old| old.messages <= messages && old.at < now.0).map(|old| {
                     let seconds = (now.0 - old.at) as f64 / 1000.0;
-                    let bytes_in = new.bytes_in.saturating_sub(old.bytes_in);
-                    let bytes_out = new.bytes_out.saturating_sub(old.bytes_out);
+                    let bytes_in = new.bytes_in.saturating_sub(old.bytes_in) as f64 / seconds;
+                    let bytes_out = new.bytes_out.saturating_sub(old.bytes_out) as f64 / seconds;
                     if let Some((all_in, all_out)) = &mut total {
-                        *all_in = all_in.saturating_add(bytes_in);
-                        *all_out = all_out.saturating_add(bytes_out);
+                        *all_in += bytes_in;
+                        *all_out += bytes_out;
                     }
-                    let bytes = bytes_in.saturating_add(bytes_out) as f64;
-                    ((messages - old.messages) as f64 / seconds, bytes / seconds)
+                    ((messages - old.messages) as f64 / seconds, bytes_in + bytes_out)
                 });
             let (messages_per_second, bytes_per_second) = rates.unzip();
             self.traffic.insert(*id, Traffic { messages_per_second, bytes_per_second, ..new });

@@ -64,7 +64,7 @@ fn own_links_are_measured_and_others_are_not() {
     assert_eq!(second.links[0].bytes_per_second, Some(2_000.0));
     let mut sample = MetricsSample::default();
     mesh.add_traffic(&mut sample);
-    assert_eq!((sample.bytes_in, sample.bytes_out), (Some(4_000), Some(0)));
+    assert_eq!((sample.bytes_in, sample.bytes_out), (Some(2_000), Some(0)));
 }
 
 #[test]
