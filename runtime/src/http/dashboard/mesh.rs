@@ -88,9 +88,7 @@ impl Mesh {
         }
         let links = self.links(me, answers, &peers);
         let groups = self.place(&mut nodes, &links);
-        for node in nodes.values_mut() {
-            node.name = names.name(node.id);
-        }
+        names.give(&mut nodes);
         let difference = self.difference(&nodes, &links, groups);
         (self.nodes, self.links) = (nodes, links);
         difference

@@ -1,5 +1,6 @@
 //! Names of the nodes of a demo. Real nodes have none.
 
+use api::dashboard::MeshNode;
 use engine::NodeId;
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -14,8 +15,13 @@ impl Names {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(node, name);
     }
 
-    /// Returns the name of a node, if it has one.
-    pub fn name(&self, node: NodeId) -> Option<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    /// Sets the names of these nodes.
+    pub(super) fn give(&self, nodes: &mut BTreeMap<NodeId, MeshNode>) {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (id, name) in names.iter() {
+            if let Some(node) = nodes.get_mut(id) {
+                node.name = Some(name.clone());
+            }
+        }
     }
 }
