@@ -113,6 +113,7 @@ impl Hub {
         let permit = Arc::clone(&self.pages).try_acquire_owned().ok()?;
         let mut state = self.lock();
         if !state.runs {
+            state.forget_stale();
             state.runs = true;
             self.feed.watch(true);
             tokio::spawn(Arc::clone(self).follow(handle.clone()));
@@ -128,6 +129,12 @@ impl Hub {
 
     /// Returns the topology, at most a second old.
     pub(super) async fn topology(&self, handle: &Handle) -> Result<Topology, FeedState> {
+        {
+            let mut state = self.lock();
+            if !state.runs {
+                state.forget_stale();
+            }
+        }
         self.refresh(handle, FRESH).await;
         let state = self.lock();
         match (&state.lost, state.node.is_some()) {
@@ -199,22 +206,20 @@ impl Hub {
         MetricsHistory { interval_ms: 1000, from_ms: from * 1000, length, columns }
     }
 
-    /// Asks the node again and again while a page is open.
+    /// Asks the node again and again, until no page has been open for a while.
     async fn follow(self: Arc<Self>, handle: Handle) {
-        let mut unused = 0;
+        let mut unused_since: Option<Instant> = None;
         loop {
             self.refresh(&handle, Duration::ZERO).await;
-            if self.pages.available_permits() == PAGES_MAX {
-                unused += 1;
-            } else {
-                unused = 0;
-            }
             {
                 let mut state = self.lock();
                 // A page that opens now has its permit already, or finds that nothing runs.
-                if unused > UNUSED_MAX && self.pages.available_permits() == PAGES_MAX {
+                if self.pages.available_permits() < PAGES_MAX {
+                    unused_since = None;
+                } else if unused_since.get_or_insert_with(Instant::now).elapsed() >= UNUSED_MAX {
                     state.runs = false;
                     self.feed.watch(false);
+                    state.forget();
                     return;
                 }
             }
@@ -365,6 +370,23 @@ impl State {
         self.asked.is_some_and(|asked| asked.elapsed() < age)
     }
 
+    /// Forgets the mesh if it is old, as when the last page was closed long ago.
+    fn forget_stale(&mut self) {
+        if !self.is_fresh(STALE) {
+            self.forget();
+        }
+    }
+
+    /// Forgets the mesh and the frames, so that every page gets the topology next, whatever its cursor.
+    fn forget(&mut self) {
+        self.frames.clear();
+        self.frames_bytes = 0;
+        self.number += 1;
+        (self.node, self.asked, self.ticked, self.cpu, self.sample) = (None, None, None, None, None);
+        self.lost = None;
+        self.mesh.forget();
+    }
+
     /// Keeps the frame with the newest number, and drops the oldest beyond the limits.
     fn keep(&mut self, text: Bytes) {
         self.frames_bytes += text.len();
@@ -437,8 +459,8 @@ const TICK_MIN: Duration = Duration::from_millis(950);
 const FRESH: Duration = Duration::from_millis(1_000);
 /// Age from which a new page waits for the next answer.
 const STALE: Duration = Duration::from_millis(2_500);
-/// Updates without a page before the node is no longer asked: a page that reloads finds all ready.
-const UNUSED_MAX: u32 = 5;
+/// Time without a page before the node is no longer asked: a page that reloads finds all ready.
+const UNUSED_MAX: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum events that are kept for pages that reconnect.
 const FRAMES_MAX: usize = 600;

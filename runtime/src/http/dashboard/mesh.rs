@@ -94,6 +94,12 @@ impl Mesh {
         difference
     }
 
+    /// Forgets all nodes and links, so that the next answers are compared with nothing. Keeps the places of the nodes.
+    pub(super) fn forget(&mut self) {
+        let layout = std::mem::take(&mut self.layout);
+        *self = Self { layout, ..Self::default() };
+    }
+
     /// Returns the groups.
     pub(super) fn groups(&self) -> Vec<MeshGroup> {
         let shown = |group: &Group| MeshGroup {

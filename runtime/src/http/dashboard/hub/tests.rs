@@ -164,6 +164,41 @@ async fn a_page_learns_that_its_node_is_gone() {
     assert!(next(&hub, &mut None).await.starts_with("event: state\n"), "a new page learns it at once");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_page_that_comes_back_after_a_pause_gets_the_whole_picture() {
+    let (node, (hub, _)) = (node(), hub());
+    let page = hub.open_page(&node.handle).unwrap();
+    let mut after = None;
+    for _ in 0..5 {
+        next(&hub, &mut after).await;
+    }
+    drop(page);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(hub.lock().runs, "a page that reloads finds all ready");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    {
+        let state = hub.lock();
+        assert!(!state.runs && state.frames.is_empty());
+        assert_eq!(state.frames_bytes, 0);
+    }
+    let newest = hub.cursor(hub.lock().number - 1);
+    let _page = hub.open_page(&node.handle).unwrap();
+    for cursor in [after, Some(newest)] {
+        let first = next(&hub, &mut cursor.clone()).await;
+        assert!(first.starts_with("event: topology\n"), "{cursor:?}: {first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_topology_is_compared_with_nothing_old() {
+    let (node, (hub, _)) = (node(), hub());
+    let first = hub.topology(&node.handle).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let second = hub.topology(&node.handle).await.unwrap();
+    assert_ne!(first.cursor, second.cursor);
+    assert_eq!(hub.lock().frames.len(), 1, "the frames before the pause are gone");
+}
+
 #[tokio::test]
 async fn the_history_has_counts_of_the_past_and_gauges_while_a_page_is_open() {
     let (node, (hub, feed)) = (node(), hub());

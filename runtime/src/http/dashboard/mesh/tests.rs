@@ -112,6 +112,22 @@ fn a_node_that_left_is_shown_for_a_minute_with_the_reason() {
 }
 
 #[test]
+fn a_node_that_left_while_nobody_looked_is_not_shown() {
+    let mut mesh = Mesh::default();
+    update(&mut mesh, &answers(), 1_000);
+    let place = (mesh.nodes[&NEAR].x, mesh.nodes[&NEAR].y);
+    mesh.forget();
+    let mut near = answers();
+    near.members.retain(|member| member.node_id != FAR);
+    let later = update(&mut mesh, &near, 3_600_000);
+    assert_eq!((later.nodes.len(), later.nodes_removed.len(), mesh.nodes.len()), (2, 0, 2));
+    assert!((mesh.nodes[&NEAR].x - place.0).hypot(mesh.nodes[&NEAR].y - place.1) < 0.1);
+    let mut sample = MetricsSample::default();
+    mesh.add_traffic(&mut sample);
+    assert_eq!((sample.bytes_in, sample.bytes_out), (None, None), "an hour is no second");
+}
+
+#[test]
 fn few_nodes_that_left_are_shown() {
     let mut mesh = Mesh::default();
     let mut many = answers();
