@@ -237,7 +237,7 @@ impl Hub {
             return;
         }
         let changes = self.feed.take_changes();
-        let needs_mesh = changes.mesh || !self.lock().is_fresh(TICK.saturating_sub(UPDATE_INTERVAL));
+        let needs_mesh = changes.mesh || self.lock().is_due();
         let answers = if needs_mesh {
             match tokio::time::timeout(ANSWER_TIMEOUT, ask(handle)).await {
                 Ok(Some(answers)) => Some(answers),
@@ -255,7 +255,7 @@ impl Hub {
         let state = &mut *guard;
         let was_new = state.node.is_none();
         let found_again = state.lost.take().is_some();
-        let tick = answers.is_some() && state.ticked.is_none_or(|ticked| ticked.elapsed() >= TICK_MIN);
+        let tick = answers.is_some() && state.is_tick();
         let difference = match answers {
             Some(answers) => {
                 state.asked = Some(Instant::now());
@@ -368,6 +368,16 @@ impl State {
 
     fn is_fresh(&self, age: Duration) -> bool {
         self.asked.is_some_and(|asked| asked.elapsed() < age)
+    }
+
+    /// Returns whether the next sample is due.
+    fn is_tick(&self) -> bool {
+        self.ticked.is_none_or(|ticked| ticked.elapsed() >= TICK_MIN)
+    }
+
+    /// Returns whether the node must be asked, even if nothing changed.
+    fn is_due(&self) -> bool {
+        self.lost.is_some() || self.is_tick()
     }
 
     /// Forgets the mesh if it is old, as when the last page was closed long ago.

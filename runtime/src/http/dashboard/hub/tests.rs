@@ -165,6 +165,26 @@ async fn a_page_learns_that_its_node_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn there_is_a_sample_each_second_while_tasks_change_all_the_time() {
+    let (node, (hub, feed)) = (node(), hub());
+    let _page = hub.open_page(&node.handle).unwrap();
+    let mut after = None;
+    next(&hub, &mut after).await;
+    let begin = Instant::now();
+    for number in 0..200 {
+        accept(&feed, number);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(begin.elapsed(), Duration::from_secs(10));
+    let mut samples = 0;
+    while let Next::Frame(text, number) = hub.next(after.as_ref()) {
+        after = Some(hub.cursor(number));
+        samples += usize::from(String::from_utf8_lossy(&text).contains("\"sample\""));
+    }
+    assert!((9..=11).contains(&samples), "{samples}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_page_that_comes_back_after_a_pause_gets_the_whole_picture() {
     let (node, (hub, _)) = (node(), hub());
     let page = hub.open_page(&node.handle).unwrap();
