@@ -21,14 +21,16 @@ pub(super) use sessions::{Present, Shown};
 use super::control::answer::{JsonResult, QueryOf, query_malformed};
 use super::error::ApiError;
 use super::state::Api;
-use crate::clock;
 use crate::observers::{PageFeed, SECONDS_MAX};
+use api::ErrorDetail;
 use api::dashboard::{FeedKind, FeedPhase, FeedState, MetricsHistory, Topology};
 use axum::body::Body;
 use axum::extract::{FromRef, Query, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
+use engine::Rejection;
 use hub::Hub;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -60,18 +62,17 @@ impl Dashboard {
 
 /// Returns the stream of a page while the node starts.
 pub(super) fn starting() -> Response {
-    let state = FeedState {
-        state: FeedPhase::Starting,
-        message: "the node is starting".to_owned(),
-        hint: None,
-        timestamp: clock::wall().to_string(),
-    };
-    events::stream(Body::from(hub::event("state", None, &state)))
+    stream_of(FeedPhase::Starting)
 }
 
 /// Returns the stream of a page whose node does not run.
 pub(super) fn unreachable() -> Response {
-    events::stream(Body::from(hub::event("state", None, &hub::unreachable_state())))
+    stream_of(FeedPhase::Unreachable)
+}
+
+/// Returns a stream with one event.
+fn stream_of(phase: FeedPhase) -> Response {
+    events::stream(Body::from(hub::event("state", None, &hub::feed_state(phase))))
 }
 
 /// Returns the routes of the page and of the login. They need no node, and check the client themselves.
@@ -94,7 +95,19 @@ pub(super) fn router() -> Router<Api> {
 
 async fn topology(State(api): State<Api>) -> JsonResult<Topology> {
     let answer = api.dashboard.hub.topology(&api.handle).await;
-    answer.map(Json).map_err(|_| ApiError::from(engine::Rejection::NodeShuttingDown))
+    answer.map(Json).map_err(no_topology)
+}
+
+fn no_topology(lost: FeedState) -> ApiError {
+    let FeedState { state, message, hint, timestamp: _ } = lost;
+    match state {
+        FeedPhase::Starting => Rejection::NodeNotReady.into(),
+        FeedPhase::Stopping => Rejection::NodeShuttingDown.into(),
+        FeedPhase::Unreachable => {
+            let detail = ErrorDetail { code: "node_not_answering".to_owned(), message, hint };
+            ApiError::from_detail(StatusCode::GATEWAY_TIMEOUT, detail)
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -110,4 +123,18 @@ async fn metrics(State(api): State<Api>, span: QueryOf<Span>) -> JsonResult<Metr
         return Err(ApiError::invalid_value("seconds", format!("seconds must be 1 to {SECONDS_MAX}")));
     }
     Ok(Json(api.dashboard.hub.history(seconds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_a_node_that_stops_from_one_that_does_not_answer() {
+        let error = |phase| no_topology(hub::feed_state(phase));
+        let told = |phase| (error(phase).status().as_u16(), error(phase).code().to_owned());
+        assert_eq!(told(FeedPhase::Starting), (503, "node_not_ready".to_owned()));
+        assert_eq!(told(FeedPhase::Stopping), (503, "node_shutting_down".to_owned()));
+        assert_eq!(told(FeedPhase::Unreachable), (504, "node_not_answering".to_owned()));
+    }
 }

@@ -140,7 +140,7 @@ impl Hub {
         match (&state.lost, state.node.is_some()) {
             (None, true) => Ok(self.snapshot(&state)),
             (Some(lost), _) => Err(lost.clone()),
-            (None, false) => Err(unreachable_state()),
+            (None, false) => Err(feed_state(FeedPhase::Unreachable)),
         }
     }
 
@@ -164,7 +164,6 @@ impl Hub {
             None => state
                 .lost
                 .as_ref()
-                .filter(|_| after.is_none())
                 .map_or(Next::Wait, |lost| Next::Frame(event("state", None, lost), state.number)),
         }
     }
@@ -241,7 +240,9 @@ impl Hub {
         let answers = if needs_mesh {
             match tokio::time::timeout(ANSWER_TIMEOUT, ask(handle)).await {
                 Ok(Some(answers)) => Some(answers),
-                Ok(None) | Err(_) => return self.lose(),
+                Ok(None) if self.kind == FeedKind::Node => return self.lose(FeedPhase::Stopping),
+                // The nodes of a demo may start again.
+                Ok(None) | Err(_) => return self.lose(FeedPhase::Unreachable),
             }
         } else {
             None
@@ -276,7 +277,7 @@ impl Hub {
             state.number += 1;
             let topology = self.snapshot(state);
             let text = event("topology", Some(&topology.cursor), &topology);
-            state.keep(text);
+            self.publish(state, text);
         } else if !(nothing && !models && tasks_left_out == 0) {
             state.number += 1;
             let Difference { nodes, nodes_removed, links, links_removed, groups } = difference;
@@ -295,22 +296,26 @@ impl Hub {
                 sample,
             };
             let text = event("update", Some(&update.cursor), &update);
-            state.keep(text);
+            self.publish(state, text);
         }
-        self.newest.send_replace(state.number);
     }
 
-    /// Tells the pages that the node does not answer.
-    fn lose(&self) {
+    /// Tells the pages that the node stops or does not answer.
+    fn lose(&self, phase: FeedPhase) {
         let mut state = self.lock();
-        if state.lost.is_none() {
-            let lost = unreachable_state();
+        if state.lost.as_ref().is_none_or(|lost| lost.state != phase) {
+            let lost = feed_state(phase);
             state.number += 1;
             let text = event("state", None, &lost);
-            state.keep(text);
+            self.publish(&mut state, text);
             state.lost = Some(lost);
-            self.newest.send_replace(state.number);
         }
+    }
+
+    /// Keeps the frame with the newest number, and wakes the pages.
+    fn publish(&self, state: &mut State, text: Bytes) {
+        state.keep(text);
+        self.newest.send_replace(state.number);
     }
 
     /// Returns the figures of the last second, and keeps them.
@@ -447,12 +452,18 @@ pub(super) fn event(name: &str, cursor: Option<&str>, data: &impl Serialize) -> 
     Bytes::from(format!("event: {name}\n{id}data: {json}\n\n"))
 }
 
-/// Returns the state while a node does not answer.
-pub(super) fn unreachable_state() -> FeedState {
+/// Returns what a page is told while it cannot see the node.
+pub(super) fn feed_state(phase: FeedPhase) -> FeedState {
+    let message = match phase {
+        FeedPhase::Starting => "the node is starting",
+        FeedPhase::Stopping => "the node stops",
+        FeedPhase::Unreachable => "the node does not answer",
+    };
+    let hint = "p2p-ai-agents node status says whether it runs";
     FeedState {
-        state: FeedPhase::Unreachable,
-        message: "the node does not answer".to_owned(),
-        hint: Some("p2p-ai-agents node status says whether it runs".to_owned()),
+        state: phase,
+        message: message.to_owned(),
+        hint: (phase != FeedPhase::Starting).then(|| hint.to_owned()),
         timestamp: clock::wall().to_string(),
     }
 }

@@ -158,10 +158,23 @@ async fn a_page_learns_that_its_node_is_gone() {
             break event;
         }
     };
-    assert!(event.starts_with("event: state\ndata: {\"state\":\"unreachable\""), "{event}");
-    assert!(hub.topology(&node.handle).await.is_err());
+    assert!(event.starts_with("event: state\ndata: {\"state\":\"stopping\""), "{event}");
+    assert_eq!(hub.topology(&node.handle).await.unwrap_err().state, FeedPhase::Stopping);
     let _second = hub.open_page(&node.handle).unwrap();
-    assert!(next(&hub, &mut None).await.starts_with("event: state\n"), "a new page learns it at once");
+    for cursor in [None, Cursor::parse("foreign-7")] {
+        let first = next(&hub, &mut cursor.clone()).await;
+        assert!(first.starts_with("event: state\n"), "a new page learns it at once: {first}");
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(matches!(hub.next(after.as_ref()), Next::Wait), "it is told once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stopped_nodes_of_a_demo_are_only_unreachable() {
+    let node = node();
+    let hub = Arc::new(Hub::new(PageFeed::default(), Arc::default(), FeedKind::Demo));
+    node.task.abort();
+    assert_eq!(hub.topology(&node.handle).await.unwrap_err().state, FeedPhase::Unreachable);
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,6 +195,21 @@ async fn there_is_a_sample_each_second_while_tasks_change_all_the_time() {
         samples += usize::from(String::from_utf8_lossy(&text).contains("\"sample\""));
     }
     assert!((9..=11).contains(&samples), "{samples}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_are_not_woken_without_an_event() {
+    let (node, (hub, feed)) = (node(), hub());
+    let _page = hub.open_page(&node.handle).unwrap();
+    next(&hub, &mut None).await;
+    let asked = node.asked.load(Ordering::Relaxed);
+    let mut newest = hub.newest();
+    newest.borrow_and_update();
+    // The node is asked, and its answers show nothing new.
+    observe(&feed, &Event::MemberLeft { member: NodeId([9; 16]) });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(node.asked.load(Ordering::Relaxed) > asked);
+    assert!(!newest.has_changed().unwrap());
 }
 
 #[tokio::test(start_paused = true)]
