@@ -71,12 +71,13 @@ function heard() {
 
 /** Handles an event of the stream, wherever it was read. */
 function receive(name, text) {
-  heard();
   if (name === "") return;
   let json;
   try { json = JSON.parse(text); } catch { return; }
   if (name === "state") { setFeed(json.state, json.message, json.hint ?? ""); return; }
   if (name !== "topology" && name !== "update") return;
+  // A comment, or the state of the node, is no newer data.
+  heard();
   if (M.feed.phase !== "live") setFeed("live");
   onEvent(name === "topology" ? applyTopology(json) : applyUpdate(json), name);
 }

@@ -72,13 +72,39 @@ impl Page {
                     self.after = Some(self.hub.cursor(number));
                     return text;
                 }
-                // The hub lives as long as the page.
-                Next::Wait => drop(tokio::time::timeout(KEEP_ALIVE, self.newest.changed()).await),
+                Next::Wait => {
+                    if tokio::time::timeout(KEEP_ALIVE, self.newest.changed()).await.is_err() {
+                        return Bytes::from_static(COMMENT);
+                    }
+                }
             }
         }
     }
 }
 
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Longest wait for a notice. The hub sends one each second while it has a page.
+/// Longest silence. After it a comment is sent, so that the page knows that the stream is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+const COMMENT: &[u8] = b":\n\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observers::PageFeed;
+    use api::dashboard::FeedKind;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_news_is_not_silent() {
+        // The node takes requests, but answers none.
+        let (handle, _asks) = Handle::new();
+        let hub = Arc::new(Hub::new(PageFeed::default(), Arc::default(), FeedKind::Node));
+        let mut page = Page::open(&hub, &handle, Cursor::parse("foreign-1")).unwrap();
+        let first = page.next().await;
+        assert!(first.starts_with(b"event: state\ndata: {\"state\":\"unreachable\""), "{first:?}");
+        for _ in 0..3 {
+            let begin = tokio::time::Instant::now();
+            assert_eq!(page.next().await, COMMENT);
+            assert_eq!(begin.elapsed(), KEEP_ALIVE);
+        }
+    }
+}
