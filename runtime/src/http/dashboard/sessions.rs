@@ -89,7 +89,7 @@ impl Sessions {
             let mut logins = self.lock();
             let hash = hash(code);
             let found = logins.codes.iter().position(|login| login.hash == hash);
-            match found.map(|at| logins.codes.swap_remove(at)) {
+            match found.map(|at| logins.codes.remove(at)) {
                 Some(login) if now.0 < login.expires => login.access,
                 Some(_) | None => return Ok(None),
             }
@@ -112,14 +112,19 @@ impl Sessions {
     pub(in crate::http) fn shown(&self, headers: &HeaderMap) -> Shown {
         let name = self.cookie_name();
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-        let mut cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| {
+        let cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| {
             let (key, value) = cookie.trim().split_once('=')?;
             (key == name).then_some(value)
         });
-        let Some(secret) = cookies.next() else { return Shown::Nothing };
-        let (hash, now) = (hash(secret), clock::wall());
+        // Other servers of this host can set cookies of the same name, and the browser may send theirs first.
+        let hashes: Vec<String> = cookies.take(COOKIES_MAX).map(hash).collect();
+        if hashes.is_empty() {
+            return Shown::Nothing;
+        }
+        let now = clock::wall();
         let logins = self.lock();
-        let found = logins.sessions.iter().find(|login| login.hash == hash && now.0 < login.expires);
+        let found =
+            logins.sessions.iter().find(|login| hashes.contains(&login.hash) && now.0 < login.expires);
         found.map_or(Shown::Ended, |login| {
             Shown::Session(Present { access: login.access, expires: UnixMillis(login.expires) })
         })
@@ -189,6 +194,8 @@ fn hash(secret: &str) -> String {
         .collect()
 }
 
+/// Maximum cookies of one name that are tried.
+const COOKIES_MAX: usize = 32;
 /// How long a code can be used.
 const CODE_LIFE: Duration = Duration::from_secs(60);
 /// How long a session lasts.
@@ -230,6 +237,34 @@ mod tests {
         assert_eq!(sessions.shown(&HeaderMap::new()), Shown::Nothing);
         let wrong = HeaderValue::from_static("p2p_ai_session_8080=guess");
         assert_eq!(sessions.shown(&HeaderMap::from_iter([(header::COOKIE, wrong)])), Shown::Ended);
+    }
+
+    #[test]
+    fn a_cookie_of_another_server_does_not_hide_the_session() {
+        let sessions = Sessions::open(8080, None);
+        let (code, _) = sessions.create_code(Access::Full).unwrap();
+        let cookie = sessions.redeem(&code).unwrap().unwrap();
+        let own = cookie.to_str().unwrap().split(';').next().unwrap();
+        let behind = |foreign: usize| {
+            let sent = "p2p_ai_session_8080=foreign; ".repeat(foreign) + own;
+            let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(&sent).unwrap())]);
+            access(&sessions, &headers)
+        };
+        assert_eq!(behind(1), Some(Access::Full));
+        assert_eq!(behind(COOKIES_MAX), None, "their number is bounded");
+    }
+
+    #[test]
+    fn the_oldest_code_gives_way_after_another_one_was_used() {
+        let sessions = Sessions::open(8080, None);
+        let codes: Vec<String> =
+            (0..CODES_MAX).map(|_| sessions.create_code(Access::Full).unwrap().0).collect();
+        assert!(sessions.redeem(&codes[0]).unwrap().is_some());
+        for _ in 0..2 {
+            sessions.create_code(Access::Full).unwrap();
+        }
+        assert_eq!(sessions.redeem(&codes[1]).unwrap(), None);
+        assert!(sessions.redeem(&codes[CODES_MAX - 1]).unwrap().is_some());
     }
 
     #[test]
