@@ -37,9 +37,7 @@ impl Token {
     /// # Errors
     /// If there is no randomness.
     pub fn random() -> io::Result<Self> {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(io::Error::other)?;
-        Ok(Self { text: secret.iter().map(|byte| format!("{byte:02x}")).collect() })
+        Ok(Self { text: random_hex::<32>()? })
     }
 
     /// Returns the token with this text.
@@ -59,6 +57,13 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")
     }
+}
+
+/// Returns random bytes in hexadecimal.
+pub(super) fn random_hex<const N: usize>() -> io::Result<String> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Checks that the request is meant for this API and does not come from a foreign page or name.

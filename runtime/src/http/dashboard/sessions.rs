@@ -6,6 +6,7 @@
 
 use crate::clock;
 use crate::home;
+use crate::http::auth::random_hex;
 use api::dashboard::Access;
 use axum::http::{HeaderMap, HeaderValue, header};
 use engine::UnixMillis;
@@ -70,7 +71,7 @@ impl Sessions {
     /// # Errors
     /// If there is no randomness.
     pub fn create_code(&self, access: Access) -> io::Result<(String, UnixMillis)> {
-        let (secret, now) = (secret()?, clock::wall());
+        let (secret, now) = (random_hex::<SECRET_BYTES>()?, clock::wall());
         let login = Login::new(&secret, access, now, CODE_LIFE);
         let expires = UnixMillis(login.expires);
         self.lock().codes.admit(login, CODES_MAX, now);
@@ -94,7 +95,7 @@ impl Sessions {
                 Some(_) | None => return Ok(None),
             }
         };
-        let secret = secret()?;
+        let secret = random_hex::<SECRET_BYTES>()?;
         let mut logins = self.lock();
         logins.sessions.admit(Login::new(&secret, access, now, SESSION_LIFE), SESSIONS_MAX, now);
         if let Some(file) = &self.file
@@ -179,21 +180,14 @@ fn write(file: &Path, sessions: &[Login]) -> io::Result<()> {
     home::replace_file(file, &text, 0o600)
 }
 
-/// Returns 128 random bits in hexadecimal.
-fn secret() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// Returns the hash of a secret. Secrets are random, so that the time of a comparison of hashes tells nothing.
 fn hash(secret: &str) -> String {
-    blake3::derive_key("p2p-ai-agents 2026 dashboard login", secret.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let key = blake3::derive_key("p2p-ai-agents 2026 dashboard login", secret.as_bytes());
+    blake3::Hash::from(key).to_hex().to_string()
 }
 
+/// Bytes of a code and of a session's id.
+const SECRET_BYTES: usize = 16;
 /// Maximum cookies of one name that are tried.
 const COOKIES_MAX: usize = 32;
 /// How long a code can be used.
