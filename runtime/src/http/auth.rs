@@ -8,8 +8,11 @@ use super::dashboard::{Present, Sessions, Shown};
 use super::error::ApiError;
 use crate::home;
 use api::dashboard::Access;
+use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
 use std::fmt;
 use std::hint::black_box;
 use std::io;
@@ -66,8 +69,19 @@ pub(super) fn random_hex<const N: usize>() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
+/// Checks `Host` and `Origin` of a request to this address before everything else.
+pub(super) async fn admit(
+    State(address): State<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    check_host_and_origin(&parts, address)?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
 /// Checks that the request is meant for this API and does not come from a foreign page or name.
-pub(super) fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Result<(), ApiError> {
+fn check_host_and_origin(parts: &Parts, address: SocketAddr) -> Result<(), ApiError> {
     // An absolute target takes precedence over `Host` (RFC 9112, section 3.2.2).
     let target = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut hosts = parts.headers.get_all(header::HOST).iter();

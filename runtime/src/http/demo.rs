@@ -93,16 +93,15 @@ pub(super) fn router(demo: Arc<dyn DemoControl>, front: DemoFront, door: Door) -
         .route("/api/v1/demo/record", get(record))
         .route("/api/v1/demo/stop", post(stop))
         .layer(from_fn(take_body))
-        .layer(from_fn_with_state(control.clone(), admit))
+        .layer(from_fn_with_state(control.clone(), check))
+        .layer(from_fn_with_state(control.door.address, auth::admit))
         .with_state(control);
     own.merge(front)
 }
 
-async fn admit(State(control): State<Control>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
-    auth::check_host_and_origin(&parts, control.door.address)?;
-    control.door.check(&parts.method, &parts.headers)?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
+async fn check(State(control): State<Control>, request: Request, next: Next) -> Result<Response, ApiError> {
+    control.door.check(request.method(), request.headers())?;
+    Ok(next.run(request).await)
 }
 
 async fn take_body(request: Request, next: Next) -> Result<Response, ApiError> {

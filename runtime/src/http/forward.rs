@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -69,18 +69,13 @@ impl FromRef<Front> for Door {
 
 /// Returns a router that forwards every request that it admits.
 pub(super) fn router(forwarder: Forwarder, door: Door) -> Router {
+    let address = door.address;
     let front = Front { forwarder, door };
     Router::new()
         .merge(dashboard::page_router())
         .fallback(forward)
-        .layer(from_fn_with_state(front.clone(), admit))
+        .layer(from_fn_with_state(address, auth::admit))
         .with_state(front)
-}
-
-async fn admit(State(front): State<Front>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
-    auth::check_host_and_origin(&parts, front.door.address)?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 async fn forward(State(front): State<Front>, request: Request) -> Result<Response, ApiError> {

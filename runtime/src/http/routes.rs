@@ -5,9 +5,9 @@ use super::limits::{REQUEST_TIMEOUT, SLOW_REQUEST_TIMEOUT};
 use super::state::Api;
 use super::{auth, control, dashboard, metrics, openai, probes, tei, trace_context};
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
 
@@ -27,7 +27,8 @@ pub(super) fn router(api: Api) -> Router {
         // Each group of routes limits its bodies itself.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(api.clone(), trace_context::follow))
-        .layer(from_fn_with_state(api.clone(), admit))
+        .layer(from_fn(limit_time))
+        .layer(from_fn_with_state(api.address, auth::admit))
         .with_state(api)
 }
 
@@ -36,19 +37,18 @@ pub(super) fn metrics_router(api: Api) -> Router {
     metrics::open_router()
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
-        .layer(from_fn_with_state(api.clone(), admit))
+        .layer(from_fn(limit_time))
+        .layer(from_fn_with_state(api.address, auth::admit))
         .with_state(api)
 }
 
-/// Checks `Host` and `Origin` before everything else, and limits the duration of the request.
-async fn admit(State(api): State<Api>, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (parts, body) = request.into_parts();
-    auth::check_host_and_origin(&parts, api.address)?;
+/// Limits the duration of a request.
+async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> {
     // Generations have the timeout of their tasks, and profiles take as long as they are asked to.
-    let slow =
-        ["/v1/", "/v2/", "/api/v1/debug/profile"].iter().any(|prefix| parts.uri.path().starts_with(prefix));
+    let slow = ["/v1/", "/v2/", "/api/v1/debug/profile"]
+        .iter()
+        .any(|prefix| request.uri().path().starts_with(prefix));
     let timeout = if slow { SLOW_REQUEST_TIMEOUT } else { REQUEST_TIMEOUT };
-    let request = Request::from_parts(parts, body);
     tokio::time::timeout(timeout, next.run(request)).await.map_err(|_| {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "request_timeout", "the node took too long to answer")
     })

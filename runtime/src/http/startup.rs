@@ -14,10 +14,10 @@ use super::{routes, tei};
 use crate::clock;
 use api::dashboard::FeedKind;
 use api::{Liveness, Readiness, StartingStatus, StatusResponse};
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
 use engine::Rejection;
@@ -45,7 +45,8 @@ impl StartupRouter {
             .route("/api/v1/dashboard/events", get(events))
             .merge(dashboard::page_router())
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
-            .layer(from_fn_with_state(address, admit))
+            .layer(from_fn_with_state(address, auth::admit))
+            .layer(map_response(close))
             .with_state(door.clone());
         Self { starting, node: Arc::default(), door, limits: Limits::for_api() }
     }
@@ -54,7 +55,8 @@ impl StartupRouter {
     pub fn for_metrics(address: SocketAddr, token: Arc<Token>) -> Self {
         let starting = Router::new()
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
-            .layer(from_fn_with_state(address, admit));
+            .layer(from_fn_with_state(address, auth::admit))
+            .layer(map_response(close));
         let door = Door { token, sessions: Arc::default(), address, kind: FeedKind::Node };
         Self { starting, node: Arc::default(), door, limits: Limits::for_metrics() }
     }
@@ -96,12 +98,8 @@ impl StartupRouter {
     }
 }
 
-async fn admit(State(address): State<SocketAddr>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut response = match auth::check_host_and_origin(&parts, address) {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => error.into_response(),
-    };
+/// Closes the connection after a response.
+async fn close(mut response: Response) -> Response {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
