@@ -156,7 +156,7 @@ export class Canned {
       response.writeHead(200, { "Content-Type": TYPES[name.split(".")[1]], "Content-Security-Policy": POLICY });
       response.end(body);
     } else if (this.loggedOut) json({ error: { code: "login_needed", message: "This browser is not logged in", hint: "p2p-ai-agents dashboard open" } }, 401);
-    else if (path === "/dashboard/session") json({ access: this.access, expires_at: new Date(Date.now() + 3.6e6).toISOString(), kind: "demo" });
+    else if (path === "/dashboard/session") json({ access: this.access, expires_at: new Date(Date.now() + 3.6e6).toISOString() });
     else if (path === "/dashboard/topology") json(this.topology());
     else if (path === "/dashboard/events") {
       response.writeHead(200, { "Content-Type": "text/event-stream" });

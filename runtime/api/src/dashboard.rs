@@ -399,8 +399,6 @@ pub struct Session {
     pub access: Access,
     /// When the session ends.
     pub expires_at: String,
-    /// What serves the page.
-    pub kind: FeedKind,
 }
 
 /// Rights of a session.

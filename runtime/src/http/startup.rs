@@ -12,7 +12,6 @@ use super::forward::{self, Forwarder};
 use super::state::Api;
 use super::{routes, tei};
 use crate::clock;
-use api::dashboard::FeedKind;
 use api::{Liveness, Readiness, StartingStatus, StatusResponse};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -36,7 +35,7 @@ pub struct StartupRouter {
 impl StartupRouter {
     /// Creates the router of a node that is starting.
     pub fn new(address: SocketAddr, token: Arc<Token>, sessions: Arc<Sessions>) -> Self {
-        let door = Door { token, sessions, address, kind: FeedKind::Node };
+        let door = Door { token, sessions, address };
         let starting = Router::new()
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -57,7 +56,7 @@ impl StartupRouter {
             .fallback(async || ApiError::from(Rejection::NodeNotReady))
             .layer(from_fn_with_state(address, auth::admit))
             .layer(map_response(close));
-        let door = Door { token, sessions: Arc::default(), address, kind: FeedKind::Node };
+        let door = Door { token, sessions: Arc::default(), address };
         Self { starting, node: Arc::default(), door, limits: Limits::for_metrics() }
     }
 
@@ -68,8 +67,7 @@ impl StartupRouter {
 
     /// Routes new connections to a demo.
     pub fn attach_demo(&self, control: Arc<dyn DemoControl>, front: DemoFront) {
-        let door = Door { kind: FeedKind::Demo, ..self.door.clone() };
-        self.node.get_or_init(|| demo::router(control, front, door));
+        self.node.get_or_init(|| demo::router(control, front, self.door.clone()));
     }
 
     /// Routes new connections to a node in another process. The page and the logins are those of this process.

@@ -10,7 +10,7 @@ use crate::http::dashboard::{Present, Sessions, Shown};
 use crate::http::error::ApiError;
 use crate::http::node_client::internal;
 use crate::http::state::Api;
-use api::dashboard::{Access, Code, FeedKind, NewCode, Session};
+use api::dashboard::{Access, Code, NewCode, Session};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRef, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -27,7 +27,6 @@ pub(in crate::http) struct Door {
     pub(in crate::http) token: Arc<Token>,
     pub(in crate::http) sessions: Arc<Sessions>,
     pub(in crate::http) address: SocketAddr,
-    pub(in crate::http) kind: FeedKind,
 }
 
 impl Door {
@@ -43,7 +42,6 @@ impl FromRef<Api> for Door {
             token: Arc::clone(&api.token),
             sessions: Arc::clone(&api.dashboard.sessions),
             address: api.address,
-            kind: api.dashboard.hub.kind(),
         }
     }
 }
@@ -87,7 +85,7 @@ async fn session(State(door): State<Door>, headers: HeaderMap) -> JsonResult<Ses
         // The token may do everything, as long as the node runs.
         Shown::Nothing | Shown::Ended => Present { access: Access::Full, expires: clock::wall() },
     };
-    Ok(Json(Session { access, expires_at: expires.to_string(), kind: door.kind }))
+    Ok(Json(Session { access, expires_at: expires.to_string() }))
 }
 
 /// `POST /api/v1/dashboard/codes`: creates a code. A session cannot create further ones.
