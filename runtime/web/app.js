@@ -63,6 +63,8 @@ onEvent = (what, name) => {
 
 onFeed = () => {
   changed("feed");
+  // The next login may have other rights.
+  if (M.feed.phase === "login") M.access = null;
   if (M.feed.phase === "live" && M.access === null) loadSession();
   drawFeed();
 };
@@ -167,6 +169,8 @@ function drawLegend() {
 
 // Selection, and the address that leads to it.
 
+let hashRead = "";
+
 function select(what, by) {
   M.selected = what;
   if (what?.type === "task") loadTrace(what.id);
@@ -184,9 +188,9 @@ function writeHash() {
   if (M.selected) words.set(M.selected.type, M.selected.id ?? M.selected.key);
   if (list.tab !== "nodes") words.set("tab", list.tab);
   history.replaceState(null, "", words.size ? "#" + words : location.pathname);
+  hashRead = location.hash;
 }
 
-let hashRead = "";
 function readHash() {
   if (hashRead === location.hash || location.hash === "#code-invalid") return;
   hashRead = location.hash;
