@@ -103,7 +103,9 @@ function loadAlerts() {
 }
 
 async function loadOlder() {
-  const query = new URLSearchParams({ limit: "200", offset: String(taskRows().length) });
+  // The list of the node has its own tasks only.
+  const known = allTasks().filter((task) => task.origin === M.self && isChosen(task));
+  const query = new URLSearchParams({ limit: "200", offset: String(known.length) });
   if (list.status) query.set("status", list.status);
   if (list.worker) query.set("worker", list.worker);
   await load("tasks", `/tasks?${query}`, (page) => { list.older.push(...page.tasks.map(readTask)); list.more = true; });

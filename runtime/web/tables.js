@@ -141,13 +141,19 @@ function drawNodes() {
 
 // Tasks.
 
-function taskRows() {
-  const words = list.filter.trim().toLowerCase();
+function allTasks() {
   const all = new Map(list.older.map((task) => [task.id, task]));
   for (const [id, task] of M.tasks) all.set(id, task);
-  const matches = (task) => (!list.status || task.status === list.status) && (!list.worker || task.worker === list.worker)
-    && (words === "" || [task.id, task.kind, task.model, task.status, task.preview, nameOf(task.worker)].some((text) => text.toLowerCase().includes(words)));
-  return [...all.values()].filter(matches).sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
+  return [...all.values()];
+}
+
+/** Returns whether the choices of status and node let a task through. */
+const isChosen = (task) => (!list.status || task.status === list.status) && (!list.worker || task.worker === list.worker);
+
+function taskRows() {
+  const words = list.filter.trim().toLowerCase();
+  const matches = (task) => isChosen(task) && (words === "" || [task.id, task.kind, task.model, task.status, task.preview, nameOf(task.worker)].some((text) => text.toLowerCase().includes(words)));
+  return allTasks().filter(matches).sort((a, b) => (a.at < b.at ? 1 : a.at > b.at ? -1 : 0));
 }
 
 const tookOf = (task) => (task.elapsed !== null ? lasting(task.elapsed) : task.result ? lasting(Date.parse(task.result.completed_at) - Date.parse(task.at)) : "");
