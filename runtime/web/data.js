@@ -121,6 +121,7 @@ function noteTask(json) {
     task.model ||= before.model;
     task.preview ||= before.preview;
     task.worker ??= before.worker;
+    task.moved ||= before.moved;
     task.result ??= before.result;
     if (!json.submitted_at) { task.at = before.at; task.submitted = before.submitted; }
   } else if (json.timestamp && task.origin === M.self) M.tasksTotal++;
@@ -139,13 +140,13 @@ let flightsLeft = 0;
 function showFlight(task, before) {
   if (flightsLeft-- <= 0) return;
   const to = task.worker;
-  if (task.status === "RUNNING" && to && before?.worker !== to) fly(task.origin, to, "task");
+  if (task.status === "RUNNING" && to && (before?.status !== "RUNNING" || before.worker !== to)) fly(task.origin, to, "task");
   else if (ENDED.has(task.status) && to) {
     const late = before?.status === "RUNNING" && before.worker === to ? 0 : FLIGHT_MS;
     if (late) fly(task.origin, to, "task");
     fly(to, task.origin, task.status === "COMPLETED" ? "result" : "failed", late);
   } else if (task.status === "QUEUED" && !task.moved && !before) fly(task.origin, task.origin, "task");
-  else if (task.moved && before?.worker) fly(before.worker, task.origin, "failed");
+  else if (task.moved && task.moved !== before?.moved && before?.worker) fly(before.worker, task.origin, "failed");
 }
 
 function addSample(sample) {
