@@ -116,6 +116,8 @@ function steps(asked, id) {
   if (asked.error) return [make("h3", {}, "Steps"), make("p", { class: "soft" }, asked.error)];
   if (!asked.trace) return [make("h3", {}, "Steps"), make("p", { class: "soft" }, "Asking the nodes that took part…")];
   const spans = asked.trace.spans.filter((span) => !span.task || span.task === id);
+  const notes = asked.trace.nodes.filter((node) => node.answer !== "answered").map((node) => make("p", { class: "soft" }, `${nameOf(node.id)} ${node.answer === "away" ? "is not reachable" : "did not answer"}: its steps are missing.`));
+  if (spans.length === 0) return [make("h3", {}, "Steps"), make("p", { class: "soft" }, "No step is known."), ...notes];
   const begin = Math.min(...spans.map((span) => span.start_us)), end = Math.max(begin + 1, ...spans.map((span) => span.start_us + (span.duration_us ?? 0)));
   const items = spans.slice(0, STEPS_SHOWN).map((span, i) => {
     const kind = typeof span.what === "string" ? span.what : Object.keys(span.what)[0];
@@ -124,7 +126,6 @@ function steps(asked, id) {
     bar.style.setProperty("--w", `${(((span.duration_us ?? 0) / (end - begin)) * 98).toFixed(2)}%`);
     return make("li", { "data-key": `${span.id} ${i}` }, make("span", { class: "t" }, span.duration_us ? lasting(span.duration_us / 1000) : `at ${lasting((span.start_us - begin) / 1000)}`), nodeLink(span.node), ` ${stepWords(span, kind)}`, make("span", { class: "track" }, bar));
   });
-  const notes = asked.trace.nodes.filter((node) => node.answer !== "answered").map((node) => make("p", { class: "soft" }, `${nameOf(node.id)} ${node.answer === "away" ? "is not reachable" : "did not answer"}: its steps are missing.`));
   return [make("h3", {}, `Steps (${lasting((end - begin) / 1000)} in all)`), make("ol", { class: "steps" }, ...items), spans.length > STEPS_SHOWN ? make("p", { class: "soft" }, `and ${spans.length - STEPS_SHOWN} more`) : null, ...notes];
 }
 
