@@ -129,7 +129,7 @@ function noteTask(json) {
   M.tasks.set(task.id, task);
   for (const id of M.tasks.keys()) {
     if (M.tasks.size <= TASKS_KEPT) break;
-    if (id !== M.selected?.id) M.tasks.delete(id); else M.tasks.set(id, M.tasks.get(id));
+    if (id !== M.selected?.id) M.tasks.delete(id);
   }
   if (json.timestamp) showFlight(task, before);
 }

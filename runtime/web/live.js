@@ -114,7 +114,6 @@ async function lead() {
     }
     clearTimeout(silence);
     abort.abort();
-    if (ended.code === "cursor_unknown") M.cursor = null;
     const phase = ended.status === 401 ? "login" : ended.phase ?? "off";
     if (phase === "login") wait = RETRY_MS_MAX;
     else if (phase !== "off") wait = Math.min(wait, STATE_RETRY_MS);
