@@ -224,12 +224,12 @@ async fn a_page_that_comes_back_after_a_pause_gets_the_whole_picture() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(hub.lock().runs, "a page that reloads finds all ready");
     tokio::time::sleep(Duration::from_secs(10)).await;
-    {
+    let newest = {
         let state = hub.lock();
         assert!(!state.runs && state.frames.is_empty());
         assert_eq!(state.frames_bytes, 0);
-    }
-    let newest = hub.cursor(hub.lock().number - 1);
+        Cursor { epoch: state.epoch.clone(), number: state.number - 1 }
+    };
     let _page = hub.open_page(&node.handle).unwrap();
     for cursor in [after, Some(newest)] {
         let first = next(&hub, &mut cursor.clone()).await;
