@@ -3,6 +3,7 @@
 //! Nothing is compared with the recording; [`replay`](super::replay) does that.
 
 use super::{Records, ReplayError};
+use core::mem;
 use engine::identity::KeyUses;
 use engine::journal::{JournalError, Record};
 use engine::request::{Answer, Request};
@@ -18,7 +19,7 @@ pub struct Playback {
     started: Instant,
     at: Instant,
     next: Option<(Instant, Input)>,
-    /// Events of the construction.
+    /// Events of the construction and of questions.
     events: Vec<Event>,
     asked: u64,
 }
@@ -53,22 +54,24 @@ impl Playback {
         self.started
     }
 
-    /// Returns the time of the next input; `None` at the end.
+    /// Returns the time of the next input, or of events that no step has returned yet; `None` at the end.
     pub fn next_at(&self) -> Option<Instant> {
-        self.next.as_ref().map(|(at, _)| *at)
+        let rest = || (!self.events.is_empty()).then_some(self.at);
+        self.next.as_ref().map(|(at, _)| *at).or_else(rest)
     }
 
-    /// Gives the node its next input. Returns the events that this causes.
+    /// Gives the node its next input, if there is one. Returns the events that this and the questions since the last
+    /// step caused.
     ///
     /// # Errors
     /// [`ReplayError`] if the journal is damaged there; it has ended then.
     pub fn step(&mut self) -> Result<Vec<Event>, ReplayError> {
-        let Some((at, input)) = self.next.take() else { return Ok(Vec::new()) };
+        let Some((at, input)) = self.next.take() else { return Ok(mem::take(&mut self.events)) };
         // The results of the key's uses follow the input that needs them.
         self.next = read_step(&mut self.records, &self.uses, None)?;
         self.at = at;
         self.node.handle_input(at, input);
-        let mut events = std::mem::take(&mut self.events);
+        let mut events = mem::take(&mut self.events);
         events.extend(self.drain(None).0);
         Ok(events)
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{Options, Scenario};
 use engine::journal::Decoder;
+use engine::request::Request;
 use std::fs;
 use std::path::PathBuf;
 
@@ -243,6 +244,23 @@ fn a_file_that_is_no_journal_is_rejected() {
     assert!(matches!(replay(&path, None), Err(ReplayError::Empty { records: 0 })));
     assert!(matches!(replay(&scratch.0, None), Err(ReplayError::Io(_))));
     assert!(matches!(replay(&scratch.0.join("nothing"), None), Err(ReplayError::Io(_))));
+}
+
+#[test]
+fn a_playback_loses_no_event_and_keeps_none_at_its_end() {
+    let scratch = record("playback", "event-queue", 3);
+    let path = scratch.0.join("n0.1.journal");
+    let whole = fs::read(&path).unwrap();
+    let mut records = Records::open(&path).unwrap();
+    while !matches!(records.next().unwrap(), None | Some(Record::Input(..))) {}
+    let before_inputs = boundaries(&whole)[records.read() as usize - 1];
+    let cut = scratch.0.join("cut");
+    fs::write(&cut, &whole[..before_inputs]).unwrap();
+    let mut playback = Playback::open(&cut).unwrap();
+    assert_eq!(playback.next_at(), Some(playback.started()));
+    assert!(!playback.step().unwrap().is_empty(), "the construction has events");
+    assert_eq!((playback.next_at(), playback.step().unwrap().len()), (None, 0));
+    assert!(matches!(playback.ask(Request::Status), Some(Ok(_))));
 }
 
 #[test]
