@@ -268,8 +268,8 @@ impl LiveHandle {
         disks.iter().find_map(|disk| disk::lock(disk).get(&task).map(|(_, result)| result.clone()))
     }
 
-    /// Returns a number that changes when a node changes its state, stops, or gains or loses a member, and when a fault
-    /// begins or ends.
+    /// Returns a number that changes when a node changes its state, stops, or gains or loses a member, when a fault
+    /// begins or ends, and when an invariant is violated.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }

@@ -286,7 +286,7 @@ impl EventQueue {
                     self.handle(node, Input::LinkDown { link });
                 }
             }
-            // Whatever a user does meanwhile is no failure.
+            // Faults and tasks of users may delay recovery, so it is not checked.
             Scheduled::CheckLiveness { .. } if self.live.is_some() => {}
             Scheduled::CheckLiveness { last } => {
                 let (now, hosts) = (self.now(), &self.hosts);

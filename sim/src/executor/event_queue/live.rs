@@ -59,7 +59,7 @@ pub(super) struct LiveState {
     void: BTreeSet<usize>,
     /// Injections that the scenario plans; all later ones are those of users.
     planned: usize,
-    /// Counts the changes of nodes and faults.
+    /// Counts the changes of nodes, faults and violations.
     changes: watch::Sender<u64>,
     /// By how many milliseconds the wall clock is ahead of that of other simulations.
     wall_ahead: i64,
@@ -131,7 +131,7 @@ impl LiveState {
         watchers.into_iter().flatten().for_each(|watcher| watcher(now, event));
     }
 
-    /// Announces a change of a node or a fault.
+    /// Announces a change of a node or a fault, or a violation.
     fn changed(&self) {
         self.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
@@ -245,6 +245,8 @@ impl EventQueue {
 
     /// Notes a panic, and kills the node that panicked.
     fn recover(&mut self, panic: &(dyn Any + Send)) {
+        // An earlier violation must not hide the panic, nor which node it is of.
+        self.keep_violation();
         self.observer.panicked(self.now(), panic);
         let node = self.observer.violation.as_ref().and_then(|violation| violation.node);
         self.keep_violation();
@@ -261,6 +263,7 @@ impl EventQueue {
         let Some(live) = &mut self.live else { return };
         if live.violations.iter().all(|known| known.invariant != violation.invariant) {
             live.violations.push(violation);
+            live.changed();
         }
     }
 
@@ -535,3 +538,52 @@ const fn replaced(Fingerprint(mut bytes): Fingerprint) -> Fingerprint {
 
 /// How long after a request its user awaits the answer impatiently. Later, a few milliseconds do not matter.
 const HASTE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::NO_PANIC;
+    use crate::live::playground;
+
+    fn world(nodes: u32) -> (EventQueue, watch::Receiver<u64>) {
+        let scenario = playground(nodes);
+        let cluster = Arc::new(Cluster::new(&scenario, 3, None));
+        let results: Vec<_> = (0..nodes).map(|_| Arc::default()).collect();
+        let (change, changes) = watch::channel(0);
+        let mut world = EventQueue::live(&scenario, cluster, UnixMillis(0), &results, change);
+        world.advance(Instant::from_micros(1_000_000));
+        (world, changes)
+    }
+
+    fn violate(world: &mut EventQueue, invariant: &'static str) {
+        world.observer.violated(world.now(), 0, invariant, "in a test".to_owned());
+    }
+
+    fn violations(world: &EventQueue) -> Vec<&'static str> {
+        world.status().violations.iter().map(|violation| violation.invariant).collect()
+    }
+
+    #[test]
+    fn the_first_violation_of_an_invariant_is_announced() {
+        let (mut world, mut changes) = world(1);
+        for (invariant, announced) in [("one", true), ("one", false), ("other", true)] {
+            changes.mark_unchanged();
+            world.act(|world| violate(world, invariant));
+            assert_eq!(changes.has_changed().unwrap(), announced, "{invariant}");
+        }
+        assert_eq!(violations(&world), ["one", "other"]);
+    }
+
+    #[test]
+    fn a_violation_does_not_hide_a_panic_after_it() {
+        let (mut world, _changes) = world(1);
+        assert!(world.hosts[0].node.is_some());
+        world.act(|world| {
+            world.hosts[0].draining = true;
+            violate(world, "one");
+            panic!("a broken node");
+        });
+        assert_eq!(violations(&world), ["one", NO_PANIC]);
+        assert!(world.hosts[0].node.is_none() && !world.hosts[0].draining);
+    }
+}
