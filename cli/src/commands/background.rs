@@ -20,7 +20,7 @@ pub(super) enum Started {
     /// The process ended before it was ready.
     Ended { status: ExitStatus, said: Vec<u8> },
     /// The process was not ready in time, and was asked to stop.
-    TimedOut,
+    TimedOut { said: Vec<u8> },
 }
 
 /// Why a process cannot be started in the background.
@@ -49,7 +49,7 @@ pub(super) fn start(
                 // It may have ended by itself in the meantime.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             }
-            Ok(Started::TimedOut)
+            Ok(Started::TimedOut { said: said.read() })
         }
     }
 }
@@ -112,3 +112,22 @@ impl StderrFile {
 }
 
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_slow_process_said_is_returned_and_its_file_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::new(directory.path()).unwrap();
+        fs::create_dir(directory.path().join("run")).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'not so fast' >&2; exec sleep 60"]);
+        let Ok(Started::TimedOut { said }) = start(&home, command, Duration::from_secs(2)) else {
+            panic!("it became ready");
+        };
+        assert_eq!(said, b"not so fast\n");
+        assert_eq!(fs::read_dir(directory.path().join("run")).unwrap().count(), 0);
+    }
+}

@@ -74,7 +74,8 @@ fn start_in_background(home: &Home) -> Outcome {
             output::write_error(&said)?;
             Ok(ExitCode::FAILURE)
         }
-        Started::TimedOut => {
+        Started::TimedOut { said } => {
+            output::write_error(&said)?;
             Err(Failure::new(format!("the demo did not start within {} s", READY_TIMEOUT.as_secs()))
                 .id("demo_start_timeout")
                 .hint(format!("see {}", home.log_file().display())))

@@ -296,7 +296,8 @@ pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
             let code = status.code().and_then(|code| u8::try_from(code).ok()).filter(|code| *code != 0);
             Ok(ExitCode::from(code.unwrap_or(1)))
         }
-        Started::TimedOut => {
+        Started::TimedOut { said } => {
+            output::write_error(&said)?;
             require_free_space(home)?;
             Err(Failure::new(format!(
                 "the node was not ACTIVE after {} s and was stopped",
