@@ -130,9 +130,10 @@ async fn converse(home: &Home, arguments: &start::Arguments) -> Outcome {
         _ = signals.next() => return Ok(ExitCode::FAILURE),
     };
     let client = connect(home)?;
-    start::announce(home, &client).await?;
+    let demo = start::announce(home, &client).await?;
     output::notice("Type help for the commands; exit or Ctrl-D ends the demo")?;
-    let mut reader = Reader::start(home, arguments.nodes)?;
+    let nodes = u32::try_from(demo.nodes.len()).unwrap_or(u32::MAX);
+    let mut reader = Reader::start(home, nodes)?;
     loop {
         let line = tokio::select! {
             line = reader.next() => line,

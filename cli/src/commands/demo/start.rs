@@ -63,7 +63,7 @@ fn start_in_background(home: &Home) -> Outcome {
     match started {
         Started::Ready { said, .. } => {
             output::write_error(&said)?;
-            block_on(async { announce(home, &connect(home)?).await })
+            block_on(async { announce(home, &connect(home)?).await.map(drop) })
         }
         Started::Ended { status, said } => {
             if said.is_empty() {
@@ -119,8 +119,8 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?)
 }
 
-/// Prints what has started.
-pub(super) async fn announce(home: &Home, client: &Client) -> Result<(), Failure> {
+/// Prints what has started, and returns it.
+pub(super) async fn announce(home: &Home, client: &Client) -> Result<Demo, Failure> {
     let demo: Demo = client.get("/api/v1/demo").await?;
     let kind = match demo.kind {
         DemoKind::Real => "real",
@@ -140,7 +140,8 @@ pub(super) async fn announce(home: &Home, client: &Client) -> Result<(), Failure
     }
     let place = home.root().display();
     output::notice(&format!("Open the page:   p2p-ai-agents --home {place} dashboard open"))?;
-    output::notice("Give them work:  p2p-ai-agents demo tasks --count 10 --type embedding")
+    output::notice("Give them work:  p2p-ai-agents demo tasks --count 10 --type embedding")?;
+    Ok(demo)
 }
 
 const THREADS_MAX: usize = 4;
