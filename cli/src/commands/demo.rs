@@ -44,7 +44,7 @@ pub(crate) enum DemoCommand {
     Tasks(tasks::Arguments),
     /// Show the nodes, their tasks and the faults in effect
     Stats(Format),
-    /// Kill a node, as a power failure would
+    /// Kill a node's process, without a graceful stop
     Kill {
         /// Name of the node, or the start of its id
         node: String,

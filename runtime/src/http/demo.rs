@@ -33,14 +33,14 @@ pub trait DemoControl: Send + Sync + 'static {
     /// Returns the state of the demo.
     fn demo(&self) -> BoxFuture<'_, Demo>;
 
-    /// Runs tasks and sends a line about each; the channel closes after the last line. Dropping the receiver cancels
-    /// the tasks that have not begun.
+    /// Runs tasks and sends a line about each; the channel closes after the last line. Dropping the receiver ends the
+    /// request: tasks under way are no longer awaited.
     ///
     /// # Errors
     /// If the request names no node, or too many tasks.
     fn run_tasks(&self, tasks: NewDemoTasks) -> Result<mpsc::Receiver<DemoTaskLine>, ErrorDetail>;
 
-    /// Kills a node, as a power failure would.
+    /// Kills a node's process, without a graceful stop.
     fn kill(&self, kill: DemoKill) -> BoxFuture<'_, Result<DemoChange, ErrorDetail>>;
 
     /// Ends all faults and starts every stopped node.

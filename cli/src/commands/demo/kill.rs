@@ -1,4 +1,4 @@
-//! `demo kill`: kills a node, as a power failure would.
+//! `demo kill`: kills a node's process, without a graceful stop.
 
 use crate::client::Client;
 use crate::error::Failure;

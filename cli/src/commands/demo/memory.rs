@@ -10,7 +10,7 @@ pub(super) fn check(nodes: u32, real: bool) -> Result<(), Failure> {
     available().map_or(Ok(()), |available| check_against(nodes, real, available))
 }
 
-/// Returns the memory that this process may still use, if it is known.
+/// Returns an upper bound of the memory that this process may still use, if one is known.
 fn available() -> Option<u64> {
     let group = cgroup::memory_limit().map(|limit| limit.bytes);
     host::memory_available().into_iter().chain(group).min()

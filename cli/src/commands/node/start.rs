@@ -193,7 +193,7 @@ async fn starter_ended(watch: bool) {
     let (open, ended) = tokio::sync::oneshot::channel::<()>();
     let read = move || {
         let _open = open;
-        // Nothing is expected, so whatever arrives is dropped.
+        // Input is discarded; only its end matters.
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
     };
     let started = watch && std::thread::Builder::new().name("stdin".to_owned()).spawn(read).is_ok();
