@@ -269,7 +269,15 @@ fn simulated_nodes_take_every_fault_and_what_happened_repeats() {
 
     let file = node.home.root().join("recorded.toml").display().to_string();
     node.run(&["demo", "record", &file]).good();
+    for name in ["amber", "birch", "cedar"] {
+        node.run(&["demo", "kill", name]).good();
+    }
+    let mut waiting = node.command(&["demo", "tasks", "--count", "200"]);
+    let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the tasks wait", || (stats(&node)["tasks"]["waiting"] == 128).then_some(()));
     let summary = node.run(&["demo", "stop"]).good();
+    let left = String::from_utf8(waiting.wait_with_output().unwrap().stderr).unwrap();
+    assert!(left.contains("the demo stopped before all tasks had ended"), "{left}");
     assert!(
         summary.contains(" with 3 simulated nodes\n") && summary.contains("6 completed, 0 failed"),
         "{summary}"

@@ -4,6 +4,7 @@
 //! origin stops, its task is submitted to another one. While no node runs, tasks wait.
 
 use super::backend::{Backend, RunError};
+use super::control::Refusal;
 use super::names;
 use super::tally::Tally;
 use crate::commands::sample_task;
@@ -12,7 +13,7 @@ use engine::task::TaskStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// The tasks of one request.
@@ -20,6 +21,8 @@ pub(super) struct Batch<B> {
     pub(super) backend: Arc<B>,
     /// Counts the tasks of all requests.
     pub(super) total: Arc<Mutex<Tally>>,
+    /// Whether the demo has stopped.
+    pub(super) stopped: watch::Receiver<bool>,
     pub(super) tasks: NewDemoTasks,
     /// The node that accepts all of them.
     pub(super) node: Option<u32>,
@@ -27,8 +30,18 @@ pub(super) struct Batch<B> {
 }
 
 impl<B: Backend> Batch<B> {
-    /// Runs the tasks. Ends early if the client is gone.
+    /// Runs the tasks. Ends early if the client is gone, or the demo has stopped.
     pub(super) async fn run(self) {
+        let mut stopped = self.stopped.clone();
+        tokio::select! {
+            biased;
+            // Without a sender, the demo is gone.
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = self.run_all() => {}
+        }
+    }
+
+    async fn run_all(self) {
         let begun = Instant::now();
         let shared = Arc::new(Shared {
             backend: self.backend,
@@ -136,8 +149,10 @@ impl<B: Backend> Shared<B> {
             let Some(origin) = self.choose(node, turn) else {
                 let _waiting = Waiting::begin(self);
                 self.explain_wait(node).await;
-                // The backend lives as long as this task, and so does its sender.
-                let _ = changes.changed().await;
+                if changes.changed().await.is_err() {
+                    // No node will run any more.
+                    return (node.unwrap_or_default(), Err(Refusal::Stopping.into()));
+                }
                 continue;
             };
             self.waits.store(false, Ordering::Relaxed);
@@ -239,3 +254,119 @@ const BUSY_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Shorter than the time after which the command line gives a silent stream up.
 const WAIT_REPORT_INTERVAL: Duration = Duration::from_secs(15);
 const STOPPED_PAUSE: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::demo::backend::{FaultSpec, Healed, NodeView, Refused};
+    use api::{DemoKind, Status};
+    use engine::NodeId;
+    use engine::task::TaskKind;
+    use runtime::http::DemoFront;
+    use tokio::time::timeout;
+
+    /// Two nodes that do not run; without a sender, they never will.
+    struct Stopped(Option<watch::Sender<u64>>);
+
+    impl Backend for Stopped {
+        fn kind(&self) -> DemoKind {
+            DemoKind::Real
+        }
+
+        fn nodes(&self) -> Vec<NodeView> {
+            let state = DemoNodeState::Stopped;
+            let view = |id| NodeView { id: NodeId([id; 16]), state, reason: None, api_address: None };
+            vec![view(1), view(2)]
+        }
+
+        fn changes(&self) -> watch::Receiver<u64> {
+            self.0.as_ref().map_or_else(|| watch::channel(0).1, watch::Sender::subscribe)
+        }
+
+        async fn status(&self, _: u32) -> Option<Status> {
+            None
+        }
+
+        async fn run(&self, _: u32, _: &NewTask) -> Result<Task, RunError> {
+            Err(RunError::Stopped)
+        }
+
+        async fn kill(&self, _: u32) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        async fn heal(&self) -> Result<Healed, Refused> {
+            Ok(Healed::default())
+        }
+
+        async fn partition(&self, _: &[Vec<u32>]) -> Result<(), Refused> {
+            Ok(())
+        }
+
+        async fn fault(&self, _: &FaultSpec) -> Result<String, Refused> {
+            Ok(String::new())
+        }
+
+        fn faults(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        async fn record(&self) -> Result<String, Refused> {
+            Ok(String::new())
+        }
+
+        fn violations(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn front(&self) -> DemoFront {
+            unreachable!("no test asks for it")
+        }
+
+        async fn stop(&self) {}
+    }
+
+    fn start(
+        changes: Option<watch::Sender<u64>>,
+        stopped: &watch::Sender<bool>,
+    ) -> (mpsc::Receiver<DemoTaskLine>, Arc<Mutex<Tally>>) {
+        let (lines, inbox) = mpsc::channel(8);
+        let (backend, total) = (Arc::new(Stopped(changes)), Arc::new(Mutex::new(Tally::new())));
+        let tasks =
+            NewDemoTasks { count: 2, kind: TaskKind::Embedding, input: None, node: None, model: None };
+        let (stopped, counted) = (stopped.subscribe(), Arc::clone(&total));
+        tokio::spawn(Batch { backend, total, stopped, tasks, node: None, lines }.run());
+        (inbox, counted)
+    }
+
+    async fn next(lines: &mut mpsc::Receiver<DemoTaskLine>) -> Option<DemoTaskLine> {
+        timeout(Duration::from_secs(10), lines.recv()).await.expect("the tasks still wait")
+    }
+
+    #[tokio::test]
+    async fn waiting_tasks_end_with_the_demo() {
+        let stopped = watch::Sender::new(false);
+        let (mut lines, total) = start(Some(watch::Sender::new(0)), &stopped);
+        assert!(matches!(next(&mut lines).await, Some(DemoTaskLine::Waiting { .. })));
+        stopped.send_replace(true);
+        assert_eq!(next(&mut lines).await, None, "the last line is missing");
+        let tasks = lock(&total).tasks();
+        assert_eq!((tasks.submitted, tasks.waiting), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn tasks_fail_if_no_node_will_run_any_more() {
+        let stopped = watch::Sender::new(false);
+        let (mut lines, _) = start(None, &stopped);
+        let mut codes = Vec::new();
+        let done = loop {
+            match next(&mut lines).await {
+                Some(DemoTaskLine::Task(task)) => codes.push(task.error.unwrap().code),
+                Some(DemoTaskLine::Waiting { .. }) => {}
+                Some(DemoTaskLine::Done(done)) => break done,
+                None => panic!("no last line"),
+            }
+        };
+        assert_eq!((codes, done.failed), (vec!["demo_not_running".to_owned(); 2], 2));
+    }
+}

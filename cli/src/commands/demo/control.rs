@@ -38,7 +38,7 @@ pub(super) struct Control<B> {
 }
 
 /// Why a request to a demo is refused, whatever runs the nodes.
-enum Refusal {
+pub(super) enum Refusal {
     /// The node that is to be killed does not run.
     AlreadyStopped { node: u32, reason: Option<String>, running: Vec<u32> },
     /// A partition needs two groups without a common node.
@@ -317,8 +317,9 @@ impl<B: Backend> DemoControl for Control<B> {
         }
         let node = tasks.node.as_deref().map(|word| self.resolve(word)).transpose()?;
         let (lines, inbox) = mpsc::channel(LINES_MAX);
-        let (backend, total) = (Arc::clone(&self.backend), Arc::clone(&self.total));
-        tokio::spawn(Batch { backend, total, tasks, node, lines }.run());
+        let (backend, total, stopped) =
+            (Arc::clone(&self.backend), Arc::clone(&self.total), self.stopped.subscribe());
+        tokio::spawn(Batch { backend, total, stopped, tasks, node, lines }.run());
         Ok(inbox)
     }
 
