@@ -163,6 +163,6 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Returns the node that takes the requests which are not about the demo.
     fn front(&self) -> DemoFront;
 
-    /// Stops all nodes.
-    fn stop(&self) -> impl Future<Output = ()> + Send;
+    /// Stops all nodes. Returns what checks of the nodes found wrong until the end.
+    fn stop(&self) -> impl Future<Output = Vec<String>> + Send;
 }

@@ -323,7 +323,9 @@ mod tests {
             unreachable!("no test asks for it")
         }
 
-        async fn stop(&self) {}
+        async fn stop(&self) -> Vec<String> {
+            Vec::new()
+        }
     }
 
     fn start(

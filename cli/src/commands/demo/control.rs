@@ -274,11 +274,10 @@ impl<B: Backend> Control<B> {
     async fn end(&self) -> DemoSummary {
         let _turn = self.changing.lock().await;
         let end = async {
-            let violations = self.backend.violations();
             let nodes = u32::try_from(self.backend.nodes().len()).unwrap_or(u32::MAX);
             let tasks = lock(&self.total).tasks();
             let uptime_ms = millis(self.begun.elapsed());
-            self.backend.stop().await;
+            let violations = self.backend.stop().await;
             let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone();
             DemoSummary { kind: self.backend.kind(), uptime_ms, nodes, tasks, faults, violations }
         };

@@ -244,7 +244,7 @@ impl Backend for Real {
         DemoFront::Forward(Forwarder::new(stopped, move || nodes.iter().find_map(|node| node.target())))
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Vec<String> {
         let mut stops = JoinSet::new();
         for node in self.nodes.iter() {
             let node = node.clone();
@@ -256,6 +256,7 @@ impl Backend for Real {
             });
         }
         stops.join_all().await;
+        self.violations()
     }
 }
 

@@ -29,6 +29,7 @@ use runtime::observers::{AlertSinkStates, PageFeed};
 use runtime::service::SharedModels;
 use runtime::snapshot::Inspected;
 use runtime::store::Damage;
+use sim::invariant::Violation;
 use sim::live::{InjectError, Live, LiveHandle, LiveNode, LiveOptions, LiveStatus, LiveStopped, playground};
 use sim::scenario::{FaultKind, Target};
 use sim::{Scenario, live};
@@ -238,19 +239,22 @@ impl Backend for Simulated {
     }
 
     fn violations(&self) -> Vec<String> {
-        self.status.borrow().violations.iter().map(ToString::to_string).collect()
+        in_words(&self.status.borrow().violations)
     }
 
     fn front(&self) -> DemoFront {
         DemoFront::Api(self.front.clone())
     }
 
-    async fn stop(&self) {
+    async fn stop(&self) -> Vec<String> {
         let stops = std::mem::take(&mut *self.stops.lock().unwrap_or_else(PoisonError::into_inner));
         drop(stops);
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner).take();
         // The thread ends within a moment, and blocks this one until then.
-        let _ = tokio::task::spawn_blocking(|| live.map(Live::stop)).await;
+        match tokio::task::spawn_blocking(|| live.map(Live::stop)).await {
+            Ok(Some(report)) => in_words(&report.violations),
+            Ok(None) | Err(_) => self.violations(),
+        }
     }
 }
 
@@ -291,6 +295,10 @@ fn follow(live: LiveHandle, first: LiveStatus) -> (watch::Receiver<LiveStatus>, 
         }
     });
     (statuses, changes)
+}
+
+fn in_words(violations: &[Violation]) -> Vec<String> {
+    violations.iter().map(ToString::to_string).collect()
 }
 
 fn view(node: &LiveNode, address: SocketAddr, status: &LiveStatus) -> NodeView {
