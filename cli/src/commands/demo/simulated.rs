@@ -49,8 +49,7 @@ pub(super) struct Simulated {
     /// The addresses of the nodes' APIs.
     addresses: Vec<SocketAddr>,
     front: Box<Api>,
-    status: watch::Receiver<LiveStatus>,
-    changes: watch::Receiver<u64>,
+    followed: Arc<Followed>,
     /// Dropping these ends the APIs and the watch over the model files.
     stops: Mutex<Vec<oneshot::Sender<()>>>,
 }
@@ -121,28 +120,25 @@ impl Simulated {
             addresses.push(address);
             stops.push(stop);
         }
-        let (status, changes) = follow(handle.clone(), first);
+        let followed = Arc::new(Followed::new(handle.clone(), first));
+        tokio::spawn(follow(Arc::clone(&followed)));
         Ok(Self {
             live: Mutex::new(Some(live)),
             handle,
             scenario,
             addresses,
             front: Box::new(front),
-            status,
-            changes,
+            followed,
             stops: Mutex::new(stops),
         })
     }
 
     async fn inject(&self, kind: FaultKind) -> Result<(), Refused> {
-        let mut changes = self.changes.clone();
-        changes.mark_unchanged();
-        let message = match self.handle.inject(kind.clone()).await {
-            Ok(Ok(())) => {
-                // A fault that changes no node is not awaited.
-                let _ = timeout(SETTLE_TIMEOUT, changes.changed()).await;
-                return Ok(());
-            }
+        let message = match self.handle.inject(kind).await {
+            Ok(Ok(())) => match self.followed.refresh().await {
+                Ok(()) => return Ok(()),
+                Err(error) => error.to_string(),
+            },
             Ok(Err(InjectError::NotRunning(node))) => format!("{} does not run", names::name(node)),
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
@@ -157,7 +153,7 @@ impl Backend for Simulated {
     }
 
     fn nodes(&self) -> Vec<NodeView> {
-        let status = self.status.borrow();
+        let status = self.followed.status.borrow();
         status
             .nodes
             .iter()
@@ -167,7 +163,7 @@ impl Backend for Simulated {
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.clone()
+        self.followed.changes.subscribe()
     }
 
     async fn status(&self, node: u32) -> Option<Status> {
@@ -198,17 +194,18 @@ impl Backend for Simulated {
     }
 
     async fn heal(&self) -> Result<Healed, Refused> {
-        let before = self.status.borrow().clone();
         let failed = |message| Refused::NotStarted { message };
-        let live::Healed { started, .. } =
-            self.handle.heal().await.map_err(|error| failed(error.to_string()))?;
+        let ended = |error: LiveStopped| failed(error.to_string());
+        let before = self.handle.status().await.map_err(ended)?;
+        let live::Healed { started, .. } = self.handle.heal().await.map_err(ended)?;
+        self.followed.refresh().await.map_err(ended)?;
         let active = |status: &LiveStatus| {
             let runs = |node: &u32| {
                 status.nodes.get(*node as usize).is_some_and(|node| node.state == Some(State::Active))
             };
-            started.iter().all(runs) && status.faults.is_empty()
+            started.iter().all(runs)
         };
-        let mut status = self.status.clone();
+        let mut status = self.followed.status.subscribe();
         if timeout(START_TIMEOUT, status.wait_for(active)).await.is_err() {
             return Err(failed(format!("not all nodes were ACTIVE after {} s", START_TIMEOUT.as_secs())));
         }
@@ -227,7 +224,7 @@ impl Backend for Simulated {
     }
 
     fn faults(&self) -> Vec<String> {
-        self.status.borrow().faults.iter().map(faults::words).collect()
+        self.followed.status.borrow().faults.iter().map(faults::words).collect()
     }
 
     async fn record(&self) -> Result<String, Refused> {
@@ -239,7 +236,7 @@ impl Backend for Simulated {
     }
 
     fn violations(&self) -> Vec<String> {
-        in_words(&self.status.borrow().violations)
+        in_words(&self.followed.status.borrow().violations)
     }
 
     fn front(&self) -> DemoFront {
@@ -280,21 +277,39 @@ fn serve(
     Ok((address, stop))
 }
 
-/// Keeps a status up to date until the simulation ends. Returns it, and the number of its changes.
-fn follow(live: LiveHandle, first: LiveStatus) -> (watch::Receiver<LiveStatus>, watch::Receiver<u64>) {
-    let (status, statuses) = watch::channel(first);
-    let (change, changes) = watch::channel(0);
-    tokio::spawn(async move {
-        let mut changed = live.changes();
-        while changed.changed().await.is_ok() {
-            let Ok(now) = live.status().await else { break };
-            status.send_replace(now);
-            change.send_modify(|number: &mut u64| *number = number.wrapping_add(1));
-            // Nodes that start change many times in a row.
-            tokio::time::sleep(FOLLOW_INTERVAL).await;
-        }
-    });
-    (statuses, changes)
+/// The last known status of a simulation.
+struct Followed {
+    live: LiveHandle,
+    status: watch::Sender<LiveStatus>,
+    /// The number of times that the status was renewed.
+    changes: watch::Sender<u64>,
+    /// Held while the status is renewed, so that no older one replaces a newer one.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+impl Followed {
+    fn new(live: LiveHandle, first: LiveStatus) -> Self {
+        let (status, changes) = (watch::Sender::new(first), watch::Sender::new(0));
+        Self { live, status, changes, renewing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Renews the status. Everything that was ordered before is in effect in it.
+    async fn refresh(&self) -> Result<(), LiveStopped> {
+        let _turn = self.renewing.lock().await;
+        let now = self.live.status().await?;
+        self.status.send_replace(now);
+        self.changes.send_modify(|number| *number = number.wrapping_add(1));
+        Ok(())
+    }
+}
+
+/// Keeps a status up to date until the simulation ends.
+async fn follow(followed: Arc<Followed>) {
+    let mut changed = followed.live.changes();
+    while changed.changed().await.is_ok() && followed.refresh().await.is_ok() {
+        // Nodes that start change many times in a row.
+        tokio::time::sleep(FOLLOW_INTERVAL).await;
+    }
 }
 
 fn in_words(violations: &[Violation]) -> Vec<String> {
@@ -338,6 +353,4 @@ const GONE: [&str; 3] = ["node_not_ready", "node_shutting_down", "task_not_found
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a restarted node may take.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the effect of a fault on the nodes is awaited.
-const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(10);
