@@ -204,8 +204,11 @@ impl Backend for Real {
                 format!("killed {name}")
             }
             "leave" => {
-                node.end(Order::Stop).await;
-                format!("stopped {name} gracefully")
+                if node.leave().await {
+                    format!("stopped {name} gracefully")
+                } else {
+                    format!("killed {name}, which did not stop within {} s", STOP_GRACE.as_secs())
+                }
             }
             _ => {
                 node.suspend().await;
@@ -248,12 +251,7 @@ impl Backend for Real {
         let mut stops = JoinSet::new();
         for node in self.nodes.iter() {
             let node = node.clone();
-            stops.spawn(async move {
-                node.resume().await;
-                if tokio::time::timeout(STOP_GRACE, node.end(Order::Stop)).await.is_err() {
-                    node.end(Order::Kill).await;
-                }
-            });
+            stops.spawn(async move { node.leave().await });
         }
         stops.join_all().await;
         self.violations()
@@ -408,6 +406,17 @@ impl Process {
                 return;
             }
         }
+    }
+
+    /// Stops the node gracefully, or kills it if it takes too long. Returns whether it stopped by itself.
+    async fn leave(&self) -> bool {
+        // A suspended process does not see that it is to stop.
+        self.resume().await;
+        let left = tokio::time::timeout(STOP_GRACE, self.end(Order::Stop)).await.is_ok();
+        if !left {
+            self.end(Order::Kill).await;
+        }
+        left
     }
 
     async fn suspend(&self) {
