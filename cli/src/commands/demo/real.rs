@@ -165,7 +165,8 @@ impl Backend for Real {
             if node.resume().await {
                 healed.ended.push(suspension(node.index));
             }
-            if node.view().state == DemoNodeState::Stopped {
+            // An earlier heal may have been given up while nodes started.
+            if node.view().state != DemoNodeState::Running {
                 healed.started.push(node.index);
             }
         }
@@ -483,3 +484,28 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// A node stops within eight seconds of the request.
 const STOP_GRACE: Duration = Duration::from_secs(9);
 const ORDERS_MAX: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_heal_starts_what_an_earlier_one_left_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let changes = watch::Sender::new(0);
+        let amber = Process {
+            index: 0,
+            home: Home::new(directory.path()).unwrap(),
+            port: 0,
+            api_port: 0,
+            network: "test".to_owned(),
+            state: Mutex::new(State { id: None, phase: Phase::Starting }),
+            changes: changes.clone(),
+        };
+        let real = Real { nodes: vec![Arc::new(amber)], changes };
+        // The program of the tests does not understand the command, and ends at once.
+        let Err(Refused::NotStarted { message }) = real.heal().await else { panic!("it was not started") };
+        assert!(message.starts_with("amber ended at its start ("), "{message}");
+        assert_eq!(real.nodes()[0].state, DemoNodeState::Stopped);
+    }
+}
