@@ -106,10 +106,6 @@ pub struct LiveNode {
     pub id: NodeId,
     /// Its state; `None` if its process does not run.
     pub state: Option<State>,
-    /// The number of its links.
-    pub peers: usize,
-    /// The number of other nodes that it knows.
-    pub members: usize,
     /// Whether its process is suspended by a fault.
     pub suspended: bool,
 }
@@ -268,8 +264,8 @@ impl LiveHandle {
         disks.iter().find_map(|disk| disk::lock(disk).get(&task).map(|(_, result)| result.clone()))
     }
 
-    /// Returns a number that changes when a node changes its state, stops, or gains or loses a member, when a fault
-    /// begins or ends, and when an invariant is violated.
+    /// Returns a number that changes when a node changes its state or stops, when a fault begins or ends, and when an
+    /// invariant is violated.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }

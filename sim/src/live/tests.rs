@@ -73,10 +73,26 @@ async fn until(live: &LiveHandle, holds: impl Fn(&LiveStatus) -> bool) -> LiveSt
     timeout(Duration::from_secs(60), wait).await.expect("it takes too long")
 }
 
-/// Returns whether every node is active and knows all others.
-fn is_whole(status: &LiveStatus) -> bool {
-    let all = status.nodes.len();
-    status.nodes.iter().all(|node| node.state == Some(State::Active) && node.members + 1 == all)
+/// Waits until every node is active and knows all others.
+async fn until_whole(live: &LiveHandle) {
+    let nodes = until(live, |status| status.nodes.iter().all(|node| node.state == Some(State::Active))).await;
+    let all = nodes.nodes.len();
+    let wait = async {
+        for LiveNode { node, .. } in nodes.nodes {
+            while members(&live.node(node).unwrap()).await != all {
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+    };
+    timeout(Duration::from_secs(60), wait).await.expect("it takes too long");
+}
+
+/// Returns how many nodes a node knows, with itself.
+async fn members(node: &Handle) -> usize {
+    match node.ask(Request::Status).await {
+        Ok(Ok(Response::Status(status))) => status.members as usize,
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn submit(node: &Handle, text: &str) -> TaskId {
@@ -99,7 +115,7 @@ async fn outcome(node: &Handle, task: TaskId) -> TaskView {
 async fn nodes_find_each_other_and_compute_with_real_models() {
     let live = start(3, false);
     let handle = live.handle();
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let nodes = [handle.node(1).unwrap(), handle.front()];
     for (number, node) in nodes.iter().enumerate() {
         let task = submit(node, &format!("text {number}")).await;
@@ -123,7 +139,7 @@ async fn nodes_find_each_other_and_compute_with_real_models() {
 async fn a_killed_node_starts_again_and_what_happened_can_be_repeated() {
     let live = start(3, false);
     let handle = live.handle();
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let kill = FaultKind::Kill { node: Target::Node(0), restart_after: None };
     assert_eq!(handle.inject(kill.clone()).await, Ok(Ok(())));
     assert_eq!(handle.inject(kill).await, Ok(Err(InjectError::NotRunning(0))));
@@ -136,7 +152,7 @@ async fn a_killed_node_starts_again_and_what_happened_can_be_repeated() {
     assert_eq!(handle.inject(partition).await, Ok(Ok(())));
     let healed = handle.heal().await.unwrap();
     assert_eq!(healed, Healed { faults: 2, started: vec![0] });
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let (scenario, notes) = handle.recorded().await.unwrap();
     assert_eq!(live.stop().violations, []);
 
@@ -153,7 +169,7 @@ async fn a_killed_node_starts_again_and_what_happened_can_be_repeated() {
 async fn a_cancelled_task_ends_its_job_and_a_stopped_node_its_tasks() {
     let live = start(1, true);
     let handle = live.handle();
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let node = handle.node(0).unwrap();
     let task = submit(&node, "never").await;
     let waits = tokio::spawn({
@@ -182,7 +198,7 @@ async fn a_cancelled_task_ends_its_job_and_a_stopped_node_its_tasks() {
 async fn faults_of_models_apply_to_real_ones() {
     let live = start(1, false);
     let handle = live.handle();
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let what = MachineFault::InferenceError { per_million: 1_000_000 };
     let fault = FaultKind::Machine { node: Target::Node(0), what, heal_after: None };
     assert_eq!(handle.inject(fault).await, Ok(Ok(())));
@@ -198,7 +214,7 @@ async fn faults_of_models_apply_to_real_ones() {
 async fn a_panic_kills_its_node_and_is_shown() {
     let live = start(2, false);
     let handle = live.handle();
-    until(&handle, is_whole).await;
+    until_whole(&handle).await;
     let panics = |_, event: &Event| assert!(!matches!(event, Event::TaskAccepted { .. }), "a broken watcher");
     handle.watch(1, panics).await.unwrap();
     let input = TaskInput::from_text(TaskKind::Embedding, "a".to_owned());

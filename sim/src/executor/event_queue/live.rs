@@ -123,8 +123,7 @@ impl LiveState {
 
     /// Shows a node's event to its watchers.
     pub(super) fn watch(&mut self, now: Instant, node: NodeIndex, event: &Event) {
-        if matches!(event, Event::StateChanged { .. } | Event::MemberJoined { .. } | Event::MemberLeft { .. })
-        {
+        if matches!(event, Event::StateChanged { .. }) {
             self.changed();
         }
         let watchers = self.watchers.0.get_mut(&node);
@@ -481,13 +480,10 @@ impl EventQueue {
         let faults = self.faults.in_effect();
         let describe = |node: NodeIndex| {
             let engine = self.hosts[node as usize].node.as_ref();
-            let members = (0..self.scenario.nodes).filter(|&other| self.observer.knows(node, other)).count();
             LiveNode {
                 node,
                 id: self.cluster.id(node),
                 state: engine.map(Node::state),
-                peers: self.observer.links.degree(node),
-                members,
                 suspended: self.hosts[node as usize].machine.is_suspended(),
             }
         };
@@ -546,13 +542,17 @@ mod tests {
     use crate::live::playground;
 
     fn world(nodes: u32) -> (EventQueue, watch::Receiver<u64>) {
+        let (mut world, changes) = before_start(nodes);
+        world.advance(Instant::from_micros(1_000_000));
+        (world, changes)
+    }
+
+    fn before_start(nodes: u32) -> (EventQueue, watch::Receiver<u64>) {
         let scenario = playground(nodes);
         let cluster = Arc::new(Cluster::new(&scenario, 3, None));
         let results: Vec<_> = (0..nodes).map(|_| Arc::default()).collect();
         let (change, changes) = watch::channel(0);
-        let mut world = EventQueue::live(&scenario, cluster, UnixMillis(0), &results, change);
-        world.advance(Instant::from_micros(1_000_000));
-        (world, changes)
+        (EventQueue::live(&scenario, cluster, UnixMillis(0), &results, change), changes)
     }
 
     fn violate(world: &mut EventQueue, invariant: &'static str) {
@@ -561,6 +561,25 @@ mod tests {
 
     fn violations(world: &EventQueue) -> Vec<&'static str> {
         world.status().violations.iter().map(|violation| violation.invariant).collect()
+    }
+
+    #[test]
+    fn members_that_join_are_not_announced() {
+        let (mut world, changes) = before_start(3);
+        let counts = Arc::new(Mutex::new((0, 0)));
+        for node in 0..3 {
+            let counts = Arc::clone(&counts);
+            let count = move |_, event: &Event| match event {
+                Event::StateChanged { .. } => counts.lock().unwrap().0 += 1,
+                Event::MemberJoined { .. } => counts.lock().unwrap().1 += 1,
+                _ => {}
+            };
+            world.add_watcher(node, Box::new(count));
+        }
+        world.advance(Instant::from_micros(5_000_000));
+        let (states, joined) = *counts.lock().unwrap();
+        assert!(joined >= 6, "{joined}");
+        assert_eq!(*changes.borrow(), states);
     }
 
     #[test]
