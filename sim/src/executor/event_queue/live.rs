@@ -26,7 +26,7 @@ use engine::task::{TaskKind, TaskOutput};
 use engine::{Event, Fingerprint, InferenceError, Input, Instant, JobId, Node, RequestId, UnixMillis};
 use runtime::driver::Ask;
 use runtime::ports::InferenceEvent;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex};
 use tokio::sync::{oneshot, watch};
@@ -55,10 +55,10 @@ pub(super) struct LiveState {
     /// The first violation of each invariant.
     violations: Vec<Violation>,
     history: History,
-    /// Faults that were healed before they were injected.
-    void: BTreeSet<usize>,
     /// Injections that the scenario plans; all later ones are those of users.
     planned: usize,
+    /// The injections of users before this one are not carried out any more, because a heal came first.
+    void_until: usize,
     /// Counts the changes of nodes, faults and violations.
     changes: watch::Sender<u64>,
     /// By how many milliseconds the wall clock is ahead of that of other simulations.
@@ -114,8 +114,8 @@ impl LiveState {
             watchers: Watchers::default(),
             violations: Vec::new(),
             history: History::default(),
-            void: BTreeSet::new(),
             planned,
+            void_until: planned,
             changes,
             wall_ahead: ahead(wall, Instant::ZERO),
         }
@@ -192,7 +192,7 @@ impl LiveState {
 
     /// Returns whether a fault was healed before it was injected.
     pub(super) fn is_void(&self, step: Step) -> bool {
-        matches!(step, Step::Inject(fault) if self.void.contains(&fault))
+        matches!(step, Step::Inject(fault) if (self.planned..self.void_until).contains(&fault))
     }
 }
 
@@ -375,7 +375,7 @@ impl EventQueue {
             })
             .collect();
         if let Some(live) = &mut self.live {
-            live.void.extend(live.planned..self.faults.planned());
+            live.void_until = self.faults.planned();
         }
         let faults: Vec<usize> = self.faults.in_effect().into_iter().map(|(fault, _)| fault).collect();
         faults.iter().for_each(|&fault| self.step(Step::Clear(fault)));
