@@ -14,7 +14,7 @@ use engine::task::{TaskKind, TaskSpec};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What happened so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct History {
     tasks: VecDeque<PastTask>,
     tasks_left_out: u64,
@@ -24,7 +24,7 @@ pub(crate) struct History {
     job_micros: Option<(u64, u64)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct PastTask {
     at: Instant,
     node: NodeIndex,
@@ -33,7 +33,7 @@ struct PastTask {
     timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct PastFault {
     fault: usize,
     kind: FaultKind,
@@ -100,8 +100,8 @@ impl History {
     }
 
     /// Returns what happened until `now` as a scenario that repeats it, and notes for its reader.
-    pub(crate) fn into_scenario(
-        self,
+    pub(crate) fn to_scenario(
+        &self,
         original: &Scenario,
         seed: u64,
         now: Duration,

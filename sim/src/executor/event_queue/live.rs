@@ -498,8 +498,9 @@ impl EventQueue {
     /// Returns what happened so far as a scenario, and notes about what it leaves out.
     pub(crate) fn recorded(&self, original: &Scenario, seed: u64) -> (Scenario, Vec<String>) {
         let now = Duration::from_micros(self.now);
-        let history = self.live.as_ref().map(|live| live.history.clone()).unwrap_or_default();
-        history.into_scenario(original, seed, now)
+        let nothing = History::default();
+        let history = self.live.as_ref().map_or(&nothing, |live| &live.history);
+        history.to_scenario(original, seed, now)
     }
 
     /// Ends the simulation.
