@@ -46,6 +46,8 @@ pub(crate) struct Observer {
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     /// The interests of each invariant.
     interests: Vec<Interests>,
+    /// Whether an invariant is interested in messages.
+    watches_messages: bool,
     /// The first byte of a frame that carries an end-to-end message.
     routed: u8,
     liveness: Liveness,
@@ -70,12 +72,14 @@ impl Observer {
     pub(crate) fn new(scenario: &Scenario, cluster: Arc<Cluster>) -> Self {
         let nodes = cluster.len();
         let invariants = invariants::for_scenario(scenario, &cluster);
+        let interests: Vec<Interests> = invariants.iter().map(|invariant| invariant.interests()).collect();
         let fetchers = clients::fetchers(scenario, &cluster);
         Self {
             trace: Trace::default(),
             journals: None,
             bounded: false,
-            interests: invariants.iter().map(|invariant| invariant.interests()).collect(),
+            watches_messages: interests.iter().any(|interests| interests.has(Interests::MESSAGES)),
+            interests,
             invariants,
             routed: first_byte_of_routed(),
             liveness: Liveness::new(&cluster),
@@ -128,7 +132,7 @@ impl Observer {
             // Reports of a hostile node do not count.
             return;
         }
-        if self.interests.iter().any(|interests| interests.has(Interests::MESSAGES)) {
+        if self.watches_messages {
             self.observe_messages(now, node, observation);
         }
         let kind = match observation {
