@@ -41,7 +41,8 @@ pub(crate) struct Observer {
     pub(crate) trace: Trace,
     /// Records what each node does, if requested.
     pub(crate) journals: Option<Journals>,
-    /// Whether it keeps nothing whose size grows with the length of the run: no hash, no narrative, no tasks.
+    /// Whether it keeps nothing whose size grows with the length of the run, and nothing for a report at its end: no
+    /// hash, no narrative, no tasks, no last events.
     pub(crate) bounded: bool,
     pub(crate) invariants: Vec<Box<dyn Invariant>>,
     /// The interests of each invariant.
@@ -142,7 +143,9 @@ impl Observer {
             Observation::Durable(_) | Observation::Started | Observation::Stopped => None,
         };
         if kind != Some(Interests::INPUTS) {
-            self.flight_recorder.observe(now, node, observation);
+            if !self.bounded {
+                self.flight_recorder.observe(now, node, observation);
+            }
             if role == NodeRole::Member {
                 if !self.bounded || liveness::concerns_members(observation) {
                     self.liveness.observe(&self.cluster, node, observation);
@@ -273,7 +276,9 @@ impl Observer {
                 recorder.fault(now, Step::Clear(fault), &text, Vec::new(), false);
             }
         }
-        self.narrative.push(now, text);
+        if !self.bounded {
+            self.narrative.push(now, text);
+        }
     }
 
     /// Returns whether a running node knows another.
