@@ -237,7 +237,7 @@ impl FaultKind {
     }
 
     /// Returns whether the fault stops a node.
-    pub(crate) const fn stops_node(&self) -> bool {
+    pub const fn stops_node(&self) -> bool {
         matches!(
             self,
             Self::Kill { .. } | Self::Leave { .. } | Self::PowerLoss { .. } | Self::TornWrite { .. }
@@ -245,7 +245,7 @@ impl FaultKind {
     }
 
     /// Returns the node that the fault concerns, if it concerns a single one.
-    pub(crate) const fn target(&self) -> Option<Target> {
+    pub const fn target(&self) -> Option<Target> {
         match self {
             Self::Machine { node, .. }
             | Self::Burst { node, .. }

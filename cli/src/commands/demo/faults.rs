@@ -101,13 +101,9 @@ pub(super) fn words(kind: &FaultKind) -> String {
 
 /// Returns the node that a fault has stopped.
 pub(super) const fn stopped_node(kind: &FaultKind) -> Option<u32> {
-    #[allow(clippy::wildcard_enum_match_arm, reason = "the other faults stop no single node")]
-    match kind {
-        FaultKind::Kill { node: Target::Node(node), .. }
-        | FaultKind::Leave { node: Target::Node(node), .. }
-        | FaultKind::PowerLoss { node: Target::Node(node), .. }
-        | FaultKind::TornWrite { node: Target::Node(node), .. } => Some(*node),
-        _ => None,
+    match kind.target() {
+        Some(Target::Node(node)) if kind.stops_node() => Some(node),
+        Some(Target::Any | Target::Node(_)) | None => None,
     }
 }
 
