@@ -6,6 +6,7 @@ use engine::task::{TaskKind, TaskStatus};
 use engine::{NodeId, TaskId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// How the nodes of a demo run.
@@ -16,6 +17,15 @@ pub enum DemoKind {
     Real,
     /// All nodes are simulated in the process of the demo.
     Simulated,
+}
+
+impl fmt::Display for DemoKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Real => "real",
+            Self::Simulated => "simulated",
+        })
+    }
 }
 
 /// The state of a demo.

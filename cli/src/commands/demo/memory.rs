@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::output;
+use api::DemoKind;
 use runtime::cgroup;
 use runtime::host;
 
@@ -23,7 +24,7 @@ fn check_against(nodes: u32, real: bool, available: u64) -> Result<(), Failure> 
         return Ok(());
     }
     let fit = available.saturating_sub(base) / each;
-    let kind = if real { "real" } else { "simulated" };
+    let kind = if real { DemoKind::Real } else { DemoKind::Simulated };
     let message = format!(
         "{nodes} {kind} nodes need about {} of memory, and {} are available: {fit} fit",
         output::bytes(needed),

@@ -7,7 +7,7 @@ use crate::commands::background::{self, BackgroundError, Started};
 use crate::commands::stop_signals::StopSignals;
 use crate::error::{Failure, Outcome};
 use crate::output;
-use api::{Demo, DemoKind};
+use api::Demo;
 use clap::Args;
 use nix::unistd::setsid;
 use runtime::hardening::harden_this_process;
@@ -122,10 +122,6 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Prints what has started, and returns it.
 pub(super) async fn announce(home: &Home, client: &Client) -> Result<Demo, Failure> {
     let demo: Demo = client.get("/api/v1/demo").await?;
-    let kind = match demo.kind {
-        DemoKind::Real => "real",
-        DemoKind::Simulated => "simulated",
-    };
     let count = demo.nodes.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
     let met = match demo.met_ms {
@@ -133,7 +129,7 @@ pub(super) async fn announce(home: &Home, client: &Client) -> Result<Demo, Failu
         Some(millis) => format!("; they know each other after {}", output::duration(millis)),
         None => "; they do not know each other yet".to_owned(),
     };
-    output::notice(&format!("Demo started with {count} {kind} {nodes} (pid {}){met}", demo.pid))?;
+    output::notice(&format!("Demo started with {count} {} {nodes} (pid {}){met}", demo.kind, demo.pid))?;
     output::notice(&format!("Page and API: http://{}", demo.address))?;
     if !output::is_quiet() {
         stats::print_nodes(&demo)?;

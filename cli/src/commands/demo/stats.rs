@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
-use api::{Demo, DemoKind, DemoLatency, DemoNode, DemoNodeState, DemoTasks};
+use api::{Demo, DemoLatency, DemoNode, DemoNodeState, DemoTasks};
 use engine::health::Verdict;
 use std::collections::BTreeMap;
 
@@ -17,12 +17,8 @@ pub(super) async fn run(client: &Client, format: Format) -> Result<(), Failure> 
 
 pub(super) fn print(demo: &Demo) -> Result<(), Failure> {
     let running = demo.nodes.iter().filter(|node| node.state == DemoNodeState::Running).count();
-    let kind = match demo.kind {
-        DemoKind::Real => "real",
-        DemoKind::Simulated => "simulated",
-    };
     let mut rows = vec![
-        ("Nodes", format!("{running} of {} {kind} nodes run", demo.nodes.len())),
+        ("Nodes", format!("{running} of {} {} nodes run", demo.nodes.len(), demo.kind)),
         ("Uptime", output::duration(demo.uptime_ms)),
         ("Page and API", format!("http://{}", demo.address)),
         ("Memory", output::bytes(demo.memory_bytes)),

@@ -39,15 +39,12 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
 
 /// Prints the summary of a demo.
 pub(super) fn print(summary: &DemoSummary) -> Result<(), Failure> {
-    let kind = match summary.kind {
-        DemoKind::Real => "real",
-        DemoKind::Simulated => "simulated",
-    };
     let nodes = if summary.nodes == 1 { "node" } else { "nodes" };
     output::notice(&format!(
-        "Demo stopped after {} with {} {kind} {nodes}",
+        "Demo stopped after {} with {} {} {nodes}",
         output::duration(summary.uptime_ms),
-        summary.nodes
+        summary.nodes,
+        summary.kind
     ))?;
     let mut rows = task_rows(&summary.tasks);
     rows.extend(summary.faults.iter().take(FAULTS_SHOWN).map(|fault| ("Event", fault.clone())));
