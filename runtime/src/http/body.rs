@@ -1,15 +1,21 @@
-//! Request bodies: buffered within a size limit and a timeout, and parsed as JSON.
+//! Bodies: those of requests are buffered within a size limit and a timeout, and parsed as JSON; some of responses
+//! are streams of JSON lines.
 
 mod json_path;
 
 use super::error::ApiError;
 use crate::text::without_mark;
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::convert::Infallible;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Buffers the body of a request. Runs after the check of the token, so that only clients with the token use the node's
 /// memory.
@@ -72,6 +78,18 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8], what: 
             None => malformed(&why),
         }
     })
+}
+
+/// Returns a response that sends each value as a line of JSON when it arrives.
+pub(super) fn lines<T: Serialize + Send + 'static>(values: mpsc::Receiver<T>) -> Response {
+    let line = |value: T| {
+        let mut text = serde_json::to_vec(&value).unwrap_or_default();
+        text.push(b'\n');
+        Ok::<_, Infallible>(Bytes::from(text))
+    };
+    let lines =
+        stream::unfold(values, move |mut values| async move { Some((line(values.recv().await?), values)) });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 /// Rewrites an error of serde in terms of JSON.

@@ -15,7 +15,7 @@ use api::{
     Demo, DemoChange, DemoKill, DemoPartition, DemoSummary, DemoTaskLine, ErrorDetail, NewDemoFault,
     NewDemoTasks,
 };
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -23,8 +23,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures::future::BoxFuture;
-use futures::stream;
-use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -118,15 +116,7 @@ async fn run_tasks(
     bytes: Bytes,
 ) -> Result<Response, ApiError> {
     let tasks: NewDemoTasks = body::json(&headers, &bytes, "tasks of a demo")?;
-    let lines = control.demo.run_tasks(tasks).map_err(refusal)?;
-    let text = |line: DemoTaskLine| {
-        let mut text = serde_json::to_vec(&line).unwrap_or_default();
-        text.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(text))
-    };
-    let body =
-        stream::unfold(lines, move |mut lines| async move { Some((text(lines.recv().await?), lines)) });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+    control.demo.run_tasks(tasks).map(body::lines).map_err(refusal)
 }
 
 async fn kill(

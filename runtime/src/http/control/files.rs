@@ -10,20 +10,19 @@
 
 use crate::blobs::{Manifest, ShareError, SharedFile, SharedFiles};
 use crate::home;
+use crate::http::body;
 use crate::http::error::ApiError;
 use crate::http::state::Api;
 use api::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::blobs::{Hash, Pin};
 use engine::request::{FetchSpec, FetchView, Request as NodeRequest, Response as NodeResponse};
-use futures::stream;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -88,15 +87,7 @@ pub(super) async fn fetch(
             let _ = lines.send(last).await;
         }
     });
-    let text = |line: FetchLine| {
-        let mut text = serde_json::to_vec(&line).unwrap_or_default();
-        text.push(b'\n');
-        Ok::<_, Infallible>(Bytes::from(text))
-    };
-    let body =
-        stream::unfold(inbox, move |mut inbox| async move { Some((text(inbox.recv().await?), inbox)) });
-    let answer = Response::builder().header(header::CONTENT_TYPE, "application/x-ndjson");
-    answer.body(Body::from_stream(body)).map_err(|error| internal(&error))
+    Ok(body::lines(inbox))
 }
 
 /// Reports progress until a fetch ends; `None` if the client disconnects, which cancels the fetch.
