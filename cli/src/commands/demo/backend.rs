@@ -130,6 +130,12 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Returns all nodes, by their indexes.
     fn nodes(&self) -> Vec<NodeView>;
 
+    /// Returns the nodes that run, in order.
+    fn running(&self) -> Vec<u32>;
+
+    /// Returns the node with an id.
+    fn index_of(&self, id: NodeId) -> Option<u32>;
+
     /// Returns a number that changes when a node starts or stops.
     fn changes(&self) -> watch::Receiver<u64>;
 

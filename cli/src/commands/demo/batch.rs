@@ -8,7 +8,7 @@ use super::control::Refusal;
 use super::names;
 use super::tally::Tally;
 use crate::commands::sample_task;
-use api::{DemoNodeState, DemoTask, DemoTaskLine, NewDemoTasks, NewTask, Task};
+use api::{DemoTask, DemoTaskLine, NewDemoTasks, NewTask, Task};
 use engine::task::TaskStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,10 +117,7 @@ impl<B: Backend> Shared<B> {
         let mut worker = None;
         match outcome {
             Ok(task) => {
-                worker = task.worker.and_then(|id| {
-                    let nodes = self.backend.nodes();
-                    nodes.iter().position(|node| node.id == id).and_then(|index| u32::try_from(index).ok())
-                });
+                worker = task.worker.and_then(|id| self.backend.index_of(id));
                 ended.id = Some(task.id);
                 ended.status = task.status;
                 ended.worker = worker.map(names::name);
@@ -172,13 +169,8 @@ impl<B: Backend> Shared<B> {
 
     /// Returns the running node whose turn it is, or the wanted one if it runs.
     fn choose(&self, wanted: Option<u32>, turn: u32) -> Option<u32> {
-        let running: Vec<u32> = (0..)
-            .zip(self.backend.nodes())
-            .filter(|(index, node)| {
-                node.state == DemoNodeState::Running && wanted.is_none_or(|wanted| wanted == *index)
-            })
-            .map(|(index, _)| index)
-            .collect();
+        let mut running = self.backend.running();
+        running.retain(|node| wanted.is_none_or(|wanted| wanted == *node));
         let count = u32::try_from(running.len()).ok().filter(|count| *count > 0)?;
         running.get(usize::try_from(turn % count).ok()?).copied()
     }
@@ -259,7 +251,7 @@ const STOPPED_PAUSE: Duration = Duration::from_millis(20);
 mod tests {
     use super::*;
     use crate::commands::demo::backend::{FaultSpec, Healed, NodeView, Refused};
-    use api::{DemoKind, Status};
+    use api::{DemoKind, DemoNodeState, Status};
     use engine::NodeId;
     use engine::task::TaskKind;
     use runtime::http::DemoFront;
@@ -277,6 +269,14 @@ mod tests {
             let state = DemoNodeState::Stopped;
             let view = |id| NodeView { id: NodeId([id; 16]), state, reason: None, api_address: None };
             vec![view(1), view(2)]
+        }
+
+        fn running(&self) -> Vec<u32> {
+            Vec::new()
+        }
+
+        fn index_of(&self, _: NodeId) -> Option<u32> {
+            None
         }
 
         fn changes(&self) -> watch::Receiver<u64> {

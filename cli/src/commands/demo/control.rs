@@ -180,14 +180,13 @@ impl<B: Backend> Control<B> {
         words.split(',').map(|word| self.resolve(word)).collect()
     }
 
-    fn running(&self) -> Vec<u32> {
-        let nodes = (0_u32..).zip(self.backend.nodes());
-        nodes.filter(|(_, node)| node.state == DemoNodeState::Running).map(|(index, _)| index).collect()
-    }
-
     fn change(&self, message: String) -> DemoChange {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        DemoChange { message, running: count(self.running().len()), nodes: count(self.backend.nodes().len()) }
+        DemoChange {
+            message,
+            running: count(self.backend.running().len()),
+            nodes: count(self.backend.nodes().len()),
+        }
     }
 
     fn note(&self, fault: &str) {
@@ -208,7 +207,8 @@ impl<B: Backend> Control<B> {
         let node = self.resolve(word)?;
         let view = self.backend.nodes().into_iter().nth(usize::try_from(node).unwrap_or(usize::MAX));
         if let Some(view) = view.filter(|view| view.state == DemoNodeState::Stopped) {
-            let refusal = Refusal::AlreadyStopped { node, reason: view.reason, running: self.running() };
+            let refusal =
+                Refusal::AlreadyStopped { node, reason: view.reason, running: self.backend.running() };
             return Err(refusal.into());
         }
         self.backend.kill(node).await?;

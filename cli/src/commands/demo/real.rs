@@ -37,14 +37,12 @@ struct Process {
     changes: watch::Sender<u64>,
 }
 
-#[derive(Clone)]
 struct State {
     id: Option<NodeId>,
     phase: Phase,
 }
 
 /// What a process does.
-#[derive(Clone)]
 enum Phase {
     Starting,
     Running {
@@ -123,6 +121,14 @@ impl Backend for Real {
         self.nodes.iter().map(|node| node.view()).collect()
     }
 
+    fn running(&self) -> Vec<u32> {
+        self.nodes.iter().filter(|node| node.is_running()).map(|node| node.index).collect()
+    }
+
+    fn index_of(&self, id: NodeId) -> Option<u32> {
+        self.nodes.iter().find(|node| node.lock().id == Some(id)).map(|node| node.index)
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
@@ -166,7 +172,7 @@ impl Backend for Real {
                 healed.ended.push(suspension(node.index));
             }
             // An earlier heal may have been given up while nodes started.
-            if node.view().state != DemoNodeState::Running {
+            if !node.is_running() {
                 healed.started.push(node.index);
             }
         }
@@ -196,7 +202,7 @@ impl Backend for Real {
             return Err(Refused::FaultInvalid { message });
         };
         let name = names::name(node.index);
-        if node.view().state != DemoNodeState::Running {
+        if !node.is_running() {
             return Err(Refused::FaultInvalid { message: format!("{name} does not run") });
         }
         Ok(match kind.as_str() {
@@ -269,15 +275,19 @@ impl Process {
         self.changes.send_modify(|number| *number += 1);
     }
 
+    fn is_running(&self) -> bool {
+        matches!(self.lock().phase, Phase::Running { .. })
+    }
+
     fn view(&self) -> NodeView {
-        let State { id, phase } = self.lock().clone();
+        let State { id, phase } = &*self.lock();
         let (state, reason, api_address) = match phase {
             Phase::Starting => (DemoNodeState::Starting, None, None),
             Phase::Running { client, suspended, .. } => {
                 let reason = suspended.then(|| "suspended".to_owned());
                 (DemoNodeState::Running, reason, Some(client.info().api_address))
             }
-            Phase::Stopped { reason } => (DemoNodeState::Stopped, Some(reason), None),
+            Phase::Stopped { reason } => (DemoNodeState::Stopped, Some(reason.clone()), None),
         };
         NodeView { id: id.unwrap_or(NodeId([0; 16])), state, reason, api_address }
     }
@@ -402,7 +412,7 @@ impl Process {
     async fn end(&self, order: Order) {
         let mut changes = self.changes.subscribe();
         self.order(order).await;
-        while self.view().state == DemoNodeState::Running {
+        while self.is_running() {
             if changes.changed().await.is_err() {
                 return;
             }

@@ -14,7 +14,7 @@ use api::{DemoKind, DemoNodeState, ErrorDetail, InvalidTask, NewTask, Status, St
 use engine::lifecycle::State;
 use engine::request::{Request, Response};
 use engine::task::TaskResult;
-use engine::{Rejection, TaskId};
+use engine::{NodeId, Rejection, TaskId};
 use runtime::blobs::SharedFiles;
 use runtime::clock;
 use runtime::config::{self, Overrides};
@@ -160,6 +160,20 @@ impl Backend for Simulated {
             .zip(&self.addresses)
             .map(|(node, address)| view(node, *address, &status))
             .collect()
+    }
+
+    fn running(&self) -> Vec<u32> {
+        let status = self.followed.status.borrow();
+        status
+            .nodes
+            .iter()
+            .filter(|node| state(node) == DemoNodeState::Running)
+            .map(|node| node.node)
+            .collect()
+    }
+
+    fn index_of(&self, id: NodeId) -> Option<u32> {
+        self.followed.status.borrow().nodes.iter().find(|node| node.id == id).map(|node| node.node)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
@@ -316,20 +330,28 @@ fn in_words(violations: &[Violation]) -> Vec<String> {
     violations.iter().map(ToString::to_string).collect()
 }
 
+const fn state(node: &LiveNode) -> DemoNodeState {
+    match node.state {
+        None => DemoNodeState::Stopped,
+        Some(_) if node.suspended => DemoNodeState::Running,
+        Some(State::Active) => DemoNodeState::Running,
+        Some(State::Initializing | State::Registering) => DemoNodeState::Starting,
+        Some(State::ShuttingDown | State::Stopped) => DemoNodeState::Stopped,
+    }
+}
+
 fn view(node: &LiveNode, address: SocketAddr, status: &LiveStatus) -> NodeView {
-    let (state, reason) = match node.state {
+    let state = state(node);
+    let reason = match node.state {
         None => {
             let fault = status.faults.iter().find(|kind| faults::stopped_node(kind) == Some(node.node));
-            let reason = fault.map_or("it stopped by itself", |kind| faults::stop_reason(kind));
-            (DemoNodeState::Stopped, Some(reason.to_owned()))
+            Some(fault.map_or("it stopped by itself", |kind| faults::stop_reason(kind)))
         }
-        Some(_) if node.suspended => (DemoNodeState::Running, Some("suspended".to_owned())),
-        Some(State::Active) => (DemoNodeState::Running, None),
-        Some(State::Initializing | State::Registering) => (DemoNodeState::Starting, None),
-        Some(State::ShuttingDown | State::Stopped) => {
-            (DemoNodeState::Stopped, Some("it is leaving".to_owned()))
-        }
+        Some(_) if node.suspended => Some("suspended"),
+        Some(State::ShuttingDown | State::Stopped) => Some("it is leaving"),
+        Some(State::Active | State::Initializing | State::Registering) => None,
     };
+    let reason = reason.map(str::to_owned);
     let api_address = (state != DemoNodeState::Stopped).then_some(address);
     NodeView { id: node.id, state, reason, api_address }
 }
