@@ -6,7 +6,7 @@
 use super::backend::{Backend, RunError};
 use super::control::Refusal;
 use super::names;
-use super::tally::Tally;
+use super::tally::{Tally, Total};
 use crate::commands::sample_task;
 use api::{DemoTask, DemoTaskLine, NewDemoTasks, NewTask, Task};
 use engine::task::TaskStatus;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 pub(super) struct Batch<B> {
     pub(super) backend: Arc<B>,
     /// Counts the tasks of all requests.
-    pub(super) total: Arc<Mutex<Tally>>,
+    pub(super) total: Arc<Mutex<Total>>,
     /// Whether the demo has stopped.
     pub(super) stopped: watch::Receiver<bool>,
     pub(super) tasks: NewDemoTasks,
@@ -90,7 +90,7 @@ impl<B: Backend> Batch<B> {
 /// What the tasks of one request share.
 struct Shared<B> {
     backend: Arc<B>,
-    total: Arc<Mutex<Tally>>,
+    total: Arc<Mutex<Total>>,
     own: Mutex<Tally>,
     /// Whether the client knows that tasks wait.
     waits: AtomicBool,
@@ -101,7 +101,6 @@ impl<B: Backend> Shared<B> {
     async fn run_one(&self, task: &NewTask, node: Option<u32>, turn: u32) -> DemoTask {
         let begun = Instant::now();
         let under_way = UnderWay::begin(&self.total);
-        lock(&self.own).begin();
         let (origin, outcome) = self.outcome(task, node, turn).await;
         let elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         let mut ended = DemoTask {
@@ -128,7 +127,8 @@ impl<B: Backend> Shared<B> {
             }
             Err(detail) => ended.error = Some(detail),
         }
-        self.count(|tally| tally.end(&ended, worker));
+        lock(&self.total).end(&ended, worker);
+        lock(&self.own).end(&ended, worker);
         under_way.end();
         ended
     }
@@ -158,7 +158,8 @@ impl<B: Backend> Shared<B> {
                 Err(RunError::Busy(pause)) => tokio::time::sleep(pause.min(BUSY_PAUSE_MAX)).await,
                 Err(RunError::Rejected(detail)) => return (origin, Err(detail)),
                 Err(RunError::Stopped) => {
-                    self.count(|tally| tally.resubmitted += 1);
+                    lock(&self.total).tally.resubmitted += 1;
+                    lock(&self.own).resubmitted += 1;
                     turn = turn.wrapping_add(1);
                     // The backend may learn of the stop a little later.
                     tokio::time::sleep(STOPPED_PAUSE).await;
@@ -191,18 +192,13 @@ impl<B: Backend> Shared<B> {
         // The client may be gone.
         let _ = self.lines.send(DemoTaskLine::Waiting { reason }).await;
     }
-
-    fn count(&self, mut change: impl FnMut(&mut Tally)) {
-        change(&mut lock(&self.total));
-        change(&mut lock(&self.own));
-    }
 }
 
 /// Counts a task, and forgets it again if it is dropped before its end.
-struct UnderWay<'a>(Option<&'a Mutex<Tally>>);
+struct UnderWay<'a>(Option<&'a Mutex<Total>>);
 
 impl<'a> UnderWay<'a> {
-    fn begin(total: &'a Mutex<Tally>) -> Self {
+    fn begin(total: &'a Mutex<Total>) -> Self {
         lock(total).begin();
         Self(Some(total))
     }
@@ -221,7 +217,7 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Counts a waiting task while it waits.
-struct Waiting<'a>(&'a Mutex<Tally>);
+struct Waiting<'a>(&'a Mutex<Total>);
 
 impl<'a> Waiting<'a> {
     fn begin<B>(shared: &'a Shared<B>) -> Self {
@@ -236,8 +232,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-pub(super) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock<T>(counts: &Mutex<T>) -> MutexGuard<'_, T> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Tasks under way at once, less than the queue of one node.
@@ -331,9 +327,9 @@ mod tests {
     fn start(
         changes: Option<watch::Sender<u64>>,
         stopped: &watch::Sender<bool>,
-    ) -> (mpsc::Receiver<DemoTaskLine>, Arc<Mutex<Tally>>) {
+    ) -> (mpsc::Receiver<DemoTaskLine>, Arc<Mutex<Total>>) {
         let (lines, inbox) = mpsc::channel(8);
-        let (backend, total) = (Arc::new(Stopped(changes)), Arc::new(Mutex::new(Tally::new())));
+        let (backend, total) = (Arc::new(Stopped(changes)), Arc::new(Mutex::new(Total::new())));
         let tasks =
             NewDemoTasks { count: 2, kind: TaskKind::Embedding, input: None, node: None, model: None };
         let (stopped, counted) = (stopped.subscribe(), Arc::clone(&total));

@@ -3,7 +3,7 @@
 use super::backend::{Backend, FaultSpec, Healed, NodeView};
 use super::batch::{Batch, lock};
 use super::names;
-use super::tally::Tally;
+use super::tally::Total;
 use api::{
     Demo, DemoChange, DemoKill, DemoNode, DemoNodeState, DemoPartition, DemoSummary, DemoTaskLine,
     ErrorDetail, NewDemoFault, NewDemoTasks,
@@ -28,7 +28,7 @@ pub(super) struct Control<B> {
     begun: Instant,
     /// How long it took until all nodes knew each other.
     met: watch::Sender<Option<Duration>>,
-    total: Arc<Mutex<Tally>>,
+    total: Arc<Mutex<Total>>,
     /// Every fault so far, in words.
     faults: Mutex<Vec<String>>,
     /// Held while something changes, so that changes follow one another.
@@ -104,7 +104,7 @@ impl<B: Backend> Control<B> {
             scenario,
             begun,
             met: watch::Sender::new(None),
-            total: Arc::new(Mutex::new(Tally::new())),
+            total: Arc::new(Mutex::new(Total::new())),
             faults: Mutex::new(Vec::new()),
             changing: tokio::sync::Mutex::new(()),
             summary: OnceCell::new(),
