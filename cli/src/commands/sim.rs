@@ -2,7 +2,7 @@
 
 mod check;
 mod list;
-mod new;
+pub(super) mod new;
 pub(super) mod replay;
 mod run;
 pub(super) mod scenario;

@@ -179,7 +179,9 @@ fn a_scenario_with_a_typo() {
     let said = sandbox.run(&["sim", "run", "/nowhere.toml"]).bad(1);
     assert_eq!(
         said,
-        "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n  id: scenario_unreadable\n"
+        "error: /nowhere.toml: cannot read the file: No such file or directory (os error 2)\n\
+         hint: name another file, or write a first scenario with: p2p-ai-agents sim new NAME\n  \
+         id: scenario_unreadable\n"
     );
 }
 

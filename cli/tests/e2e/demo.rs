@@ -273,6 +273,8 @@ fn simulated_nodes_take_every_fault_and_what_happened_repeats() {
 
     let file = node.home.root().join("recorded.toml").display().to_string();
     node.run(&["demo", "record", &file]).good();
+    let again = node.run(&["demo", "record", &file]).bad(1);
+    assert!(again.contains("recorded.toml exists already\nhint: choose another name"), "{again}");
     for name in ["amber", "birch", "cedar"] {
         node.run(&["demo", "kill", name]).good();
     }
@@ -299,6 +301,8 @@ fn a_scenario_file_is_played_with_real_models() {
     let (node, port) = (sandbox.node("a"), free_port().to_string());
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("played.toml");
+    let missing = node.run(&["demo", "start", "--scenario", file.to_str().unwrap(), "--port", &port]).bad(1);
+    assert!(missing.contains("hint: name another file, or write a first scenario with: "), "{missing}");
     let text = "nodes = 2\nduration = \"60s\"\n[workload]\ncompute = \"1ms\"\ntasks = 2\nevery = \"10ms\"\nat = \"1s\"\n\
                 origin = \"n0\"\n[[fault]]\nat = \"2s\"\nkind = \"power_loss\"\nnode = \"n1\"\n";
     std::fs::write(&file, text).unwrap();

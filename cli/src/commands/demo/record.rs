@@ -1,6 +1,7 @@
 //! `demo record`: writes what happened as a scenario that `sim run` repeats.
 
 use crate::client::Client;
+use crate::commands::sim::new::cannot_write;
 use crate::error::Failure;
 use crate::output;
 use std::fs::File;
@@ -10,9 +11,7 @@ use std::path::Path;
 pub(super) async fn run(client: &Client, path: &Path) -> Result<(), Failure> {
     let text = client.get_raw("/api/v1/demo/record").await?;
     let written = File::create_new(path).and_then(|mut file| file.write_all(&text));
-    written.map_err(|error| {
-        Failure::new(format!("cannot write {}", path.display())).id("output_failed").because(Some(&error))
-    })?;
     let place = path.display();
+    written.map_err(|error| cannot_write(&place.to_string(), &error))?;
     output::notice(&format!("Recorded to {place}; repeat it with: p2p-ai-agents sim run {place}"))
 }

@@ -31,7 +31,7 @@ pub(super) fn write_new(file: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Returns the failure of a file that was not written.
-pub(super) fn cannot_write(file: &str, error: &io::Error) -> Failure {
+pub(crate) fn cannot_write(file: &str, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::AlreadyExists {
         return Failure::new(format!("{file} exists already"))
             .id("file_exists")

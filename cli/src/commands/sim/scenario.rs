@@ -32,8 +32,11 @@ pub(crate) fn load(file: &Path, executor: Option<ExecutorChoice>) -> Result<Scen
 pub(crate) fn invalid(error: &ScenarioError) -> Failure {
     let unreadable = matches!(error.problem, Problem::Unreadable(_));
     let id = if unreadable { "scenario_unreadable" } else { "scenario_invalid" };
-    match error.picture() {
+    let failure = match error.picture() {
         None => Failure::from_error(error).id(id),
         Some(snippet) => Failure::new(error.problem.to_string()).id(id).snippet(snippet),
-    }
+    };
+    if unreadable { failure.hint(HINT) } else { failure }
 }
+
+const HINT: &str = "name another file, or write a first scenario with: p2p-ai-agents sim new NAME";
