@@ -220,16 +220,9 @@ impl<B: Backend> Control<B> {
     async fn heal_all(&self) -> Result<DemoChange, ErrorDetail> {
         let _turn = self.changing.lock().await;
         self.check_running()?;
-        let Healed { started, ended } = self.backend.heal().await?;
-        let mut done = Vec::new();
-        if !started.is_empty() {
-            done.push(format!("started {}", names::list(&started)));
-        }
-        done.extend(ended.iter().map(|fault| format!("ended: {fault}")));
-        if done.is_empty() {
+        let Some(what) = in_words(&self.backend.heal().await?) else {
             return Ok(self.change("Nothing to heal".to_owned()));
-        }
-        let what = done.join("; ");
+        };
         self.note(&format!("healed ({what})"));
         Ok(self.change(capitalized(&what)))
     }
@@ -358,6 +351,23 @@ fn check_groups(groups: &[Vec<u32>]) -> Result<(), ErrorDetail> {
     Ok(())
 }
 
+/// Says what a heal has changed, on one line; `None` if nothing.
+fn in_words(Healed { started, ended }: &Healed) -> Option<String> {
+    let mut done = Vec::new();
+    match started.len() {
+        0 => {}
+        1..=STARTED_SHOWN => done.push(format!("started {}", names::list(started))),
+        count => done.push(format!("started {count} nodes")),
+    }
+    done.extend(ended.iter().take(ENDED_SHOWN).map(|fault| format!("ended: {fault}")));
+    match ended.len().saturating_sub(ENDED_SHOWN) {
+        0 => {}
+        1 => done.push("ended 1 more fault".to_owned()),
+        rest => done.push(format!("ended {rest} more faults")),
+    }
+    (!done.is_empty()).then(|| done.join("; "))
+}
+
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
@@ -377,12 +387,30 @@ const MEETING_EXPECTED: Duration = Duration::from_secs(15);
 const TASKS_MAX: u32 = 1_000_000;
 /// Lines that are buffered for a client.
 const LINES_MAX: usize = 64;
+/// Nodes that a heal names; of more, it gives their number.
+const STARTED_SHOWN: usize = 8;
+/// Faults that a heal names.
+const ENDED_SHOWN: usize = 3;
 /// Faults that the summary lists.
 const FAULTS_MAX: usize = 1_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_heal_of_much_is_told_on_a_short_line() {
+        let told = |started: u32, ended: usize| {
+            in_words(&Healed { started: (0..started).collect(), ended: vec!["flap".to_owned(); ended] })
+        };
+        assert_eq!(told(0, 0), None);
+        assert_eq!(told(2, 1).unwrap(), "started amber and birch; ended: flap");
+        assert_eq!(told(0, 4).unwrap(), "ended: flap; ended: flap; ended: flap; ended 1 more fault");
+        assert_eq!(
+            told(50, 9).unwrap(),
+            "started 50 nodes; ended: flap; ended: flap; ended: flap; ended 6 more faults"
+        );
+    }
 
     #[test]
     fn groups_share_no_node() {
