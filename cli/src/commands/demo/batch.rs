@@ -246,83 +246,9 @@ const STOPPED_PAUSE: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::demo::backend::{FaultSpec, Healed, NodeView, Refused};
-    use api::{DemoKind, DemoNodeState, Status};
-    use engine::NodeId;
+    use crate::commands::demo::backend::testing::Stopped;
     use engine::task::TaskKind;
-    use runtime::http::DemoFront;
     use tokio::time::timeout;
-
-    /// Two nodes that do not run; without a sender, they never will.
-    struct Stopped(Option<watch::Sender<u64>>);
-
-    impl Backend for Stopped {
-        fn kind(&self) -> DemoKind {
-            DemoKind::Real
-        }
-
-        fn nodes(&self) -> Vec<NodeView> {
-            let state = DemoNodeState::Stopped;
-            let view = |id| NodeView { id: NodeId([id; 16]), state, reason: None, api_address: None };
-            vec![view(1), view(2)]
-        }
-
-        fn running(&self) -> Vec<u32> {
-            Vec::new()
-        }
-
-        fn index_of(&self, _: NodeId) -> Option<u32> {
-            None
-        }
-
-        fn changes(&self) -> watch::Receiver<u64> {
-            self.0.as_ref().map_or_else(|| watch::channel(0).1, watch::Sender::subscribe)
-        }
-
-        async fn status(&self, _: u32) -> Option<Status> {
-            None
-        }
-
-        async fn run(&self, _: u32, _: &NewTask) -> Result<Task, RunError> {
-            Err(RunError::Stopped)
-        }
-
-        async fn kill(&self, _: u32) -> Result<(), Refused> {
-            Ok(())
-        }
-
-        async fn heal(&self) -> Result<Healed, Refused> {
-            Ok(Healed::default())
-        }
-
-        async fn partition(&self, _: &[Vec<u32>]) -> Result<(), Refused> {
-            Ok(())
-        }
-
-        async fn fault(&self, _: &FaultSpec) -> Result<String, Refused> {
-            Ok(String::new())
-        }
-
-        fn faults(&self) -> Vec<String> {
-            Vec::new()
-        }
-
-        async fn record(&self) -> Result<String, Refused> {
-            Ok(String::new())
-        }
-
-        fn violations(&self) -> Vec<String> {
-            Vec::new()
-        }
-
-        fn front(&self) -> DemoFront {
-            unreachable!("no test asks for it")
-        }
-
-        async fn stop(&self) -> Vec<String> {
-            Vec::new()
-        }
-    }
 
     fn start(
         changes: Option<watch::Sender<u64>>,

@@ -397,6 +397,19 @@ const FAULTS_MAX: usize = 1_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::demo::backend::testing::Stopped;
+    use std::net::Ipv4Addr;
+
+    #[tokio::test]
+    async fn the_summary_has_what_was_found_until_the_end() {
+        let (backend, address) = (Arc::new(Stopped(None)), (Ipv4Addr::LOCALHOST, 1).into());
+        let control = Control::start(backend, address, None, Instant::now());
+        assert!(control.demo().await.violations.is_empty());
+        for _ in 0..2 {
+            assert_eq!(control.stop().await.violations, ["found at the end"]);
+        }
+        assert!(*control.stopped().borrow());
+    }
 
     #[test]
     fn a_heal_of_much_is_told_on_a_short_line() {
