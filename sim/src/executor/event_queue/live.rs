@@ -541,6 +541,7 @@ mod tests {
     use super::*;
     use crate::invariant::NO_PANIC;
     use crate::live::playground;
+    use crate::scenario::Range;
 
     fn world(nodes: u32) -> (EventQueue, watch::Receiver<u64>) {
         let (mut world, changes) = before_start(nodes);
@@ -581,6 +582,33 @@ mod tests {
         let (states, joined) = *counts.lock().unwrap();
         assert!(joined >= 6, "{joined}");
         assert_eq!(*changes.borrow(), states);
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_report_that_nobody_makes() {
+        let (mut world, _changes) = world(2);
+        assert_eq!(world.inject(&FaultKind::Kill { node: Target::Node(1), restart_after: None }), Ok(()));
+        world.advance(Instant::from_micros(9_000_000));
+        assert!(world.observer.narrative.lines.is_empty());
+        violate(&mut world, "one");
+        assert!(world.observer.last_events().iter().all(|of| of.events.is_empty()));
+    }
+
+    #[test]
+    fn a_heal_forestalls_the_faults_before_it() {
+        let (mut world, _changes) = world(2);
+        let away = Range { from: Duration::from_millis(10), to: Duration::from_millis(20) };
+        let (every, lasts) = (Duration::from_secs(1), Duration::from_secs(4));
+        let restarts = FaultKind::RollingRestart { every, away, lasts };
+        let starts = |world: &EventQueue| world.hosts.iter().map(|host| host.incarnation).sum::<u32>();
+        assert_eq!(world.inject(&restarts), Ok(()));
+        world.heal();
+        let healed = starts(&world);
+        world.advance(Instant::from_micros(10_000_000));
+        assert_eq!(starts(&world), healed);
+        assert_eq!(world.inject(&restarts), Ok(()));
+        world.advance(Instant::from_micros(20_000_000));
+        assert!(starts(&world) > healed);
     }
 
     #[test]
