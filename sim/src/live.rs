@@ -303,6 +303,7 @@ impl LiveHandle {
     }
 
     /// Shows all further events of a node to a watcher, which runs on the simulation's thread and must not block.
+    /// Returns when the watcher sees them, so it misses none that a later request causes.
     ///
     /// # Errors
     /// [`LiveStopped`].
@@ -312,7 +313,7 @@ impl LiveHandle {
         watcher: impl FnMut(Instant, &Event) + Send + 'static,
     ) -> Result<(), LiveStopped> {
         let watcher: Watcher = Box::new(watcher);
-        self.orders.send(Order::Watch(node, watcher)).await.map_err(|_| LiveStopped)
+        self.order(|reply| Order::Watch(node, watcher, reply)).await
     }
 
     async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T, LiveStopped> {

@@ -31,7 +31,7 @@ pub(super) enum Order {
     Inject(FaultKind, oneshot::Sender<Result<(), InjectError>>),
     Record(oneshot::Sender<(Scenario, Vec<String>)>),
     Status(oneshot::Sender<LiveStatus>),
-    Watch(NodeIndex, Watcher),
+    Watch(NodeIndex, Watcher, oneshot::Sender<()>),
 }
 
 impl fmt::Debug for Order {
@@ -214,7 +214,10 @@ impl<I: Inference> Pacer<I> {
             Order::Status(reply) => {
                 let _ = reply.send(self.world.status());
             }
-            Order::Watch(node, watcher) => self.world.add_watcher(node, watcher),
+            Order::Watch(node, watcher, reply) => {
+                self.world.add_watcher(node, watcher);
+                let _ = reply.send(());
+            }
         }
     }
 
