@@ -4,6 +4,7 @@ use crate::http::error::ApiError;
 use crate::http::node_client::{ask, conflicts};
 use crate::http::state::Api;
 use crate::hub::ModelId;
+use crate::text::plain_words;
 use api::{Availability, ModelAvailability, ModelStatus, Models, NewPull};
 use axum::Json;
 use axum::extract::State;
@@ -52,7 +53,7 @@ pub(super) async fn pull(
     new: Result<Json<NewPull>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Models>), ApiError> {
     let Json(new) = new.map_err(|rejection| {
-        ApiError::new(rejection.status(), "body_malformed", rejection.body_text())
+        ApiError::new(rejection.status(), "body_malformed", plain_words(&rejection.body_text()))
             .hint(r#"send {"model": "owner/name"}"#.to_owned())
     })?;
     let id = new
