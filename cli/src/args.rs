@@ -1,9 +1,11 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
+mod mistake;
+
 use crate::commands::{
     alerts, dashboard, debug, demo, help, metrics, model, node, route, sim, store, task, trace,
 };
-use crate::output::Format;
+use crate::output::{self, Format};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -35,6 +37,9 @@ pub(crate) struct Arguments {
     /// Print only requested output and errors
     #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
+    /// Do not shorten tables to the width of the terminal
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) wide: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -137,7 +142,15 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
 /// Parses the arguments of this process. Exits with an explanation if they are invalid.
 pub(crate) fn parse() -> Arguments {
     let words = help_first(std::env::args_os().collect());
-    Arguments::try_parse_from(words).unwrap_or_else(|error| add_tip(error).exit())
+    output::set_json(mistake::wants_json(&words));
+    Arguments::try_parse_from(&words).unwrap_or_else(|error| {
+        let error = add_tip(error);
+        if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            error.exit();
+        }
+        let _ = mistake::explain(&error, &words).report();
+        std::process::exit(error.exit_code())
+    })
 }
 
 /// Reads `NOUN help VERB` as `help NOUN VERB`.

@@ -35,6 +35,7 @@ use clap::CommandFactory;
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
     output::set_quiet(arguments.quiet);
+    output::set_wide(arguments.wide);
     let home = SelectedHome(arguments.home);
     match arguments.command {
         Command::Node(command) => node::run(command, &home),

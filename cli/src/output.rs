@@ -1,6 +1,12 @@
 //! Functions that print the output of commands. A closed pipe ends the command quietly, as with every tool in a
 //! pipe.
 
+mod table;
+mod when;
+
+pub(crate) use table::{properties, table};
+pub(crate) use when::{when, when_exactly};
+
 use crate::error::Failure;
 use crate::terminal;
 use clap::Args;
@@ -25,6 +31,26 @@ pub(crate) fn set_quiet(quiet: bool) {
 /// Returns whether notices are suppressed.
 pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
+}
+
+/// Sets whether failures are printed as JSON.
+pub(crate) fn set_json(json: bool) {
+    JSON.store(json, Ordering::Relaxed);
+}
+
+/// Returns whether failures are printed as JSON.
+pub(crate) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
+/// Sets whether tables keep their full width on a terminal.
+pub(crate) fn set_wide(wide: bool) {
+    WIDE.store(wide, Ordering::Relaxed);
+}
+
+/// Returns whether output is shortened to fit a terminal.
+pub(crate) fn is_shortened() -> bool {
+    terminal::stdout_is_terminal() && !WIDE.load(Ordering::Relaxed)
 }
 
 /// Prints a notice of what was done, unless quiet.
@@ -71,35 +97,6 @@ pub(crate) fn write_error(bytes: &[u8]) -> Result<(), Failure> {
     io::stderr().lock().write_all(bytes).map_err(Failure::from)
 }
 
-/// Prints names and values, with the values aligned.
-pub(crate) fn properties(rows: &[(&str, String)]) -> Result<(), Failure> {
-    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default() + 1;
-    let text: String = rows
-        .iter()
-        .map(|(name, value)| format!("{:width$}  {}\n", format!("{name}:"), terminal::sanitize_line(value)))
-        .collect();
-    write(text.as_bytes())
-}
-
-/// Prints rows in columns under their headings.
-pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
-    let rows: Vec<[String; N]> = std::iter::once(headings.map(str::to_owned))
-        .chain(rows.iter().map(|row| std::array::from_fn(|column| terminal::sanitize_line(&row[column]))))
-        .collect();
-    let widths: [usize; N] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    });
-    let text: String = rows
-        .iter()
-        .map(|row| {
-            let cells: Vec<String> =
-                row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-            format!("{}\n", cells.join("  ").trim_end())
-        })
-        .collect();
-    write(text.as_bytes())
-}
-
 /// Formats a duration with its two largest units.
 pub(crate) fn duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
@@ -132,7 +129,9 @@ pub(crate) fn bytes(count: u64) -> String {
     if unit == "B" { format!("{count} B") } else { format!("{size:.1} {unit}") }
 }
 
+static JSON: AtomicBool = AtomicBool::new(false);
 static QUIET: AtomicBool = AtomicBool::new(false);
+static WIDE: AtomicBool = AtomicBool::new(false);
 
 #[cfg(test)]
 mod tests {

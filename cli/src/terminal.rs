@@ -21,10 +21,21 @@ pub(crate) fn is_screen() -> bool {
     io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
-/// Returns the width of the terminal; 80 where there is none.
+/// Returns whether standard output is a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Returns how many columns a text takes; wide characters take two.
+pub(crate) fn width(text: &str) -> usize {
+    ratatui::text::Span::raw(text).width()
+}
+
+/// Returns the width of the terminal; 80 where it is not known.
 pub(crate) fn columns() -> usize {
-    let wide = io::stdout().is_terminal().then(|| ratatui::crossterm::terminal::size().ok()).flatten();
-    wide.map_or(80, |(columns, _)| columns.into())
+    let size = io::stdout().is_terminal().then(|| ratatui::crossterm::terminal::size().ok()).flatten();
+    // Some terminals do not know their size and say 0.
+    size.map(|(columns, _)| columns.into()).filter(|columns| *columns > 0).unwrap_or(80)
 }
 
 /// Returns whether standard output accepts colour.

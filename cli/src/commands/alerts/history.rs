@@ -38,6 +38,12 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
 }
 
 fn row(alert: Alert) -> [String; 5] {
-    let cleared = alert.cleared_at.unwrap_or_else(|| "active".to_owned());
-    [alert.severity.to_string(), alert.rule.to_string(), alert.raised_at, cleared, alert.message]
+    let cleared = alert.cleared_at.map_or_else(|| "active".to_owned(), |time| output::when(&time));
+    [
+        alert.severity.to_string(),
+        alert.rule.to_string(),
+        output::when(&alert.raised_at),
+        cleared,
+        alert.message,
+    ]
 }

@@ -23,7 +23,7 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
 }
 
 fn row(alert: Alert) -> [String; 4] {
-    [alert.severity.to_string(), alert.rule.to_string(), alert.raised_at, alert.message]
+    [alert.severity.to_string(), alert.rule.to_string(), output::when(&alert.raised_at), alert.message]
 }
 
 /// Describes a receiver that did not get every alert.

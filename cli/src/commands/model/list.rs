@@ -33,7 +33,7 @@ pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Fai
                 model.name,
                 output::bytes(model.bytes),
                 kinds,
-                model.loaded_at.unwrap_or_else(dash),
+                model.loaded_at.map_or_else(dash, |time| output::when(&time)),
                 model.memory_bytes.map_or_else(dash, output::bytes),
                 model.place,
                 state,

@@ -87,14 +87,11 @@ pub(in crate::commands) fn print(total: u32, tasks: &[Task]) -> Result<(), Failu
 }
 
 fn row(task: &Task) -> [String; 5] {
-    let input: String = task.preview.chars().take(INPUT_CHARS_MAX).collect();
     [
         task.id.to_string(),
         task.kind.to_string(),
         task.status.to_string(),
-        task.submitted_at.clone(),
-        if input.len() < task.preview.len() { input + "…" } else { input },
+        output::when(&task.submitted_at),
+        task.preview.clone(),
     ]
 }
-
-const INPUT_CHARS_MAX: usize = 40;

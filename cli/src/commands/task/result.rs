@@ -71,7 +71,7 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
     if result.output.is_none() {
         rows.push(("Elapsed", output::duration(result.elapsed_ms)));
     }
-    rows.push(("Completed", result.summary.completed_at.clone()));
+    rows.push(("Completed", output::when_exactly(&result.summary.completed_at)));
     rows.extend(reason(result.status, &result.summary).map(|reason| ("Reason", reason)));
     match &result.output {
         Some(OutputBody::Embedding { vector, tokens, dropped }) => {

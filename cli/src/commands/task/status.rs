@@ -26,7 +26,7 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
         ("Type", task.kind.to_string()),
         ("Model", task.model.clone()),
         ("Input", task.preview.clone()),
-        ("Submitted", task.submitted_at.clone()),
+        ("Submitted", output::when_exactly(&task.submitted_at)),
         ("Elapsed", output::duration(task.elapsed_ms)),
         ("Attempts", task.attempts.to_string()),
     ];
@@ -37,8 +37,8 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
     rows.extend(task.remaining_ms.map(|millis| ("Remaining", format!("about {}", output::duration(millis)))));
     if let Some(result) = &task.result {
         rows.extend(result::execution(result));
-        rows.push(("Completed", result.completed_at.clone()));
-        rows.push(("Expires", result.expires_at.clone()));
+        rows.push(("Completed", output::when_exactly(&result.completed_at)));
+        rows.push(("Expires", output::when_exactly(&result.expires_at)));
         rows.push(("Size", format!("{} bytes", result.output_bytes)));
         rows.extend(result::reason(task.status, result).map(|reason| ("Reason", reason)));
     }
