@@ -4,8 +4,11 @@ mod catalogue;
 
 pub(crate) use catalogue::{ENTRIES, Entry};
 
+use crate::output;
 use crate::terminal;
 use api::ErrorDetail;
+use runtime::text::plain_words;
+use serde::Serialize;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -23,6 +26,22 @@ pub(crate) struct Failure {
     id: Box<str>,
     /// Whether the failure is reported already.
     silent: bool,
+    /// Whether the arguments of the command are wrong.
+    usage: bool,
+}
+
+/// A failure as `--json` prints it: the error of the API, and the place in a file.
+#[derive(Serialize)]
+struct JsonFailure {
+    error: JsonDetail,
+}
+
+#[derive(Serialize)]
+struct JsonDetail {
+    #[serde(flatten)]
+    detail: ErrorDetail,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snippet: Option<String>,
 }
 
 /// A failure without an id. The only thing to do with it is to give it one, so every failure has an id.
@@ -60,6 +79,12 @@ impl Failure {
         self
     }
 
+    /// Marks the failure as a mistake in the arguments, which has an exit status of its own.
+    pub(crate) fn usage(mut self) -> Self {
+        self.usage = true;
+        self
+    }
+
     /// Returns the message.
     pub(crate) fn message(&self) -> &str {
         &self.message
@@ -67,8 +92,22 @@ impl Failure {
 
     /// Returns the failure in the form of the control API.
     pub(crate) fn into_detail(self) -> ErrorDetail {
-        let message = std::iter::once(self.message).chain(self.causes).collect::<Vec<_>>().join(": ");
-        ErrorDetail { code: self.id.into(), message, hint: self.hint }
+        let hint = self.advice();
+        let parts = std::iter::once(&self.message).chain(&self.causes).map(|part| plain_words(part));
+        ErrorDetail { code: self.id.to_string(), message: parts.collect::<Vec<_>>().join(": "), hint }
+    }
+
+    /// Returns the hint, or else what the catalogue says about the id.
+    fn advice(&self) -> Option<String> {
+        let general = || {
+            let entry = ENTRIES.iter().find(|entry| *entry.id == *self.id)?;
+            let todo = entry.todo.trim_end_matches('.');
+            let (first, rest) = todo.split_at_checked(1)?;
+            // A name keeps its capitals.
+            let is_word = rest.starts_with(|c: char| c.is_ascii_lowercase() || c == ' ');
+            Some(if is_word { format!("{}{rest}", first.to_lowercase()) } else { todo.to_owned() })
+        };
+        self.hint.clone().or_else(general)
     }
 
     pub(crate) fn because(mut self, mut cause: Option<&dyn Error>) -> Self {
@@ -99,8 +138,22 @@ impl Failure {
     /// Prints the failure on standard error and returns its exit status.
     pub(crate) fn report(self) -> ExitCode {
         // There is nowhere to report that standard error fails.
-        let _ = io::stderr().lock().write_all(self.text(terminal::stderr_takes_colour()).as_bytes());
-        ExitCode::FAILURE
+        let code = if self.usage { ExitCode::from(USAGE_EXIT_CODE) } else { ExitCode::FAILURE };
+        let text =
+            if output::is_json() { self.into_json() } else { self.text(terminal::stderr_takes_colour()) };
+        // There is nowhere to report that standard error fails.
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+        code
+    }
+
+    /// Returns the failure as one line of JSON.
+    fn into_json(mut self) -> String {
+        if self.silent {
+            return String::new();
+        }
+        let snippet = self.snippet.take();
+        let failure = JsonFailure { error: JsonDetail { detail: self.into_detail(), snippet } };
+        serde_json::to_string(&failure).map_or_else(|error| error.to_string(), |text| format!("{text}\n"))
     }
 
     fn text(&self, colour: bool) -> String {
@@ -108,16 +161,16 @@ impl Failure {
             return String::new();
         }
         let (red, cyan, plain) = if colour { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
-        let mut text = format!("{red}error:{plain} {}\n", terminal::sanitize(&self.message));
+        let mut text = format!("{red}error:{plain} {}\n", terminal::sanitize(&plain_words(&self.message)));
         if let Some(snippet) = &self.snippet {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{}", terminal::sanitize(snippet));
         }
         for cause in &self.causes {
-            let _ = writeln!(text, "  caused by: {}", terminal::sanitize(cause));
+            let _ = writeln!(text, "  caused by: {}", terminal::sanitize(&plain_words(cause)));
         }
-        if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "{cyan}hint:{plain} {}", terminal::sanitize(hint).trim_end());
+        if let Some(hint) = self.advice() {
+            let _ = writeln!(text, "{cyan}hint:{plain} {}", terminal::sanitize(&hint).trim_end());
         }
         let _ = writeln!(text, "  id: {}", terminal::sanitize_line(&self.id));
         text
@@ -129,6 +182,9 @@ impl From<io::Error> for Failure {
         Self::from_error(&error).id("system_failed")
     }
 }
+
+/// The exit status after a mistake in the arguments.
+const USAGE_EXIT_CODE: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -146,8 +202,29 @@ mod tests {
         let cause = io::Error::other("the disk is full");
         let failure =
             Failure::new("cannot write: the disk is full").id("output_failed").because(Some(&cause));
-        assert_eq!(failure.text(false), "error: cannot write: the disk is full\n  id: output_failed\n");
+        let said = failure.text(false);
+        assert!(said.starts_with("error: cannot write: the disk is full\nhint: "), "{said}");
         let failure = Failure::new("cannot write").id("output_failed").because(Some(&cause));
         assert!(failure.text(true).starts_with("\x1b[1;31merror:\x1b[0m cannot write"));
+    }
+
+    #[test]
+    fn programs_get_a_failure_as_the_api_gives_it() {
+        let cause = io::Error::from_raw_os_error(2);
+        let failure = Failure::new("cannot read x").id("input_unreadable").because(Some(&cause));
+        let value: serde_json::Value = serde_json::from_str(&failure.into_json()).unwrap();
+        assert_eq!(value["error"]["code"], "input_unreadable");
+        assert_eq!(value["error"]["message"], "cannot read x: No such file or directory");
+        assert!(value["error"]["hint"].is_string(), "the catalogue gives a hint: {value}");
+        assert_eq!(Failure::silent().into_json(), "");
+    }
+
+    #[test]
+    fn every_failure_has_a_hint() {
+        for entry in ENTRIES {
+            let said = Failure::new("x").id(entry.id).text(false);
+            let hint = said.lines().nth(1).and_then(|line| line.strip_prefix("hint: "));
+            assert!(hint.is_some_and(|hint| hint.len() > 8 && !hint.ends_with('.')), "{said}");
+        }
     }
 }

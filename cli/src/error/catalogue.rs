@@ -19,6 +19,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Use the same program version as the node: run `node restart` after an update.",
     },
     Entry {
+        id: "arguments_invalid",
+        what: "The command does not take these arguments.",
+        todo: "Add `--help` to the command to see what it takes.",
+    },
+    Entry {
         id: "attempts_differ",
         what: "A retry of a streamed generation gave a different text after the first part was sent.",
         todo: "Send the request again.",

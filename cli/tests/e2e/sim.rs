@@ -73,7 +73,7 @@ fn a_run_shows_the_same_place_as_a_check() {
     write(&sandbox.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
     let said = sim(&sandbox, &["run", "typo.toml"]).bad(1);
     assert_eq!(said, sim(&sandbox, &["check", "typo.toml"]).bad(1));
-    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\n  id: scenario_invalid\n"), "{said}");
+    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\nhint: run `sim new NAME` to write a commented example\n  id: scenario_invalid\n"), "{said}");
 }
 
 #[test]

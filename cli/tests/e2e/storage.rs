@@ -174,7 +174,7 @@ fn one_bad_byte_after_a_kill_costs_one_record() {
     assert!(std::fs::read(kept).unwrap() == damaged, "the damaged file is kept");
     node.start_bare();
     let result = |number: u8| node.run(&["task", "result", &id(number).to_string(), "--json"]);
-    assert!(result(7).bad(1).contains("id: record_damaged"));
+    assert!(result(7).bad(1).contains("\"code\":\"record_damaged\""));
     result(8).good();
     assert!(node.run(&["store", "check"]).bad(1).contains("id: node_already_running"));
 }

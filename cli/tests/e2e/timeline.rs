@@ -42,7 +42,7 @@ fn a_path_that_cannot_be_written_is_told_before_the_run() {
     let said = run("/nowhere/out.html");
     assert_eq!(
         said,
-        "error: /nowhere/out.html: cannot write the timeline\n  caused by: No such file or directory (os error 2)\n  id: output_failed\n"
+        "error: /nowhere/out.html: cannot write the timeline\n  caused by: No such file or directory\nhint: check the permissions and free disk space\n  id: output_failed\n"
     );
     let directory = sandbox.path("directory.html");
     std::fs::create_dir(&directory).unwrap();
