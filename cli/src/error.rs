@@ -26,8 +26,8 @@ pub(crate) struct Failure {
     id: Box<str>,
     /// Whether the failure is reported already.
     silent: bool,
-    /// Whether the arguments of the command are wrong.
-    usage: bool,
+    /// The exit status, if it is not that of every failure.
+    exit_status: Option<u8>,
 }
 
 /// A failure as `--json` prints it: the error of the API, and the place in a file.
@@ -74,6 +74,11 @@ impl Failure {
         Self { silent: true, ..Self::default() }
     }
 
+    /// Creates the failure of a command that Ctrl-C ended and that has said what goes on.
+    pub(crate) fn interrupted() -> Self {
+        Self { exit_status: Some(INTERRUPTED_EXIT_STATUS), ..Self::silent() }
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -81,7 +86,7 @@ impl Failure {
 
     /// Marks the failure as a mistake in the arguments, which has an exit status of its own.
     pub(crate) fn usage(mut self) -> Self {
-        self.usage = true;
+        self.exit_status = Some(USAGE_EXIT_STATUS);
         self
     }
 
@@ -138,7 +143,7 @@ impl Failure {
     /// Prints the failure on standard error and returns its exit status.
     pub(crate) fn report(self) -> ExitCode {
         // There is nowhere to report that standard error fails.
-        let code = if self.usage { ExitCode::from(USAGE_EXIT_CODE) } else { ExitCode::FAILURE };
+        let code = self.exit_status.map_or(ExitCode::FAILURE, ExitCode::from);
         let text =
             if output::is_json() { self.into_json() } else { self.text(terminal::stderr_takes_colour()) };
         // There is nowhere to report that standard error fails.
@@ -183,8 +188,10 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// 128 plus the number of the signal.
+pub(crate) const INTERRUPTED_EXIT_STATUS: u8 = 130;
 /// The exit status after a mistake in the arguments.
-const USAGE_EXIT_CODE: u8 = 2;
+const USAGE_EXIT_STATUS: u8 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Ctrl-C as a request to stop and show the results so far. A second one ends the command at once.
 
-use crate::error::Failure;
+use crate::error::{Failure, INTERRUPTED_EXIT_STATUS};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
             signal.recv().await;
             flag.store(true, Ordering::Relaxed);
             signal.recv().await;
-            std::process::exit(i32::from(INTERRUPTED_EXIT_CODE));
+            std::process::exit(i32::from(INTERRUPTED_EXIT_STATUS));
         });
     })?;
     // From here on Ctrl-C no longer ends the process, unless the signal cannot be watched.
@@ -32,8 +32,5 @@ pub(crate) fn watch() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Returns the exit status of a command that Ctrl-C ended.
 pub(crate) fn exit_code() -> ExitCode {
-    ExitCode::from(INTERRUPTED_EXIT_CODE)
+    ExitCode::from(INTERRUPTED_EXIT_STATUS)
 }
-
-/// 128 plus the number of the signal.
-const INTERRUPTED_EXIT_CODE: u8 = 130;

@@ -33,12 +33,12 @@ pub(crate) fn is_quiet() -> bool {
     QUIET.load(Ordering::Relaxed)
 }
 
-/// Sets whether failures are printed as JSON.
+/// Sets whether the command line asks for JSON.
 pub(crate) fn set_json(json: bool) {
     JSON.store(json, Ordering::Relaxed);
 }
 
-/// Returns whether failures are printed as JSON.
+/// Returns whether the command line asks for JSON. Failures are then JSON, too.
 pub(crate) fn is_json() -> bool {
     JSON.load(Ordering::Relaxed)
 }
@@ -56,6 +56,11 @@ pub(crate) fn is_shortened() -> bool {
 /// Prints a notice of what was done, unless quiet.
 pub(crate) fn notice(text: &str) -> Result<(), Failure> {
     if is_quiet() { Ok(()) } else { line(text) }
+}
+
+/// Prints what a command has done: the value with `--json`, else the notice.
+pub(crate) fn done(notice: &str, value: &serde_json::Value) -> Result<(), Failure> {
+    if is_json() { json(value) } else { self::notice(notice) }
 }
 
 /// Prints a line on standard output.

@@ -2,13 +2,12 @@
 
 use crate::output;
 use crate::terminal;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::time::Duration;
 
 /// Creates a bar that counts to `length`.
 pub(crate) fn bar(length: u64, what: &str) -> ProgressBar {
-    let template =
-        format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{per_sec}}  {{eta}} left  {{msg}}");
+    let template = format!("{{bar:32}} {{human_pos}}/{{human_len}} {what}  {{rate}}  {{eta}} left  {{msg}}");
     shown(ProgressBar::hidden(), Some(length), &template)
 }
 
@@ -30,6 +29,11 @@ fn shown(bar: ProgressBar, length: Option<u64>, template: &str) -> ProgressBar {
         bar.set_length(length);
     }
     if let Ok(style) = ProgressStyle::with_template(template) {
+        let rate = |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+            // The bar has nowhere to report an error.
+            let _ = write!(text, "{:.1}/s", state.per_sec());
+        };
+        let style = style.with_key("rate", rate);
         bar.set_style(style.progress_chars("━╸ "));
     }
     bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND));
@@ -49,7 +53,7 @@ mod tests {
     #[test]
     fn the_templates_are_sound() {
         for template in
-            ["{bar:32} {human_pos}/{human_len} seeds  {per_sec}  {eta} left  {msg}", BYTES, "{spinner}"]
+            ["{bar:32} {human_pos}/{human_len} seeds  {rate}  {eta} left  {msg}", BYTES, "{spinner}"]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

@@ -15,6 +15,11 @@ pub(crate) fn sanitize_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Returns a text of several lines for standard output: a terminal gets no control characters, a pipe the exact text.
+pub(crate) fn for_stdout(text: &str) -> String {
+    if stdout_is_terminal() { sanitize(text) } else { text.to_owned() }
+}
+
 /// Returns whether standard input and output are a terminal that supports a full screen.
 pub(crate) fn is_screen() -> bool {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");

@@ -1,11 +1,13 @@
 //! `task`: tasks and their results.
 
+pub(super) mod answer;
 mod cancel;
 mod id;
 pub(super) mod list;
-mod result;
+pub(super) mod result;
 mod status;
 pub(super) mod submit;
+pub(super) mod text_stream;
 mod watch;
 
 use crate::client::block_on;
@@ -49,6 +51,8 @@ pub(crate) enum TaskCommand {
     Cancel {
         /// Id of the task
         id: String,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -59,6 +63,6 @@ pub(super) fn run(command: TaskCommand, home: &SelectedHome) -> Outcome {
         TaskCommand::Result { id, format, json } => block_on(result::run(&home.open()?, &id, format, json)),
         TaskCommand::Watch { id, format } => block_on(watch::run(&home.open()?, &id, format)),
         TaskCommand::List(arguments) => block_on(list::run(&home.open()?, arguments)),
-        TaskCommand::Cancel { id } => block_on(cancel::run(&home.open()?, &id)),
+        TaskCommand::Cancel { id, .. } => block_on(cancel::run(&home.open()?, &id)),
     }
 }

@@ -555,6 +555,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Name another `--output`, or move the file away.",
     },
     Entry {
+        id: "output_unwritable",
+        what: "The output file cannot be written.",
+        todo: "Check its directory, its permissions and the free disk space.",
+    },
+    Entry {
         id: "path_not_absolute",
         what: "The request names a relative path.",
         todo: "Send an absolute path.",

@@ -1,6 +1,6 @@
 //! Operation of nodes: status, restarts, logs, and files of tasks.
 
-use crate::harness::{Sandbox, run, signal, until, write};
+use crate::harness::{Node, Sandbox, run, signal, until, write};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::tcgetattr;
@@ -108,6 +108,8 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
     node.start();
     let (tasks, results) = (sandbox.path("tasks.jsonl"), sandbox.path("results.jsonl"));
     let lines: String = (0..40).map(|number| format!("{{\"input\": \"text {number}\"}}\n")).collect();
+    let named = "{\"custom_id\": \"seven\", \"input\": \"text 7\"}\n";
+    let lines = lines.replace("{\"input\": \"text 7\"}\n", named);
     write(&tasks, &format!("{lines}nonsense\n"));
     let submit = || {
         let (tasks, results) = (tasks.to_str().unwrap(), results.to_str().unwrap());
@@ -121,6 +123,7 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, "40 completed, 1 refused\n"), "{ran:?}");
     assert!(ran.stderr.contains("tasks.jsonl line 41: not a task"), "{ran:?}");
     assert_eq!(entries().len(), 40);
+    assert_eq!(entries()[7]["custom_id"], "seven");
     assert!(entries().iter().all(|entry| entry["output"]["vector"].as_array().unwrap().len() == 384));
 
     // As after a power failure: a few results, the last one truncated, and one failed task.
@@ -130,9 +133,8 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
     write(&results, &format!("{}\n{failed}\n{}", kept.join("\n"), &text.lines().nth(7).unwrap()[..100]));
     write(&tasks, &lines);
     assert_eq!(submit().good(), "35 completed, 5 done before\n");
-    let mut numbers: Vec<u64> = entries().iter().map(|entry| entry["line"].as_u64().unwrap()).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, (1..=40).collect::<Vec<_>>(), "each once");
+    let numbers = || -> Vec<u64> { entries().iter().map(|entry| entry["line"].as_u64().unwrap()).collect() };
+    assert_eq!(numbers(), (1..=40).collect::<Vec<_>>(), "each once, in the order of the tasks");
     assert_eq!(node.json(&["task", "list", "--json"])["total"], 75, "nothing was done that was done");
     assert_eq!(submit().good(), "0 completed, 40 done before\n");
 
@@ -141,6 +143,36 @@ fn a_file_of_tasks_is_done_once_however_often_it_is_begun() {
     assert!(said.contains("holds the results of another file: line 4 differs"), "{said}");
     let same = ["task", "submit", "--file", tasks.to_str().unwrap(), "--output", tasks.to_str().unwrap()];
     assert!(node.run(&same).bad(1).contains("would overwrite the input"));
+}
+
+#[test]
+fn an_interrupted_file_of_texts_goes_on_where_it_was() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    node.start();
+    let (texts, results) = (sandbox.path("texts.txt"), sandbox.path("results.jsonl"));
+    let lines: String = (0..400).map(|number| format!("{{ text {number}\n")).collect();
+    write(&texts, &lines);
+    let arguments = ["task", "submit", "--type", "embedding", "--file", texts.to_str().unwrap(), "--output"];
+    let arguments = [&arguments[..], &[results.to_str().unwrap()]].concat();
+    let first = node.command(&arguments).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    until("some results are there", || {
+        std::fs::read_to_string(&results).ok()?.lines().nth(20).is_some().then_some(())
+    });
+    signal(first.id(), Signal::SIGINT);
+    let first = first.wait_with_output().unwrap();
+    let said = String::from_utf8(first.stderr).unwrap();
+    assert_eq!(first.status.code(), Some(130), "{said}");
+    assert!(said.contains("accepted tasks go on in the node\nhint: the same command resumes"), "{said}");
+    let again = node.run(&arguments).good();
+    assert!(again.contains(" completed, ") && again.contains(" done before"), "{again}");
+    let text = std::fs::read_to_string(&results).unwrap();
+    let numbers =
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["line"].as_u64().unwrap());
+    assert_eq!(numbers.collect::<Vec<_>>(), (1..=400).collect::<Vec<_>>());
+    let total = node.json(&["task", "list", "--json"])["total"].as_u64().unwrap();
+    assert!((400..464).contains(&total), "{total} tasks: accepted ones are not done again");
+    assert!(!sandbox.path("results.jsonl.accepted").exists());
 }
 
 #[test]
@@ -359,6 +391,28 @@ fn a_monitor_on_a_terminal_is_a_screen_and_leaves_the_terminal_as_it_was() {
         reader.join().unwrap();
         assert!(shows("\x1b[?1049l"), "{:?}", shown.lock().unwrap());
     }
+    // Other commands fit their tables to the terminal, and colour states.
+    let (narrow, plain) =
+        (on_terminal(&node, 60, "", &["node", "list"]), on_terminal(&node, 60, "1", &["node", "list"]));
+    assert!(narrow.contains("\x1b[32mACTIVE\x1b[0m") && !plain.contains('\x1b'), "{narrow}{plain}");
+    assert!(plain.lines().all(|line| line.chars().count() <= 60), "{plain}");
+    assert!(plain.contains(&id[..8]) && !plain.contains(&id), "{plain}");
+    let wide = on_terminal(&node, 60, "1", &["node", "list", "--wide"]);
+    assert!(wide.contains(&id) && wide.contains(&node.home.root().display().to_string()), "{wide}");
+}
+
+/// Runs a command on a terminal and returns its output.
+fn on_terminal(node: &Node<'_>, columns: u16, no_color: &str, arguments: &[&str]) -> String {
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+    let mut command = node.command(arguments);
+    command.env("TERM", "xterm-256color").env("NO_COLOR", no_color).stdout(Stdio::from(slave));
+    assert!(command.status().unwrap().success());
+    drop(command);
+    let mut text = Vec::new();
+    // After the last byte, a terminal without a program reads as an error.
+    let _ = File::from(master).read_to_end(&mut text);
+    String::from_utf8(text).unwrap().replace("\r\n", "\n")
 }
 
 #[test]

@@ -6,10 +6,11 @@ use crate::error::Failure;
 use crate::output;
 use api::Task;
 use runtime::home::Home;
+use serde_json::json;
 
 pub(super) async fn run(home: &Home, id: &str) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
     let task: Task = client.delete(&format!("/api/v1/tasks/{id}")).await?.read()?;
-    output::notice(&format!("Task cancelled (id: {})", task.id))
+    output::done(&format!("Task cancelled (id: {})", task.id), &json!(task))
 }

@@ -1,6 +1,6 @@
 //! `task result ID`: shows the output of a finished task, its worker and its execution time.
 
-use super::id;
+use super::{answer, id};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output;
@@ -23,22 +23,31 @@ pub(crate) enum ResultFormat {
 pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
-    show(&client, id, json || format == ResultFormat::Json).await.map(|_| ())
+    let (body, result) = fetch(&client, id).await?;
+    print_as(&body, &result, json || format == ResultFormat::Json)
 }
 
-/// Fetches and prints the result of a finished task, and returns it.
-pub(super) async fn show(client: &Client, id: TaskId, json: bool) -> Result<ResultBody, Failure> {
-    let (body, result) = fetch(client, id).await?;
+/// Prints the result of a finished task.
+///
+/// # Errors
+/// If the task did not complete.
+pub(super) fn show(body: &[u8], result: &ResultBody, json: bool) -> Result<(), Failure> {
+    print_as(body, result, json)?;
+    if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+}
+
+fn print_as(body: &[u8], result: &ResultBody, json: bool) -> Result<(), Failure> {
     if json {
-        output::write(&[&body[..], b"\n"].concat())?;
+        output::write(&[body, b"\n"].concat())
+    } else if output::is_quiet() {
+        answer::print(result)
     } else {
-        print(&result, true)?;
+        print(result, true)
     }
-    Ok(result)
 }
 
 /// Fetches the result of a finished task. Returns its bytes and the decoded value.
-pub(super) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
+pub(in crate::commands) async fn fetch(client: &Client, id: TaskId) -> Result<(Bytes, ResultBody), Failure> {
     let body = client.get_raw(&format!("/api/v1/tasks/{id}/result")).await?;
     let result: ResultBody = serde_json::from_slice(&body).map_err(|error| {
         Failure::new("this version cannot read the result from the node")

@@ -2,18 +2,19 @@
 
 mod bulk;
 
-use super::result;
+use super::{answer, result, text_stream};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::{progress, terminal};
-use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, Submitted};
+use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, OutputBody, Submitted};
 use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
 use indicatif::ProgressBar;
 use runtime::home::Home;
 use runtime::text::without_mark;
+use serde_json::Value;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -30,13 +31,17 @@ pub(crate) struct Arguments {
     /// Type of the task
     #[arg(long = "type", value_enum, required_unless_present = "file", value_name = "TYPE")]
     pub(crate) kind: Option<Kind>,
-    /// Submit one task per line of this JSON Lines file; - reads standard input
+    /// Submit one task per line of this JSON Lines file, or of a .txt file of texts; - reads standard input
     ///
     /// Each line is a JSON object with input and type. It can set the options below, such as model, timeout_seconds,
-    /// labels and max_tokens. A generation can have messages instead of input.
-    #[arg(long, value_name = "JSONL")]
+    /// labels and max_tokens; what a line sets comes before the options. A generation can have messages instead of
+    /// input. A custom_id of a line is repeated in its result.
+    #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
-    /// Wait for all tasks of the file and append each result to this JSON Lines file; skip tasks completed in it
+    /// Each line of the file is a text, not JSON; for standard input, or a file with another ending than .txt
+    #[arg(long, requires = "file")]
+    pub(crate) plain: bool,
+    /// Wait for all tasks of the file and write their results to this JSON Lines file, in the order of the lines; skip tasks completed in it
     #[arg(long, requires = "file", conflicts_with_all = ["input", "wait"], value_name = "JSONL")]
     pub(crate) output: Option<PathBuf>,
     /// Model to use [default: chosen by the node]
@@ -110,15 +115,30 @@ fn one_task(arguments: &Arguments) -> Result<NewTask, Failure> {
         Some(text) => text.to_owned(),
         None => String::new(),
     };
-    let kind =
-        arguments.kind.ok_or_else(|| Failure::new("the task needs a --type").id("task_type_missing"))?;
-    let mut task = NewTask::from_text(kind.into(), input);
+    let task = text_task(kind(arguments)?.into(), input);
+    checked(with_options(task, arguments))
+}
+
+fn kind(arguments: &Arguments) -> Result<Kind, Failure> {
+    arguments.kind.ok_or_else(|| {
+        Failure::new("the task needs a --type")
+            .id("task_type_missing")
+            .hint("add --type embedding, classification, generation or reranking")
+    })
+}
+
+/// Returns a task with a text. A reranking takes the lines of the text.
+fn text_task(kind: TaskKind, text: String) -> NewTask {
+    let mut task = NewTask::from_text(kind, text);
     if let (TaskKind::Reranking, Some(InputBody::Text(lines))) = (task.kind, &task.input) {
         let texts = lines.lines().filter(|line| !line.trim().is_empty());
         task.input = Some(InputBody::Texts(texts.map(str::to_owned).collect()));
     }
-    let task = with_options(task, arguments);
-    // The node would report the same in the terms of its API.
+    task
+}
+
+/// Checks what belongs together. The node would report the same in the terms of its API.
+pub(in crate::commands) fn checked(task: NewTask) -> Result<NewTask, Failure> {
     task.clone().spec().map_err(|InvalidTask(why)| {
         Failure::new(why)
             .id("task_malformed")
@@ -159,7 +179,10 @@ fn with_options(mut task: NewTask, arguments: &Arguments) -> NewTask {
 /// not stop the others.
 async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let cannot_read = |error: &io::Error| {
-        Failure::new(format!("cannot read {}", path.display())).id("input_unreadable").because(Some(error))
+        Failure::new(format!("cannot read {}", path.display()))
+            .id("input_unreadable")
+            .because(Some(error))
+            .hint("check its path and permissions; - reads standard input")
     };
     let mut lines = open(path).map_err(|error| cannot_read(&error))?;
     let mut under_way: VecDeque<JoinHandle<Result<TaskId, Failure>>> = VecDeque::new();
@@ -180,7 +203,7 @@ async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Res
             }
             match file_task(&line, arguments) {
                 Ok(None) => {}
-                Ok(Some(task)) => {
+                Ok(Some(FileTask { task, .. })) => {
                     let (client, place) = (client.clone(), format!("{} line {number}", path.display()));
                     under_way.push_back(tokio::spawn(async move {
                         submit(&client, &task).await.map_err(|failure| failure.at(&place))
@@ -224,29 +247,58 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(file)))
 }
 
+/// A task of a file.
+struct FileTask {
+    task: NewTask,
+    /// What the caller calls the line: a text or a number.
+    custom_id: Option<Value>,
+}
+
 /// Parses one line and fills its unset fields from the command line; `None` if it is blank.
-fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<NewTask>, Failure> {
+fn file_task(line: &[u8], arguments: &Arguments) -> Result<Option<FileTask>, Failure> {
     let line = without_mark(line);
     if line.trim_ascii().is_empty() {
         return Ok(None);
+    }
+    if is_plain(arguments) {
+        let text = String::from_utf8(line.trim_ascii().to_owned()).map_err(|error| {
+            Failure::new("the line is not UTF-8 text").id("input_not_utf8").because(Some(&error))
+        })?;
+        let task = with_options(text_task(kind(arguments)?.into(), text), arguments);
+        return Ok(Some(FileTask { task, custom_id: None }));
     }
     let malformed = |error: &dyn std::error::Error| {
         Failure::new("not a task")
             .id("line_malformed")
             .because(Some(error))
-            .hint(r#"write lines such as {"type": "embedding", "input": "some text"}"#)
+            .hint(r#"write lines such as {"type": "embedding", "input": "some text"}, or add --plain if each line is a text"#)
     };
-    let mut value: serde_json::Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
-    if let (Some(fields), Some(kind)) = (value.as_object_mut(), arguments.kind) {
-        let kind = TaskKind::from(kind).to_string();
-        fields.entry("type").or_insert_with(|| kind.into());
+    let mut value: Value = serde_json::from_slice(line).map_err(|error| malformed(&error))?;
+    let mut custom_id = None;
+    if let Some(fields) = value.as_object_mut() {
+        custom_id = fields.remove("custom_id");
+        if let Some(kind) = arguments.kind {
+            let kind = TaskKind::from(kind).to_string();
+            fields.entry("type").or_insert_with(|| kind.into());
+        }
+    }
+    if custom_id.as_ref().is_some_and(|id| !id.is_string() && !id.is_number()) {
+        return Err(Failure::new("the custom_id is neither a text nor a number")
+            .id("line_malformed")
+            .hint(r#"write lines such as {"custom_id": "one", "type": "embedding", "input": "some text"}"#));
     }
     let task: NewTask = serde_json::from_value(value).map_err(|error| malformed(&error))?;
-    Ok(Some(with_options(task, arguments)))
+    Ok(Some(FileTask { task: with_options(task, arguments), custom_id }))
+}
+
+/// Returns whether each line of the file is a text.
+fn is_plain(arguments: &Arguments) -> bool {
+    let has_texts = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "txt");
+    arguments.plain || arguments.file.as_ref().is_some_and(has_texts)
 }
 
 /// Submits a task. Retries after the given delay if the queue is full, and polls while the node fetches the model.
-async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
+pub(in crate::commands) async fn submit(client: &Client, task: &NewTask) -> Result<TaskId, Failure> {
     let (begun, mut bar) = (Instant::now(), None);
     loop {
         let reply = client.post("/api/v1/tasks", task).await?;
@@ -302,23 +354,61 @@ fn announce(id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
     match (arguments.format.json, arguments.wait) {
         (true, true) => Ok(()),
         (true, false) => output::json(&serde_json::json!({ "id": id })),
-        (false, _) if output::is_quiet() => output::line(&id.to_string()),
+        // Quiet means the result alone.
+        (false, true) if output::is_quiet() => Ok(()),
+        (false, false) if output::is_quiet() => output::line(&id.to_string()),
         (false, _) => output::line(&format!("Task submitted (id: {id})")),
     }
 }
 
+/// Waits for a task and prints its result; the text of a generation while it is produced.
 async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Result<(), Failure> {
-    // Every task ends, because it has a timeout.
-    loop {
-        if client.await_task(id, LONG_POLL).await?.status.is_terminal() {
-            break;
+    let waiting = async {
+        // The texts of several tasks would be mixed up with their results.
+        if arguments.file.is_none() && arguments.kind == Some(Kind::Generation) && !arguments.format.json {
+            text_stream::print(client, id).await.map(Some)
+        } else {
+            ended(client, id).await.map(|()| None)
         }
+    };
+    let printed = tokio::select! {
+        waited = waiting => waited?,
+        _ = tokio::signal::ctrl_c() => {
+            let text = format!(
+                "\ninterrupted: the task goes on (id: {id})\n\
+                 hint: p2p-ai-agents task watch {id} follows it, p2p-ai-agents task cancel {id} ends it\n"
+            );
+            output::write_error(text.as_bytes())?;
+            return Err(Failure::interrupted());
+        }
+    };
+    let (bytes, result) = result::fetch(client, id).await?;
+    let text = match &result.output {
+        Some(OutputBody::Generation { text, .. }) => Some(text),
+        Some(_) | None => None,
+    };
+    match (printed, text) {
+        (Some(mut printed), Some(text)) => printed.finish(text)?,
+        (Some(printed), None) => printed.abandon()?,
+        (None, _) => return result::show(&bytes, &result, arguments.format.json),
     }
-    let result = result::show(client, id, arguments.format.json).await?;
+    if output::is_quiet() {
+        return if result.output.is_some() { Ok(()) } else { Err(answer::failure(&result)) };
+    }
+    output::line("")?;
+    result::print(&result, false)?;
     if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
 }
 
-fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
+/// Waits until a task has ended.
+pub(in crate::commands) async fn ended(client: &Client, id: TaskId) -> Result<(), Failure> {
+    // Every task ends, because it has a timeout.
+    while !client.await_task(id, LONG_POLL).await?.status.is_terminal() {}
+    Ok(())
+}
+
+/// Reads a text that is not too long for a task.
+pub(in crate::commands) fn read_text(source: impl Read, name: &str) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     source.take(INPUT_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > INPUT_BYTES_MAX {

@@ -2,23 +2,31 @@
 //! interruption.
 //!
 //! Each result is one line that names its input line, written as a whole when the task has ended. So the output
-//! also records the progress: another run skips the completed lines and retries the others. At most
-//! [`IN_FLIGHT_MAX`] tasks are in flight; a full queue delays the next one.
+//! also records the progress: another run skips the completed lines and retries the others. The tasks of an
+//! interrupted run are in [`Accepted`]: the next run fetches their results. At the end, the results are sorted by
+//! their input lines. At most [`IN_FLIGHT_MAX`] tasks are in flight; a full queue delays the next one.
 
-use super::{Arguments, LINE_BYTES_MAX, file_task, open, submit};
+mod accepted;
+mod total;
+
+use super::{Arguments, FileTask, LINE_BYTES_MAX, file_task, open, submit};
 use crate::client::Client;
 use crate::error::Failure;
-use crate::{output, progress};
+use crate::progress;
+use accepted::Accepted;
 use api::{NewTask, ResultBody};
 use engine::TaskId;
 use engine::task::TaskStatus;
 use runtime::home::{Home, create_draft};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::task::JoinSet;
+use total::Total;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub(super) async fn run(
@@ -28,17 +36,14 @@ pub(super) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let failed_with = |path: &Path, error: &io::Error| {
-        Failure::new(format!("cannot use {}", path.display())).id("input_unreadable").because(Some(error))
-    };
     if same_file(input, output) {
         return Err(Failure::new("the output would overwrite the input")
             .id("output_is_input")
             .hint("name another --output"));
     }
-    let mut lines = open(input).map_err(|error| failed_with(input, &error))?;
+    let mut lines = open(input).map_err(|error| unreadable(input, &error))?;
     let mut results = Results::open(output).map_err(|error| match error {
-        OpenError::Io(error) => failed_with(output, &error),
+        OpenError::Io(error) => unwritable(output, &error),
         OpenError::Foreign { line } => Failure::new(format!(
             "{} is not a file of results: line {line} is not a result",
             output.display()
@@ -46,26 +51,32 @@ pub(super) async fn run(
         .id("output_not_results")
         .hint("name another --output, or move this file away; nothing was changed"),
     })?;
+    let accepted = Arc::new(Accepted::open(&results.path).map_err(|error| unwritable(output, &error))?);
     let (skipped, bar) = (results.done.len() as u64, progress::bar(count(input)?, "tasks"));
-    let (mut number, mut at_end, mut total) = (0_u64, false, Total::default());
+    let (mut number, mut at_end, mut total) = (0_u64, false, Total::new(skipped));
     let mut under_way = JoinSet::new();
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         while !at_end && under_way.len() < IN_FLIGHT_MAX {
-            let Some(line) = next_line(&mut *lines).map_err(|error| failed_with(input, &error))? else {
+            let Some(line) = next_line(&mut *lines).map_err(|error| unreadable(input, &error))? else {
                 at_end = true;
                 break;
             };
             number += 1;
             let line = Line::new(number, &line);
             if results.has(&line, output)? {
+                // Lines that were done before say nothing about the speed.
                 bar.inc(1);
+                bar.reset_eta();
                 continue;
             }
             match line.task(arguments) {
                 Ok(None) => bar.inc(1),
-                Ok(Some(task)) => {
-                    let (client, line) = (client.clone(), line.name);
-                    under_way.spawn(async move { (line, finish(&client, &task).await) });
+                Ok(Some(FileTask { task, custom_id })) => {
+                    let (client, line, accepted) = (client.clone(), line.name, Arc::clone(&accepted));
+                    under_way.spawn(async move {
+                        (line, custom_id, finish(&client, &task, line, &accepted).await)
+                    });
                 }
                 Err(failure) => {
                     total.refused += 1;
@@ -73,17 +84,26 @@ pub(super) async fn run(
                 }
             }
         }
-        let Some(ended) = under_way.join_next().await else { break };
-        let (line, ended) = ended.map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+        let ended = tokio::select! {
+            ended = under_way.join_next() => ended,
+            _ = &mut interrupted => {
+                bar.finish_and_clear();
+                return total.interrupted(under_way.len());
+            }
+        };
+        let Some(ended) = ended else { break };
+        let (line, custom_id, ended) =
+            ended.map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         bar.inc(1);
         match ended {
             Ok(result) => {
-                total.count(result.status);
-                results.write(line, &result).map_err(|error| failed_with(output, &error))?;
+                total.count(line.number, &result);
+                let entry = Entry { line, custom_id, result };
+                results.write(&entry).map_err(|error| unwritable(output, &error))?;
             }
             Err(failure) if is_gone(home, &client) => {
                 bar.finish_and_clear();
-                return Err(failure.hint("run the same command again to resume"));
+                return Err(failure.hint("start the node and run the same command again to resume"));
             }
             Err(failure) => {
                 total.refused += 1;
@@ -93,7 +113,23 @@ pub(super) async fn run(
         }
     }
     bar.finish_and_clear();
-    total.report(skipped)
+    results.sort().map_err(|error| unwritable(output, &error))?;
+    accepted.remove();
+    total.report()
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot read {}", path.display()))
+        .id("input_unreadable")
+        .because(Some(error))
+        .hint("check its path and permissions; - reads standard input")
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("cannot write {}", path.display()))
+        .id("output_unwritable")
+        .because(Some(error))
+        .hint("check its directory, its permissions and the free space")
 }
 
 /// Returns whether the node that accepted the tasks has ended.
@@ -101,11 +137,28 @@ fn is_gone(home: &Home, client: &Client) -> bool {
     !Client::connect(home).is_ok_and(|now| now.info().pid == client.info().pid)
 }
 
-/// Submits a task and waits for its result.
-async fn finish(client: &Client, task: &NewTask) -> Result<ResultBody, Failure> {
-    let id: TaskId = submit(client, task).await?;
-    // Every task ends, because it has a timeout.
-    while !client.await_task(id, super::LONG_POLL).await?.status.is_terminal() {}
+/// Waits for the result of a line. Takes the task of an earlier run unless it did not complete.
+async fn finish(
+    client: &Client,
+    task: &NewTask,
+    line: LineName,
+    accepted: &Accepted,
+) -> Result<ResultBody, Failure> {
+    if let Some(id) = accepted.earlier(line) {
+        // A node keeps results for a day; and another node may have accepted the task.
+        if let Ok(result) = result_of(client, id).await
+            && result.status == TaskStatus::Completed
+        {
+            return Ok(result);
+        }
+    }
+    let id = submit(client, task).await?;
+    accepted.add(line, id);
+    result_of(client, id).await
+}
+
+async fn result_of(client: &Client, id: TaskId) -> Result<ResultBody, Failure> {
+    super::ended(client, id).await?;
     client.get(&format!("/api/v1/tasks/{id}/result")).await
 }
 
@@ -131,7 +184,7 @@ impl Line {
         Self { name: LineName { number, hash }, text: text.to_owned() }
     }
 
-    fn task(&self, arguments: &Arguments) -> Result<Option<NewTask>, Failure> {
+    fn task(&self, arguments: &Arguments) -> Result<Option<FileTask>, Failure> {
         if self.text.len() as u64 > LINE_BYTES_MAX {
             return Err(Failure::new(format!("the line has more than {LINE_BYTES_MAX} bytes"))
                 .id("input_exceeds_max_length"));
@@ -154,9 +207,14 @@ fn next_line(lines: &mut dyn BufRead) -> io::Result<Option<Vec<u8>>> {
 
 /// The file of results, and the input lines that it completes.
 struct Results {
+    path: PathBuf,
     file: File,
     /// The hash of each completed line, by its number.
     done: BTreeMap<u64, u64>,
+    /// The input line of the last result.
+    last: u64,
+    /// Whether the results are in the order of the input.
+    sorted: bool,
 }
 
 /// One line of the file of results.
@@ -164,6 +222,9 @@ struct Results {
 struct Entry<T> {
     #[serde(flatten)]
     line: LineName,
+    /// What the caller calls the line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    custom_id: Option<Value>,
     #[serde(flatten)]
     result: T,
 }
@@ -184,6 +245,15 @@ enum OpenError {
         line: u64,
     },
     Io(io::Error),
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Io(error) => error,
+            OpenError::Foreign { line } => Self::other(format!("line {line} is not a result")),
+        }
+    }
 }
 
 impl From<io::Error> for OpenError {
@@ -228,31 +298,55 @@ impl Results {
         // A link stays a link; the file behind it is replaced.
         let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut done = BTreeMap::new();
-        let mut whole = true;
+        let (mut whole, mut sorted, mut last) = (true, true, 0);
         read_lines(path, |number, line| {
             match OldLine::parse(line) {
-                OldLine::Completed(name) => drop(done.insert(name.number, name.hash)),
+                OldLine::Completed(name) => {
+                    done.insert(name.number, name.hash);
+                    sorted &= name.number > last;
+                    last = name.number;
+                }
                 OldLine::Again => whole = false,
                 OldLine::Foreign => return Err(OpenError::Foreign { line: number }),
             }
             Ok(())
         })?;
         if !whole {
-            let (draft, mut kept) = create_draft(path, 0o600)?;
-            let copied = read_lines(path, |_, line| match OldLine::parse(line) {
-                OldLine::Completed(_) => Ok(kept.write_all(line)?),
-                OldLine::Again | OldLine::Foreign => Ok(()),
-            });
-            let replaced = copied.and_then(|()| {
-                kept.set_permissions(std::fs::metadata(path)?.permissions())?;
-                kept.sync_all()?;
-                Ok(std::fs::rename(&draft, path)?)
-            });
-            // A draft that stays behind only takes a little disk space.
-            replaced.inspect_err(|_| drop(std::fs::remove_file(&draft)))?;
+            replace(path, |kept| {
+                read_lines(path, |_, line| match OldLine::parse(line) {
+                    OldLine::Completed(_) => Ok(kept.write_all(line)?),
+                    OldLine::Again | OldLine::Foreign => Ok(()),
+                })
+            })?;
         }
         let file = OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(Self { file, done })
+        Ok(Self { path: path.clone(), file, done, last, sorted })
+    }
+
+    /// Puts the results into the order of the input lines, unless they are.
+    fn sort(&mut self) -> io::Result<()> {
+        if self.sorted {
+            return Ok(());
+        }
+        let (mut places, mut start) = (BTreeMap::new(), 0);
+        let mut visit = |_, line: &[u8]| {
+            // A task that did not complete has a result, too.
+            if let Ok(entry) = serde_json::from_slice::<Entry<Ended>>(line) {
+                places.insert(entry.line.number, (start, line.len() as u64));
+            }
+            start += line.len() as u64;
+            Ok(())
+        };
+        read_lines(&self.path, &mut visit).map_err(io::Error::from)?;
+        let mut unsorted = File::open(&self.path)?;
+        let sorted = replace(&self.path, |sorted| {
+            for (start, length) in places.values() {
+                unsorted.seek(SeekFrom::Start(*start))?;
+                io::copy(&mut Read::by_ref(&mut unsorted).take(*length), sorted)?;
+            }
+            Ok(())
+        });
+        sorted.map_err(io::Error::from)
     }
 
     /// Returns whether a line is completed.
@@ -271,11 +365,30 @@ impl Results {
     }
 
     /// Writes a result with one write, so that an interruption leaves whole lines.
-    fn write(&mut self, line: LineName, result: &ResultBody) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Entry { line, result })?;
+    fn write(&mut self, entry: &Entry<ResultBody>) -> io::Result<()> {
+        let mut text = serde_json::to_vec(entry)?;
         text.push(b'\n');
+        self.sorted &= entry.line.number > self.last;
+        self.last = entry.line.number;
         self.file.write_all(&text)
     }
+}
+
+/// Replaces a file by what `write` writes, or leaves it as it is.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    let (draft, file) = create_draft(path, 0o600)?;
+    let mut file = BufWriter::new(file);
+    let replaced = write(&mut file).and_then(|()| {
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.set_permissions(std::fs::metadata(path)?.permissions())?;
+        file.sync_all()?;
+        Ok(std::fs::rename(&draft, path)?)
+    });
+    // A draft that stays behind only takes a little disk space.
+    replaced.inspect_err(|_| drop(std::fs::remove_file(&draft)))
 }
 
 /// Passes each line of a file with its number to `visit`; a missing file has no lines.
@@ -316,39 +429,6 @@ fn count(path: &Path) -> Result<u64, Failure> {
 fn same_file(input: &Path, output: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(input).is_some_and(|input| real(output) == Some(input))
-}
-
-/// Counts of the outcomes.
-#[derive(Default)]
-struct Total {
-    completed: u64,
-    failed: u64,
-    refused: u64,
-}
-
-impl Total {
-    fn count(&mut self, status: TaskStatus) {
-        match status {
-            TaskStatus::Completed => self.completed += 1,
-            TaskStatus::Cancelled
-            | TaskStatus::Failed
-            | TaskStatus::Queued
-            | TaskStatus::Running
-            | TaskStatus::Timeout => self.failed += 1,
-        }
-    }
-
-    fn report(&self, skipped: u64) -> Result<(), Failure> {
-        let Self { completed, failed, refused } = self;
-        let mut text = format!("{completed} completed");
-        for (count, what) in [(failed, "failed"), (refused, "refused"), (&skipped, "done before")] {
-            if *count > 0 {
-                text = format!("{text}, {count} {what}");
-            }
-        }
-        output::notice(&text)?;
-        if failed + refused > 0 { Err(Failure::silent()) } else { Ok(()) }
-    }
 }
 
 /// Maximum number of tasks in flight: half of the node's queue.
