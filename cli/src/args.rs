@@ -3,7 +3,7 @@
 mod mistake;
 
 use crate::commands::{
-    alerts, dashboard, debug, demo, help, metrics, model, node, route, sim, store, task, trace,
+    alerts, dashboard, debug, demo, help, metrics, model, node, route, short, sim, store, task, trace,
 };
 use crate::output::{self, Format};
 use clap::builder::StyledStr;
@@ -52,6 +52,14 @@ pub(crate) enum Command {
     /// Submit tasks and read their results
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Turn texts into vectors and print them
+    Embed(short::Embed),
+    /// Sort texts by their relevance to a query
+    Rerank(short::Rerank),
+    /// Choose a label for a text
+    Classify(short::Classify),
+    /// Generate a text from a prompt and print it while it is written
+    Run(Box<short::Run>),
     /// Show alerts and set their thresholds
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),

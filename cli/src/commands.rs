@@ -21,6 +21,7 @@ mod node_id;
 mod paths;
 pub(crate) mod route;
 mod sample_task;
+pub(crate) mod short;
 pub(crate) mod sim;
 mod stop_signals;
 pub(crate) mod store;
@@ -28,6 +29,7 @@ pub(crate) mod task;
 pub(crate) mod trace;
 
 use crate::args::{Arguments, Command};
+use crate::client::block_on;
 use crate::error::Outcome;
 use crate::homes::SelectedHome;
 use crate::output;
@@ -40,6 +42,10 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     match arguments.command {
         Command::Node(command) => node::run(command, &home),
         Command::Task(command) => task::run(command, &home),
+        Command::Embed(arguments) => block_on(short::embed(&home.open()?, arguments)),
+        Command::Rerank(arguments) => block_on(short::rerank(&home.open()?, arguments)),
+        Command::Classify(arguments) => block_on(short::classify(&home.open()?, arguments)),
+        Command::Run(arguments) => block_on(short::run(&home.open()?, *arguments)),
         Command::Alerts(command) => alerts::run(command, &home),
         Command::Store(command) => store::run(command, &home),
         Command::Route(command) => route::run(command, &home),

@@ -95,9 +95,20 @@ fn a_llama_writes_what_pytorch_does_on_whichever_node_it_is() {
         assert_eq!(found, output, "{result}");
         assert_eq!((&result["model"], &result["worker"]), (&json!("tiny"), &json!(id)), "{result}");
     }
+    // Just the text, while it is written, on whichever node it is.
+    let (row, texts) = (&expected()[0], ["--temperature", "0", "--max-tokens", "24", "--model", "tiny"]);
+    let text = format!("{}\n", row.greedy_text.trim_end_matches('\n'));
+    for node in [&with, &without] {
+        assert_eq!(node.run(&[&["run", &row.text][..], &texts].concat()).good(), text);
+    }
+    let submit =
+        [&["task", "submit", "--type", "generation", "--input", &row.text, "--wait"][..], &texts].concat();
+    assert_eq!(with.run(&[&submit[..], &["-q"]].concat()).good(), text);
+    let whole = with.run(&submit).good();
+    assert!(whole.contains(&format!(")\n{text}\nTask:")) && whole.contains("COMPLETED"), "{whole}");
     let list =
         |worker: &str| without.run(&["task", "list", "--worker", &worker[..6], "--status", "completed"]);
-    assert_eq!(list(&id).good().matches(" COMPLETED ").count(), 3, "those that it was given");
+    assert_eq!(list(&id).good().matches(" COMPLETED ").count(), 4, "those that it was given");
     assert_eq!(list(&other).good(), "No tasks\n");
     for (model, said) in
         [("tiny", "State:         ready"), ("huge", "Reason:        it needs about 2000 MiB")]

@@ -1,7 +1,7 @@
 //! The basic promises: two nodes find each other, share tasks, and stop.
 
 use crate::harness::{Ran, Sandbox, until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn two_nodes_meet_and_work() {
@@ -152,13 +152,36 @@ fn nodes_meet_without_multicast_through_a_bootstrap_peer() {
 }
 
 #[test]
+fn short_commands_print_just_the_answer() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    node.start();
+    let vectors = node.run_with_input(&["embed"], b"one text\n\nanother\n").good();
+    let vectors: Vec<Vec<f64>> = vectors.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(vectors.iter().map(Vec::len).collect::<Vec<_>>(), [384, 384]);
+    let ranked = node.run(&["rerank", "what sound does a cat make", "stocks fell", "cats purr"]).good();
+    let texts: Vec<&str> =
+        ranked.lines().filter_map(|line| line.split_once("  ")).map(|(_, text)| text).collect();
+    assert_eq!(texts, ["cats purr", "stocks fell"], "{ranked}");
+    let classify = ["classify", "the striker scored a late goal", "--label", "sport,cooking"];
+    assert_eq!(node.run(&[&classify[..], &["-q"]].concat()).good(), "sport\n");
+    assert!(node.run(&classify).good().starts_with("0."), "a score and a label");
+    let said = node.run(&["classify", "a text", "--label", "one", "--json"]).bad(1);
+    let error: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(error["error"]["code"], "labels_alike", "{error}");
+    assert!(error["error"]["hint"].is_string(), "{error}");
+    let said = node.run(&["run", "hi", "--max-tokens", "0.5"]).bad(2);
+    assert!(said.contains("it is not a whole number\nhint: p2p-ai-agents run --help"), "{said}");
+}
+
+#[test]
 fn text_may_come_from_standard_input() {
     let sandbox = Sandbox::new();
     let node = sandbox.node("a");
     node.start();
     let arguments = ["task", "submit", "--input", "-", "--type", "embedding", "--wait", "--json"];
     let said = node.run_with_input(&arguments, "grüße aus der röhre".as_bytes()).good();
-    let result: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let result: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(result["output"]["vector"].as_array().unwrap().len(), 384);
 }
 
