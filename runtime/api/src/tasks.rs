@@ -226,7 +226,7 @@ impl From<TaskView> for Task {
             model: view.model,
             status: view.status,
             submitted_at: view.submitted_at.to_string(),
-            elapsed_ms: view.elapsed_millis,
+            elapsed_ms: view.result.as_ref().map_or(view.elapsed_millis, elapsed_millis),
             attempts: view.attempts,
             worker: view.worker,
             preview: view.preview,
@@ -256,6 +256,13 @@ impl From<&ResultSummary> for Summary {
     }
 }
 
+/// Returns the time from acceptance to the outcome. The wall clock may be set in between, but no task takes less time
+/// than its execution.
+fn elapsed_millis(summary: &ResultSummary) -> u64 {
+    let by_clock = summary.completed_at.0.saturating_sub(summary.submitted_at.0);
+    by_clock.max(summary.execution_micros.div_ceil(1000))
+}
+
 impl From<TaskResult> for ResultBody {
     fn from(result: TaskResult) -> Self {
         let summary = result.summary;
@@ -265,7 +272,7 @@ impl From<TaskResult> for ResultBody {
             status: summary.status,
             worker: summary.worker,
             submitted_at: summary.submitted_at.to_string(),
-            elapsed_ms: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
+            elapsed_ms: elapsed_millis(&summary),
             attempts: summary.attempts,
             summary: Summary::from(&summary),
             model: summary.model,

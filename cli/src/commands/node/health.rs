@@ -39,7 +39,7 @@ fn print(health: &Health, home: Option<&Home>) -> Result<(), Failure> {
         };
         let mut text = shown(found.verdict).to_owned();
         if let (Component::Memory, Some(used)) = (found.component, health.memory_bytes) {
-            text = format!("{text}  {} of {} MB", used >> 20, health.memory_bytes_max >> 20);
+            text = format!("{text}  {} of {} MiB", used >> 20, health.memory_bytes_max >> 20);
         }
         if let Some(reason) = found.reason {
             text = format!("{text}  {}: {}", word(reason), remedy(reason));
