@@ -32,6 +32,7 @@ use crate::output::{self, Format};
 use api::DemoChange;
 use clap::Subcommand;
 use runtime::home::{Holder, Home};
+use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
@@ -48,14 +49,18 @@ pub(crate) enum DemoCommand {
     Kill {
         /// Name of the node, or the start of its id
         node: String,
+        #[command(flatten)]
+        format: Format,
     },
     /// End all faults and start the stopped nodes again
-    Heal,
+    Heal(Format),
     /// Divide the network into groups that do not reach each other
     Partition {
         /// Nodes of one group, separated by commas
         #[arg(required = true, num_args = 2.., value_name = "NODE,…")]
         groups: Vec<String>,
+        #[command(flatten)]
+        format: Format,
     },
     /// Inject a fault of the simulator
     Fault(fault::Arguments),
@@ -63,6 +68,8 @@ pub(crate) enum DemoCommand {
     Record {
         /// File to write, which must not exist
         file: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
     /// Stop the demo and print a summary
     Stop(Format),
@@ -75,13 +82,13 @@ pub(super) fn run(command: DemoCommand, home: &SelectedHome) -> Outcome {
         DemoCommand::Interactive(arguments) => interactive::run(&home, arguments),
         DemoCommand::Tasks(arguments) => tasks::run_alone(&home, &arguments),
         DemoCommand::Stats(format) => block_on(async { stats::run(&connect(&home)?, format).await }),
-        DemoCommand::Kill { node } => block_on(async { kill::run(&connect(&home)?, node).await }),
-        DemoCommand::Heal => block_on(async { heal::run(&connect(&home)?).await }),
-        DemoCommand::Partition { groups } => {
+        DemoCommand::Kill { node, .. } => block_on(async { kill::run(&connect(&home)?, node).await }),
+        DemoCommand::Heal(_) => block_on(async { heal::run(&connect(&home)?).await }),
+        DemoCommand::Partition { groups, .. } => {
             block_on(async { partition::run(&connect(&home)?, &groups).await })
         }
         DemoCommand::Fault(arguments) => block_on(async { fault::run(&connect(&home)?, &arguments).await }),
-        DemoCommand::Record { file } => block_on(async { record::run(&connect(&home)?, &file).await }),
+        DemoCommand::Record { file, .. } => block_on(async { record::run(&connect(&home)?, &file).await }),
         DemoCommand::Stop(format) => block_on(stop::run(&home, format)),
     }
 }
@@ -104,5 +111,5 @@ fn connect(home: &Home) -> Result<Client, Failure> {
 /// Prints what a request has changed.
 fn print_change(change: &DemoChange) -> Result<(), Failure> {
     let DemoChange { message, running, nodes } = change;
-    output::notice(&format!("{message} ({running} of {nodes} nodes run)"))
+    output::done(&format!("{message} ({running} of {nodes} nodes run)"), &json!(change))
 }

@@ -31,7 +31,7 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         offline: bool,
         /// Fetch the files of a `model share` manifest from other nodes, without the internet
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline", "json"])]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["model", "offline"])]
         manifest: Option<PathBuf>,
         /// Directory for these files [default: models/NAME in the node's home]
         #[arg(long, value_name = "DIR", requires = "manifest")]
@@ -57,6 +57,8 @@ pub(crate) enum ModelCommand {
     Share {
         /// Directory or file of the model
         path: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
     /// Convert published weights into a smaller 8-bit model file
     Quantize {
@@ -66,6 +68,8 @@ pub(crate) enum ModelCommand {
         /// File to write
         #[arg(long, value_name = "FILE")]
         output: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -89,7 +93,7 @@ pub(super) fn run(command: ModelCommand, home: &SelectedHome) -> Outcome {
         ModelCommand::Info { model, format } => {
             block_on(info::run(&home.open()?, cache::open(false)?, &model, format))
         }
-        ModelCommand::Share { path } => block_on(share::run(&home.open()?, &path)),
-        ModelCommand::Quantize { source, output } => quantize::run(&source, &output),
+        ModelCommand::Share { path, format } => block_on(share::run(&home.open()?, &path, format)),
+        ModelCommand::Quantize { source, output, .. } => quantize::run(&source, &output),
     }
 }

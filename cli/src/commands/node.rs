@@ -28,12 +28,16 @@ pub(crate) enum NodeCommand {
         /// Stop all running nodes of this user
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// Restart the node with the options of its last start
     Restart {
         /// Restart all running nodes of this user, one after another
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        format: Format,
     },
     /// List the running nodes of this user
     List(Format),
@@ -68,7 +72,7 @@ pub(crate) enum NodeCommand {
     /// Watch the state, peers, tasks, memory and events of the node
     Monitor(monitor::Arguments),
     /// Exit with status 0 if the node is ready, 1 otherwise
-    Ready,
+    Ready(Format),
     /// Write a systemd unit that starts, watches and stops the node
     InstallService(install_service::Arguments),
 }
@@ -76,10 +80,10 @@ pub(crate) enum NodeCommand {
 pub(super) fn run(command: NodeCommand, home: &SelectedHome) -> Outcome {
     match command {
         NodeCommand::Start(arguments) => start::run(&home.open()?, &arguments),
-        NodeCommand::Stop { all: true } => stop::run_all(),
-        NodeCommand::Stop { all: false } => stop::run(&home.open()?),
-        NodeCommand::Restart { all: true } => restart::run_all(),
-        NodeCommand::Restart { all: false } => restart::run(&home.open()?),
+        NodeCommand::Stop { all: true, .. } => stop::run_all(),
+        NodeCommand::Stop { all: false, .. } => stop::run(&home.open()?),
+        NodeCommand::Restart { all: true, .. } => restart::run_all(),
+        NodeCommand::Restart { all: false, .. } => restart::run(&home.open()?),
         NodeCommand::List(format) => block_on(list::run(format)),
         NodeCommand::Status { all: true, format } => status::run_all(format),
         NodeCommand::Status { all: false, format } => block_on(status::run(&home.open()?, format)),
@@ -90,7 +94,7 @@ pub(super) fn run(command: NodeCommand, home: &SelectedHome) -> Outcome {
         NodeCommand::Config(arguments) => config::run(&home.open()?, &arguments),
         NodeCommand::Logs(arguments) => logs::run(&home.open()?, &arguments),
         NodeCommand::Monitor(arguments) => block_on(monitor::run(&home.open()?, &arguments)),
-        NodeCommand::Ready => block_on(ready::run(&home.open()?)),
+        NodeCommand::Ready(_) => block_on(ready::run(&home.open()?)),
         NodeCommand::InstallService(arguments) => install_service::run(&home.open()?, &arguments),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) enum SimCommand {
         /// Directory to write the scenario to
         #[arg(long, value_name = "DIR", default_value = "scenarios")]
         dir: PathBuf,
+        #[command(flatten)]
+        format: Format,
     },
     /// Reduce a scenario that fails with a seed to the smallest one that fails in the same way
     Shrink(shrink::Arguments),
@@ -53,7 +55,7 @@ pub(super) fn run(command: SimCommand) -> Outcome {
         SimCommand::Run(arguments) => run::run(&arguments),
         SimCommand::Check { files, format } => check::run(&files, format),
         SimCommand::List { dir, format } => list::run(&dir, format),
-        SimCommand::New { name, dir } => new::run(&name, &dir),
+        SimCommand::New { name, dir, .. } => new::run(&name, &dir),
         SimCommand::Shrink(arguments) => shrink::run(&arguments),
         SimCommand::Replay(arguments) => replay::run(&arguments),
     }

@@ -3,10 +3,11 @@
 use super::browser;
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::dashboard::{Code, NewCode};
 use clap::Args;
 use runtime::home::Home;
+use serde_json::json;
 
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Arguments {
@@ -16,11 +17,16 @@ pub(crate) struct Arguments {
     /// Print the address only
     #[arg(long)]
     print: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure> {
     let new = NewCode { read_only: arguments.read_only };
     let Code { url, .. } = Client::connect(home)?.post(CODES, &new).await?.read()?;
+    if arguments.format.json {
+        return output::json(&json!({ "url": url }));
+    }
     output::line(&url)?;
     if arguments.print {
         return Ok(());

@@ -3,11 +3,12 @@
 use super::snapshot::{refuse_existing, write_new};
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use crate::progress;
 use clap::Args;
 use runtime::home::Home;
 use runtime::hub::escape;
+use serde_json::json;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
     /// Sample only the process of this model [default: the node and all its models]
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
@@ -38,8 +41,9 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
     let profile = profile?;
     write_new(&arguments.output, &profile)?;
     let file = arguments.output.display();
-    output::notice(&format!(
+    let notice = format!(
         "Profile written to {file} ({})\nRead it with: go tool pprof -top {file}",
         output::bytes(profile.len() as u64)
-    ))
+    );
+    output::done(&notice, &json!({ "file": arguments.output, "bytes": profile.len() }))
 }

@@ -2,10 +2,11 @@
 
 use crate::client::Client;
 use crate::error::Failure;
-use crate::output;
+use crate::output::{self, Format};
 use api::Snapshot;
 use clap::Args;
 use runtime::home::Home;
+use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -16,6 +17,8 @@ pub(crate) struct Arguments {
     /// File to write, which must not exist [default: snapshot-ID-TIME.json in this directory]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
@@ -27,12 +30,13 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
     text.push(b'\n');
     let path = arguments.output.clone().unwrap_or_else(|| default_name(&snapshot));
     write_new(&path, &text)?;
-    output::notice(&format!(
+    let notice = format!(
         "Snapshot written to {} ({}, taken in {})",
         path.display(),
         output::bytes(text.len() as u64),
         output::micros(snapshot.took_us)
-    ))
+    );
+    output::done(&notice, &json!({ "file": path, "bytes": text.len(), "took_us": snapshot.took_us }))
 }
 
 /// Writes a file that does not exist yet, for its owner only.

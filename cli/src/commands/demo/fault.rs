@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::Failure;
+use crate::output::Format;
 use api::NewDemoFault;
 use clap::Args;
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ pub(crate) struct Arguments {
     /// Settings of the fault, as in scenario files, such as node=amber add=200ms
     #[arg(value_name = "KEY=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) format: Format,
 }
 
 pub(super) async fn run(client: &Client, arguments: &Arguments) -> Result<(), Failure> {

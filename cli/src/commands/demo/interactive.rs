@@ -112,7 +112,16 @@ pub(super) fn run(home: &Home, arguments: Arguments) -> Outcome {
     }
     let Arguments { nodes, real, scenario, seed, port } = arguments;
     memory::check(nodes, real)?;
-    let arguments = start::Arguments { nodes, real, scenario, seed, port, foreground: true, detached: false };
+    let arguments = start::Arguments {
+        nodes,
+        real,
+        scenario,
+        seed,
+        port,
+        foreground: true,
+        detached: false,
+        format: Format { json: false },
+    };
     // A signal may end the program while the editor has changed the settings of the terminal.
     let settings = tcgetattr(io::stdin()).ok();
     let runtime = start::runtime()?;

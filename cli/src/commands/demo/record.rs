@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::commands::sim::new::cannot_write;
 use crate::error::Failure;
 use crate::output;
+use serde_json::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -13,5 +14,8 @@ pub(super) async fn run(client: &Client, path: &Path) -> Result<(), Failure> {
     let written = File::create_new(path).and_then(|mut file| file.write_all(&text));
     let place = path.display();
     written.map_err(|error| cannot_write(&place.to_string(), &error))?;
-    output::notice(&format!("Recorded to {place}; repeat it with: p2p-ai-agents sim run {place}"))
+    output::done(
+        &format!("Recorded to {place}; repeat it with: p2p-ai-agents sim run {place}"),
+        &json!({ "file": path }),
+    )
 }

@@ -6,7 +6,7 @@ use crate::client::{Client, block_on};
 use crate::commands::background::{self, BackgroundError, Started};
 use crate::commands::stop_signals::StopSignals;
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use api::Demo;
 use clap::Args;
 use nix::unistd::setsid;
@@ -37,6 +37,8 @@ pub(crate) struct Arguments {
     /// Run in the foreground until Ctrl-C
     #[arg(long)]
     pub(super) foreground: bool,
+    #[command(flatten)]
+    pub(super) format: Format,
     /// Leave the session of the terminal that started this process
     #[arg(long, hide = true, requires = "foreground")]
     pub(super) detached: bool,
@@ -122,6 +124,10 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 /// Prints what has started, and returns it.
 pub(super) async fn announce(home: &Home, client: &Client) -> Result<Demo, Failure> {
     let demo: Demo = client.get("/api/v1/demo").await?;
+    if output::is_json() {
+        output::json(&demo)?;
+        return Ok(demo);
+    }
     let count = demo.nodes.len();
     let nodes = if count == 1 { "node" } else { "nodes" };
     let met = match demo.met_ms {

@@ -10,6 +10,7 @@ use engine::blobs::BlobId;
 use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
 use runtime::text::without_mark;
+use serde_json::json;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,15 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
         bar.set_position(done);
     }
     bar.finish_and_clear();
+    if output::is_json() {
+        return output::json(&json!({
+            "name": manifest.name,
+            "path": folder,
+            "bytes": manifest.bytes(),
+            "bytes_fetched": fetched,
+            "nodes": peers,
+        }));
+    }
     output::line(&summary(fetched, peers, begun, &folder))?;
     output::line(&format!(
         "To run it, add {} to models in the settings, or to P2P_AI_MODELS",

@@ -3,6 +3,7 @@
 use crate::error::{Failure, Outcome};
 use crate::output;
 use runtime::inference::quantize::{QuantizeError, QuantizeReport, quantize};
+use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -20,8 +21,19 @@ pub(super) fn run(source: &Path, target: &Path) -> Outcome {
                 "the source is a directory with model.safetensors, config.json and tokenizer.json or vocab.txt"
             }
         };
-        Failure::new("cannot quantise the model").id(error.code()).because(Some(&error)).hint(hint)
+        Failure::new("cannot quantize the model").id(error.code()).because(Some(&error)).hint(hint)
     })?;
+    if output::is_json() {
+        output::json(&json!({
+            "path": target,
+            "source_bytes": report.source_bytes,
+            "source_sha256": report.source_sha256.to_string(),
+            "bytes": report.output_bytes,
+            "sha256": report.output_sha256.to_string(),
+            "left_out": report.left_out,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     output::properties(&[
         ("Source", format!("{} bytes, SHA-256 {}", report.source_bytes, report.source_sha256)),
         ("Output", format!("{} bytes, SHA-256 {}", report.output_bytes, report.output_sha256)),

@@ -1,10 +1,11 @@
 //! `node install-service`: writes a systemd unit that starts, watches and stops the node.
 
 use crate::error::{Failure, Outcome};
-use crate::output;
+use crate::output::{self, Format};
 use clap::Args;
 use nix::unistd::{User, geteuid};
 use runtime::home::Home;
+use serde_json::json;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub(crate) struct Arguments {
     /// Print the unit without writing it
     #[arg(long)]
     pub(crate) print: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
@@ -45,13 +48,18 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
             failure
         }
     })?;
+    let user = if system { "" } else { " --user" };
+    let start = format!("systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}");
+    if arguments.format.json {
+        output::json(&json!({ "file": path, "kept": older, "start": start }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     output::line(&format!("Written: {}", path.display()))?;
     if let Some(older) = older {
         output::notice(&format!("The previous unit was kept as {}", older.display()))?;
     }
-    let user = if system { "" } else { " --user" };
     output::notice(&format!(
-        "To start it now and with {}, run: systemctl{user} daemon-reload && systemctl{user} enable --now {UNIT}",
+        "To start it now and with {}, run: {start}",
         if system { "the machine" } else { "your sessions" }
     ))?;
     if !arguments.system {

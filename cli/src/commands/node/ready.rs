@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::output;
 use api::Readiness;
 use runtime::home::Home;
+use serde_json::json;
 
 pub(super) async fn run(home: &Home) -> Result<(), Failure> {
     let client = Client::connect(home)?;
@@ -14,5 +15,6 @@ pub(super) async fn run(home: &Home) -> Result<(), Failure> {
             .id("node_not_ready")
             .hint("it is starting or stopping; p2p-ai-agents node status shows its state"));
     }
-    output::notice(&reply.read::<Readiness>()?.status)
+    let ready: Readiness = reply.read()?;
+    output::done(&ready.status, &json!(ready))
 }

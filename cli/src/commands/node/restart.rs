@@ -32,6 +32,8 @@ pub(super) fn run_all() -> Outcome {
             }
         }
     }
-    output::notice(&format!("{restarted} {} restarted", if restarted == 1 { "node" } else { "nodes" }))?;
+    if !output::is_json() {
+        output::notice(&format!("{restarted} {} restarted", if restarted == 1 { "node" } else { "nodes" }))?;
+    }
     Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

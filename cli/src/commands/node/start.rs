@@ -3,7 +3,7 @@
 use crate::commands::background::{self, BackgroundError, Started};
 use crate::error::{Failure, Outcome};
 use crate::notify::ServiceManager;
-use crate::output;
+use crate::output::{self, Format};
 use crate::terminal;
 use clap::Args;
 use nix::unistd::setsid;
@@ -78,6 +78,8 @@ pub(crate) struct Arguments {
     /// Lowest severity to log [default: INFO]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+    #[command(flatten)]
+    pub(crate) format: Format,
     /// Leave the session of the terminal that started this process
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) detached: bool,
@@ -269,6 +271,19 @@ fn announcement(info: &RunInfo) -> String {
     )
 }
 
+/// Returns what a program needs to know of a node that has started.
+fn started_json(home: &Home, info: &RunInfo) -> serde_json::Value {
+    json!({
+        "node_id": info.node_id,
+        "home": home.root(),
+        "pid": info.pid,
+        "network": info.network,
+        "network_port": info.network_port,
+        "api_address": info.api_address,
+        "metrics_address": info.metrics_address,
+    })
+}
+
 /// Starts a node in the background and waits until it is ACTIVE.
 pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
     home.create().map_err(|error| unusable(home, &error))?;
@@ -283,7 +298,7 @@ pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
     match started {
         Started::Ready { info, said } => {
             output::write_error(&said)?;
-            output::notice(&announcement(&info))?;
+            output::done(&announcement(&info), &started_json(home, &info))?;
             Ok(ExitCode::SUCCESS)
         }
         Started::Ended { status, said } => {
@@ -350,8 +365,8 @@ impl Command {
                 "restart it with the program that started it, such as: systemctl restart p2p-ai-agents; or stop and start it",
             ));
         }
-        // The data loss was accepted for one start, not for every restart.
-        command.arguments.retain(|word| word != "--foreground" && word != "--accept-data-loss");
+        // The data loss was accepted for one start, not for every restart; the output is that of the new command.
+        command.arguments.retain(|word| !ONCE.iter().any(|once| word == once));
         Ok(command)
     }
 
@@ -366,6 +381,9 @@ impl Command {
             process.env_remove(name);
         });
         process.args(&self.arguments).current_dir(&self.directory).envs(self.environment.iter().cloned());
+        if output::is_json() && !self.arguments.iter().any(|word| word == "--json") {
+            process.arg("--json");
+        }
         Ok(process)
     }
 }
@@ -418,6 +436,8 @@ fn optional_port(text: &str) -> Result<u16, String> {
     if text == "0" { Ok(0) } else { port(text).map_err(|_| invalid()) }
 }
 
+/// Arguments of one start that a restart does not repeat.
+const ONCE: [&str; 3] = ["--accept-data-loss", "--foreground", "--json"];
 const THREADS_MAX: usize = 4;
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

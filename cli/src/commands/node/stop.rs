@@ -7,6 +7,7 @@ use engine::lifecycle::CUT_OFF;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use runtime::home::{Holder, Home};
+use serde_json::json;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,14 @@ pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
         return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
             .id("node_not_running")
-            .hint("p2p-ai-agents node list shows the running nodes"));
+            .hint(match homes::running() {
+                Ok(homes) if !homes.is_empty() => "p2p-ai-agents node list shows the running nodes",
+                Ok(_) | Err(_) => "no other node of this user runs either",
+            }));
     }
     block_on(async {
         stop(home).await?;
-        output::notice(stop_message(home))
+        output::done(stop_message(home), &json!({ "home": home.root(), "stopped": true }))
     })
 }
 
@@ -29,12 +33,19 @@ pub(super) fn run_all() -> Outcome {
         // In parallel, because each may take eight seconds.
         let stops: Vec<_> =
             homes.into_iter().map(|home| tokio::spawn(async move { (stop(&home).await, home) })).collect();
-        let (mut stopped, mut failed) = (0, 0);
+        let (mut stopped, mut failed, mut homes_stopped) = (0, 0, Vec::new());
         for stop in stops {
             match stop.await {
                 Ok((Ok(()), home)) => {
                     stopped += 1;
-                    output::notice(&format!("{} (home: {})", stop_message(&home), home.root().display()))?;
+                    if !output::is_json() {
+                        output::notice(&format!(
+                            "{} (home: {})",
+                            stop_message(&home),
+                            home.root().display()
+                        ))?;
+                    }
+                    homes_stopped.push(home.root().to_owned());
                 }
                 Ok((Err(failure), _)) => {
                     failed += 1;
@@ -43,7 +54,10 @@ pub(super) fn run_all() -> Outcome {
                 Err(error) => return Err(Failure::from_error(&error).id("internal_error")),
             }
         }
-        output::notice(&format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" }))?;
+        let nodes: Vec<_> =
+            homes_stopped.iter().map(|home| json!({ "home": home, "stopped": true })).collect();
+        let notice = format!("{stopped} {} stopped", if stopped == 1 { "node" } else { "nodes" });
+        output::done(&notice, &json!({ "nodes": nodes, "failed": failed }))?;
         if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
     })
     .map(|_| ExitCode::SUCCESS)

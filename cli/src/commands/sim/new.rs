@@ -2,6 +2,7 @@
 
 use crate::error::{Failure, Outcome};
 use crate::output;
+use serde_json::json;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -17,8 +18,10 @@ pub(super) fn run(name: &str, directory: &Path) -> Outcome {
     let file = directory.join(format!("{name}.toml"));
     let shown = file.display().to_string();
     write_new(&file, TEMPLATE).map_err(|error| cannot_write(&shown, &error))?;
-    output::line(&format!("Written: {shown}"))?;
-    output::line(&format!("Run it:  p2p-ai-agents sim run {shown}"))?;
+    output::done(
+        &format!("Written: {shown}\nRun it:  p2p-ai-agents sim run {shown}"),
+        &json!({ "file": shown }),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
