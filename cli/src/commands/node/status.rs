@@ -12,9 +12,24 @@ pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     if format.json {
         let body = client.get_raw("/api/v1/status").await?;
-        return output::write(&[&body[..], b"\n"].concat());
+        return output::write(&with_process(&client, &body)?);
     }
     print(&client, client.get("/api/v1/status").await?, None)
+}
+
+/// Adds to a status what the node wrote to its home: its process and its addresses on this machine.
+fn with_process(client: &Client, status: &[u8]) -> Result<Vec<u8>, Failure> {
+    let info = client.info();
+    let process = serde_json::json!({
+        "pid": info.pid,
+        "api_address": info.api_address,
+        "metrics_address": info.metrics_address,
+    });
+    let process =
+        serde_json::to_vec(&process).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
+    // Both are objects that are not empty. The fields of the node keep their order.
+    let status = status.trim_ascii_end().strip_suffix(b"}").unwrap_or(status);
+    Ok([status, b",", process.strip_prefix(b"{").unwrap_or(&process), b"\n"].concat())
 }
 
 /// Shows all nodes of this user.
