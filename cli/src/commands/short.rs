@@ -1,4 +1,7 @@
-//! `embed`, `rerank`, `classify` and `run`: submit one task, wait, and print just the answer.
+//! `embed`, `rerank`, `classify` and `run`: submit one task, wait, and print just the answer. `run` without a prompt
+//! is a conversation.
+
+mod chat;
 
 use super::task::submit;
 use super::task::{answer, result, text_stream};
@@ -65,7 +68,7 @@ pub(crate) struct Classify {
 
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// Prompt; without one, or with -, standard input
+    /// Prompt; - reads standard input. Without one, a terminal starts a conversation
     #[arg(value_name = "PROMPT")]
     prompt: Vec<String>,
     /// Instructions for the model, before the prompt
@@ -148,17 +151,22 @@ pub(super) async fn classify(home: &Home, arguments: Classify) -> Result<(), Fai
 pub(super) async fn run(home: &Home, arguments: Run) -> Result<(), Failure> {
     let Run { prompt, system, raw, max_tokens, temperature, seed, stop, mut common } = arguments;
     common.timeout = common.timeout.or(Some(RUN_TIMEOUT_SECONDS));
-    let prompt = text_or_stdin(prompt)?;
+    let is_chat = prompt.is_empty() && !raw && !common.format.json && terminal::is_screen();
+    let prompt = if is_chat { String::new() } else { text_or_stdin(prompt)? };
     let stop = (!stop.is_empty()).then_some(OneOrMany::Many(stop));
     let mut task = NewTask { max_tokens, temperature, seed, stop, ..task(TaskKind::Generation, &common) };
+    let client = Client::connect(home)?;
+    let system = system.map(|content| ChatMessage { role: ChatRole::System, content });
+    if is_chat {
+        let first = NewTask { messages: Some(system.into_iter().collect()), ..task };
+        return chat::converse(&client, first).await;
+    }
     if raw {
         task.input = Some(InputBody::Text(prompt));
     } else {
-        let system = system.map(|content| ChatMessage { role: ChatRole::System, content });
         let messages = system.into_iter().chain([ChatMessage { role: ChatRole::User, content: prompt }]);
         task.messages = Some(messages.collect());
     }
-    let client = Client::connect(home)?;
     if common.format.json {
         let (bytes, result) = answered(&client, task, &common).await?;
         return show(&bytes, &result, &common);
