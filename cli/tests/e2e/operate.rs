@@ -263,6 +263,7 @@ fn a_task_is_watched_until_it_ends() {
     let id = id.trim_end();
     let said = node.run(&["task", "watch", id]).good();
     assert!(said.contains("COMPLETED  on ") && said.contains("384 numbers"), "{said}");
+    assert!(node.run(&["task", "watch", id, "-q"]).good().starts_with('['), "just the vector");
     let said = node.run(&["task", "watch", id, "--json"]).good();
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["status"], "COMPLETED");
     assert!(node.run(&["task", "watch", "none"]).bad(1).contains("Task not found (id: none)"));

@@ -1,12 +1,13 @@
 //! `task watch ID`: prints every change of a task until it ends, the text of a generation as it is produced, and
 //! the result.
 
-use super::{id, result};
+use super::{answer, id, result, text_stream};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::terminal;
 use api::{ErrorBody, OutputBody, Task};
+use engine::TaskId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
 use serde::Deserialize;
@@ -16,6 +17,9 @@ use std::ops::ControlFlow;
 pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let id = id::parse(id)?;
     let client = Client::connect(home)?;
+    if output::is_quiet() && !format.json {
+        return print_answer(&client, id).await;
+    }
     let mut watched = Watched { json: format.json, ..Watched::default() };
     let ended = loop {
         // A stream has a maximum duration. The next one starts with the current state.
@@ -33,6 +37,17 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
         result::print(&result, !printed)?;
     }
     if ended == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+}
+
+/// Prints just the answer of a task; a text while it is produced.
+async fn print_answer(client: &Client, id: TaskId) -> Result<(), Failure> {
+    let mut printed = text_stream::print(client, id).await?;
+    let (_, result) = result::fetch(client, id).await?;
+    if let Some(OutputBody::Generation { text, .. }) = &result.output {
+        return printed.finish(text);
+    }
+    printed.abandon()?;
+    answer::print(&result)
 }
 
 /// What was printed of a task.
