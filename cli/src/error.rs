@@ -79,6 +79,11 @@ impl Failure {
         Self { exit_status: Some(INTERRUPTED_EXIT_STATUS), ..Self::silent() }
     }
 
+    /// Returns whether Ctrl-C ended the command.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.exit_status == Some(INTERRUPTED_EXIT_STATUS)
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -228,8 +228,18 @@ async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Res
         }
     }
     if arguments.wait {
-        for id in accepted {
-            failed += u64::from(await_result(client, id, arguments).await.is_err());
+        for (number, id) in accepted.into_iter().enumerate() {
+            if number > 0 && !arguments.format.json && !output::is_quiet() {
+                output::line("")?;
+            }
+            match await_result(client, id, arguments).await {
+                Ok(()) => {}
+                Err(failure) if failure.is_interruption() => return Err(failure),
+                Err(failure) => {
+                    failed += 1;
+                    failure.report();
+                }
+            }
         }
     }
     if failed > 0 { Err(Failure::silent()) } else { Ok(()) }
