@@ -20,9 +20,10 @@ fn a_restart_starts_the_node_as_it_was_started() {
     start.current_dir(sandbox.path("")).env("P2P_AI_MAX_MEMORY_MB", "300");
     run(start, b"").good();
     let (pid, before) = (node.pid(), node.json(&["node", "config", "--json"]));
-    let said = node.run(&["node", "restart"]).good();
-    assert!(said.starts_with("Node started (id: "), "{said}");
+    let started = node.json(&["node", "restart", "--json"]);
     assert!(node.pid().is_some() && node.pid() != pid);
+    assert_eq!((&started["pid"], &started["network_port"]), (&json!(node.pid()), &json!(node.port)));
+    assert_eq!(node.json(&["node", "ready", "--json"])["status"], "node_ready");
     let after = node.json(&["node", "config", "--json"]);
     assert_eq!(before["settings"], after["settings"]);
     let setting = |key: &str| {
@@ -41,7 +42,10 @@ fn a_restart_starts_the_node_as_it_was_started() {
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!((&listed[0]["pid"], &listed[0]["state"]), (&json!(node.pid()), &json!("ACTIVE")));
     assert_eq!(sandbox.run(&["node", "restart", "--all", "--quiet"]).good(), "");
-    node.run(&["node", "stop", "--quiet"]).good();
+    let stopped = node.json(&["node", "stop", "--json"]);
+    assert_eq!(stopped["stopped"], true, "{stopped}");
+    let said = node.run(&["node", "stop", "--json"]).bad(1);
+    assert!(said.starts_with("{\"error\":{\"code\":\"node_not_running\","), "{said}");
     assert_eq!(sandbox.run(&["node", "list"]).good(), "No running nodes\n");
     assert!(node.run(&["node", "restart"]).bad(1).contains("hint: start one with: p2p-ai-agents node start"));
 }
