@@ -17,8 +17,16 @@ pub(crate) struct ServiceManager {
 impl ServiceManager {
     /// Connects to the manager that the environment names.
     pub(crate) fn from_environment() -> Self {
-        let watchdog = std::env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+        // The variables of another process, which started this one, are not meant for it (sd_watchdog_enabled(3)).
+        let is_meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|_| is_meant);
         Self { socket: connect(), watchdog: watchdog.map(Duration::from_micros) }
+    }
+
+    /// Returns whether a service manager started this process.
+    pub(crate) const fn exists(&self) -> bool {
+        self.socket.is_some()
     }
 
     /// Reports that the service is ready.

@@ -95,11 +95,37 @@ fn a_service_manager_is_told() {
     let mut words = vec![heard(), heard(), heard(), heard()];
     assert!(words.iter().any(|word| word.starts_with("READY=1\nSTATUS=Node started (id: ")), "{words:?}");
     assert!(words.iter().filter(|word| *word == "WATCHDOG=1").count() >= 2, "{words:?}");
+    signal(child.id(), Signal::SIGHUP);
+    let log = || node.run(&["node", "logs"]).good();
+    until("the log shows the signal", || log().contains("SIGHUP has no effect").then_some(()));
     signal(child.id(), Signal::SIGTERM);
     while words.last().unwrap() != "STOPPING=1" {
         words.push(heard());
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_goes_ends_its_node_in_order() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    // The watchdog of another process is not that of the node.
+    let path = sandbox.path("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut child = foreground(&node, &[], &["--no-model"]);
+    signal(child.id(), Signal::SIGHUP);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
+    let mut child = foreground(&node, &environment, &["--no-model"]);
+    node.run(&["node", "ready"]).good();
+    signal(child.id(), Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    manager.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 512];
+    while let Ok(length) = manager.recv(&mut buffer) {
+        assert_ne!(&buffer[..length], b"WATCHDOG=1");
+    }
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn run_in_foreground(home: &Home, start: &Arguments) -> Outcome {
 /// Runs a node. Logs what the operating system `refused`, once there is a log.
 async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let (manager, startup) = (Arc::new(ServiceManager::from_environment()), Startup::default());
     let started = Service::start(home, &overrides(start)?, !start.detached, &startup);
     if started.is_err() && start.startup_diagnostics {
@@ -171,6 +172,13 @@ async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome
             }
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {
+                // A node with a terminal of its own ends with it, in order. Others have none that could go.
+                if start.detached || manager.exists() {
+                    tracing::info!("the signal SIGHUP has no effect on a node in the background");
+                    continue;
+                }
+            }
             () = &mut starter_gone, if !stopping => {}
         }
         manager.stopping();
