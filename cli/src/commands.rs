@@ -31,7 +31,7 @@ pub(crate) mod trace;
 use crate::args::{Arguments, Command};
 use crate::client::block_on;
 use crate::error::Outcome;
-use crate::homes::SelectedHome;
+use crate::homes::{self, SelectedHome};
 use crate::output;
 use clap::CommandFactory;
 
@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     output::set_quiet(arguments.quiet);
     output::set_wide(arguments.wide);
     let home = SelectedHome(arguments.home);
+    homes::select(&home);
     match arguments.command {
         Command::Node(command) => node::run(command, &home),
         Command::Task(command) => task::run(command, &home),

@@ -27,19 +27,25 @@ impl Registry {
     pub fn open(runtime_directory: Option<&OsStr>) -> io::Result<Self> {
         let directory = match runtime_directory.filter(|directory| !directory.is_empty()) {
             Some(directory) => Path::new(directory).join("p2p-ai-agents"),
-            None => std::env::temp_dir().join(format!("p2p-ai-agents-{}", geteuid())),
+            None => without_session(),
         };
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             Ok(()) | Err(_) => {}
         }
-        // In a world-writable directory another user may have been first, even with a link.
-        let found = fs::symlink_metadata(&directory)?;
-        if !found.is_dir() || found.uid() != geteuid().as_raw() || found.permissions().mode() & 0o077 != 0 {
+        if !is_private(&directory)? {
             let message = format!("{} is not a directory of this user alone", directory.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
         Ok(Self { directory })
+    }
+
+    /// Returns the existing registries of nodes that the service manager of the system or a program without a session
+    /// of this user started.
+    pub fn outside_sessions() -> impl Iterator<Item = Self> {
+        let directories = [PathBuf::from(OF_SERVICES), without_session()].into_iter();
+        let private = directories.filter(|directory| is_private(directory).unwrap_or_default());
+        private.map(|directory| Self { directory })
     }
 
     /// Registers the node of `home`. Dropping the guard removes the entry.
@@ -87,6 +93,18 @@ impl Drop for Registration {
     }
 }
 
+/// Returns the directory of nodes that are started without the directory of a session.
+fn without_session() -> PathBuf {
+    std::env::temp_dir().join(format!("p2p-ai-agents-{}", geteuid()))
+}
+
+/// Returns whether a directory belongs to this user alone. In a world-writable directory another user may have been
+/// first, even with a link.
+fn is_private(directory: &Path) -> io::Result<bool> {
+    let found = fs::symlink_metadata(directory)?;
+    Ok(found.is_dir() && found.uid() == geteuid().as_raw() && found.permissions().mode() & 0o077 == 0)
+}
+
 fn read(path: &Path) -> Option<Home> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(PATH_BYTES_MAX).read_to_end(&mut bytes).ok()?;
@@ -107,6 +125,8 @@ fn name_of(root: &Path) -> String {
     Sha256::digest(root.as_os_str().as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// `RuntimeDirectory=` of the unit that `node install-service --system` writes.
+const OF_SERVICES: &str = "/run/p2p-ai-agents";
 const ENTRIES_MAX: usize = 4096;
 const PATH_BYTES_MAX: u64 = 4096;
 
