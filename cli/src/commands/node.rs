@@ -95,6 +95,6 @@ pub(super) fn run(command: NodeCommand, home: &SelectedHome) -> Outcome {
         NodeCommand::Logs(arguments) => logs::run(&home.open()?, &arguments),
         NodeCommand::Monitor(arguments) => block_on(monitor::run(&home.open()?, &arguments)),
         NodeCommand::Ready(_) => block_on(ready::run(&home.open()?)),
-        NodeCommand::InstallService(arguments) => install_service::run(&home.open()?, &arguments),
+        NodeCommand::InstallService(arguments) => install_service::run(home, &arguments),
     }
 }

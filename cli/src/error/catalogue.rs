@@ -892,6 +892,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Inspect the run itself: `sim run FILE --seed N --timeline run.html`.",
     },
     Entry {
+        id: "user_unknown",
+        what: "The machine has no user of this name.",
+        todo: "Name another with `--run-as`, or create the user.",
+    },
+    Entry {
         id: "validation",
         what: "A value in a text-embeddings request is not allowed.",
         todo: "Use a value that the message names.",

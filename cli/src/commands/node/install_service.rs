@@ -1,21 +1,25 @@
 //! `node install-service`: writes a systemd unit that starts, watches and stops the node.
 
 use crate::error::{Failure, Outcome};
+use crate::homes::SelectedHome;
 use crate::output::{self, Format};
 use clap::Args;
 use nix::unistd::{User, geteuid};
-use runtime::home::Home;
 use serde_json::json;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Write a system unit, which runs the node as the current user
+    /// Write a system unit, which runs the node from the start of the machine
     #[arg(long)]
     pub(crate) system: bool,
+    /// User that a system unit runs the node as [default: the user who called sudo, or else the current one]
+    #[arg(long, value_name = "USER", requires = "system")]
+    pub(crate) run_as: Option<String>,
     /// Write a user unit (the default)
     #[arg(long, conflicts_with = "system")]
     pub(crate) user: bool,
@@ -26,13 +30,22 @@ pub(crate) struct Arguments {
     pub(crate) format: Format,
 }
 
-pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
+pub(super) fn run(home: &SelectedHome, arguments: &Arguments) -> Outcome {
     let program = std::env::current_exe()?;
     let system = arguments.system && !arguments.user;
-    let unit = unit(&program, home.root(), system)?;
+    let owner = if system { Some(owner(arguments.run_as.as_deref())?) } else { None };
+    let home = match &owner {
+        // With sudo, the default home is the one of root.
+        Some(owner) if home.0.is_none() => owner.dir.join(".p2p-ai-agents"),
+        Some(_) | None => home.open()?.root().to_owned(),
+    };
+    let unit = unit(&program, &home, owner.as_ref())?;
     if arguments.print {
         output::write(unit.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(owner) = &owner {
+        create_directories(owner, &home)?;
     }
     let path = unit_path(system)?;
     let older = keep_older(&path, &unit)?;
@@ -43,7 +56,7 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
             .id("output_failed")
             .because(Some(&error));
         if system {
-            failure.hint("a system unit needs root; leave out --system for a user unit")
+            failure.hint("a system unit needs root: use sudo, or leave out --system for a user unit")
         } else {
             failure
         }
@@ -55,6 +68,12 @@ pub(super) fn run(home: &Home, arguments: &Arguments) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&format!("Written: {}", path.display()))?;
+    if let Some(owner) = &owner {
+        output::notice(&format!("The node will run as {}, with its files in {}", owner.name, home.display()))?;
+        if owner.uid.is_root() {
+            output::notice("A node needs no rights of root: name another user with --run-as USER")?;
+        }
+    }
     if let Some(older) = older {
         output::notice(&format!("The previous unit was kept as {}", older.display()))?;
     }
@@ -113,24 +132,68 @@ fn unit_path(system: bool) -> Result<PathBuf, Failure> {
     Ok(configuration.join("systemd/user").join(UNIT))
 }
 
-/// Fills in the template.
-fn unit(program: &Path, home: &Path, system: bool) -> Result<String, Failure> {
-    let (program, home) = (quote(program)?, quote(home)?);
-    let user = if system {
-        let name =
-            User::from_uid(geteuid()).ok().flatten().map_or_else(|| "root".to_owned(), |user| user.name);
-        format!("User={name}")
-    } else {
-        "# It runs as the user whose unit it is.".to_owned()
+/// Returns the user of a system unit.
+fn owner(named: Option<&str>) -> Result<User, Failure> {
+    let unknown = |name: &str| {
+        Failure::new(format!("there is no user {name:?} on this machine"))
+            .id("user_unknown")
+            .hint("name one of this machine with --run-as, or create it with: useradd --create-home NAME")
     };
-    let (system_only, wanted_by) =
-        if system { (SYSTEM_ONLY, "multi-user.target") } else { ("", "default.target") };
+    let by_name = |name: &str| User::from_name(name).ok().flatten().ok_or_else(|| unknown(name));
+    if let Some(name) = named {
+        return by_name(name);
+    }
+    match std::env::var("SUDO_USER") {
+        Ok(name) if geteuid().is_root() && !name.is_empty() => by_name(&name),
+        Ok(_) | Err(_) => {
+            let me = geteuid();
+            User::from_uid(me).ok().flatten().ok_or_else(|| unknown(&me.to_string()))
+        }
+    }
+}
+
+/// Creates the directories that the unit lets the node write to, as their owner would: systemd does not start a unit
+/// without them.
+fn create_directories(owner: &User, home: &Path) -> Result<(), Failure> {
+    for directory in [home.to_owned()].into_iter().chain(caches(owner)) {
+        let mut missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.exists()).collect();
+        while let Some(path) = missing.pop() {
+            let created = DirBuilder::new().mode(0o700).create(path).and_then(|()| {
+                std::os::unix::fs::chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw()))
+            });
+            created.map_err(|error| {
+                Failure::new(format!("cannot create {} for {}", path.display(), owner.name))
+                    .id("output_failed")
+                    .because(Some(&error))
+                    .hint("a system unit needs root: use sudo, or leave out --system for a user unit")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the directories of models and of packed weights, which the commands of the user share with the node.
+fn caches(owner: &User) -> [PathBuf; 2] {
+    ["huggingface", "p2p-ai-agents"].map(|name| owner.dir.join(".cache").join(name))
+}
+
+/// Fills in the template. A system unit has an owner.
+fn unit(program: &Path, home: &Path, owner: Option<&User>) -> Result<String, Failure> {
+    let (identity, system_only, wanted_by) = match owner {
+        None => ("# It runs as the user whose unit it is.".to_owned(), String::new(), "default.target"),
+        Some(owner) => {
+            let [models, packed] = caches(owner);
+            let directories = [quote(home)?, quote(&models)?, quote(&packed)?].join(" ");
+            let system_only = SYSTEM_ONLY.replace("{directories}", &directories);
+            (format!("User={}", owner.name), system_only, "multi-user.target")
+        }
+    };
     Ok(TEMPLATE
-        .replace("{identity}", &user)
-        .replace("{system_only}", system_only)
+        .replace("{identity}", &identity)
+        .replace("{system_only}", &system_only)
         .replace("{wanted_by}", wanted_by)
-        .replace("{program}", &program)
-        .replace("{home}", &home))
+        .replace("{program}", &quote(program)?)
+        .replace("{home}", &quote(home)?))
 }
 
 /// Quotes a path as one word of a unit.
@@ -156,12 +219,24 @@ fn write(path: &Path, unit: &str) -> io::Result<()> {
 
 /// Settings that only the system manager may apply.
 const SYSTEM_ONLY: &str = "\
+# The list of running nodes, which `node list` reads, is in /run/p2p-ai-agents.
+RuntimeDirectory=p2p-ai-agents
+RuntimeDirectoryMode=0700
+Environment=XDG_RUNTIME_DIR=/run
 CapabilityBoundingSet=
 AmbientCapabilities=
 PrivateTmp=yes
+PrivateDevices=yes
 ProtectSystem=strict
 ProtectHome=read-only
-ReadWritePaths={home}
+# The node's files, the models of the Hugging Face hub, and weights in the form of the kernels.
+ReadWritePaths={directories}
+ProtectProc=invisible
+RemoveIPC=yes
+MemoryDenyWriteExecute=yes
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
+SystemCallErrorNumber=EPERM
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectKernelLogs=yes
@@ -181,9 +256,14 @@ mod tests {
         assert_eq!(quote(Path::new("/usr/bin/x")).unwrap(), "/usr/bin/x");
         assert_eq!(quote(Path::new("/a b/100%/\"q\"")).unwrap(), "\"/a b/100%%/\\\"q\\\"\"");
         assert!(quote(Path::new("/a\nb")).is_err());
-        let of_system = unit(Path::new("/x"), Path::new("/h"), true).unwrap();
-        assert!(of_system.contains("\nReadWritePaths=/h\n") && !of_system.contains('{'), "{of_system}");
-        let unit = unit(Path::new("/x"), Path::new("/h"), false).unwrap();
+        let owner = User { name: "ada".to_owned(), dir: "/home/ada".into(), ..owner(None).unwrap() };
+        let of_system = unit(Path::new("/x"), Path::new("/h"), Some(&owner)).unwrap();
+        let directories = "ReadWritePaths=/h /home/ada/.cache/huggingface /home/ada/.cache/p2p-ai-agents";
+        for line in ["User=ada", directories] {
+            assert!(of_system.lines().any(|of_unit| of_unit == line), "{line}: {of_system}");
+        }
+        assert!(!of_system.contains('{'), "{of_system}");
+        let unit = unit(Path::new("/x"), Path::new("/h"), None).unwrap();
         assert!(!unit.contains('{'), "{unit}");
         assert!(!unit.contains("ProtectSystem"), "a user's manager may not");
         assert!(unit.contains("ExecStart=/x --home /h node start --foreground\n"), "{unit}");
