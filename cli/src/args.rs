@@ -3,7 +3,7 @@
 mod mistake;
 
 use crate::commands::{
-    alerts, dashboard, debug, demo, help, metrics, model, node, route, short, sim, store, task, trace,
+    alerts, dashboard, debug, demo, help, man, metrics, model, node, route, short, sim, store, task, trace,
 };
 use crate::output::{self, Format};
 use clap::builder::StyledStr;
@@ -121,12 +121,8 @@ pub(crate) enum Command {
         #[arg(value_name = "COMMAND|TOPIC")]
         words: Vec<String>,
     },
-    /// Print the manual page, or write one page per command
-    #[command(hide = true)]
-    Man {
-        /// Write p2p-ai-agents.1 and one page per command into this directory
-        directory: Option<PathBuf>,
-    },
+    /// Show the manual page of a command, or install all pages
+    Man(man::Arguments),
     /// Run a model for a node, over standard input and output
     #[command(hide = true)]
     InferenceWorker {

@@ -3,7 +3,7 @@
 pub(crate) mod alerts;
 mod all_nodes;
 mod background;
-mod completions;
+pub(crate) mod completions;
 pub(crate) mod dashboard;
 pub(crate) mod debug;
 pub(crate) mod demo;
@@ -13,7 +13,7 @@ mod explain;
 pub(crate) mod help;
 mod inference_worker;
 mod loopback;
-mod man;
+pub(crate) mod man;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod node;
@@ -61,8 +61,8 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Command::Doctor(format) => doctor::run(&home.open()?, format),
         Command::Paths(format) => paths::run(&home.open()?, format),
         Command::Errors { id, markdown, format } => errors::run(id.as_deref(), markdown, format),
-        Command::Completions { shell } => completions::run(shell, &mut Arguments::command()),
-        Command::Man { directory } => man::run(directory.as_deref(), Arguments::command()),
+        Command::Completions { shell } => completions::run(shell),
+        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
         Command::Help { words } => help::run(&words, Arguments::command()),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }

@@ -24,9 +24,11 @@ mod output;
 mod progress;
 mod terminal;
 
+use clap::CommandFactory;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    commands::completions::complete(args::Arguments::command);
     let arguments = args::parse();
     match commands::run(arguments) {
         Ok(code) => code,

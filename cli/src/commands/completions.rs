@@ -1,12 +1,169 @@
-//! `completions SHELL`: prints the completion script for a shell.
+//! `completions SHELL`, and the completion of a command line, for which the shell calls this program.
+//!
+//! The script of a shell only registers this program, so it needs no new version when commands change. Ids, names and
+//! models come from the running node.
 
-use crate::error::Outcome;
+use super::{demo, help};
+use crate::client::Client;
+use crate::error::{ENTRIES, Failure, Outcome};
+use crate::homes::SelectedHome;
 use crate::output;
+use api::{Demo, Members, Models, Tasks};
 use clap::Command;
+use clap_complete::env::{EnvCompleter, Shells};
+use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
+use runtime::home::Home;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-pub(super) fn run(shell: clap_complete::Shell, program: &mut Command) -> Outcome {
+pub(super) fn run(shell: clap_complete::Shell) -> Outcome {
+    let shells = Shells::builtins();
+    let name = shell.to_string();
+    let registers = |completer: &&dyn EnvCompleter| completer.is(&name);
+    let Some(completer) = shells.iter().find(registers) else {
+        return Err(Failure::new(format!("there is no completion for {name}"))
+            .id("internal_error")
+            .hint("bash, zsh, fish, elvish and powershell have one"));
+    };
+    // A program that the shell finds is named as the user names it, so that the script outlives an update.
+    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    let program = if called.components().count() > 1 { std::path::absolute(called)? } else { called };
     let mut script = Vec::new();
-    clap_complete::generate(shell, program, "p2p-ai-agents", &mut script);
+    completer.write_registration(VARIABLE, PROGRAM, PROGRAM, &program.to_string_lossy(), &mut script)?;
     output::write(&script).map(|()| ExitCode::SUCCESS)
+}
+
+/// Completes a command line and exits, if a shell asks for that.
+pub(crate) fn complete(program: fn() -> Command) {
+    CompleteEnv::with_factory(|| with_candidates(program())).var(VARIABLE).bin(PROGRAM).complete();
+}
+
+/// What an argument takes.
+type Source = fn() -> Vec<CompletionCandidate>;
+
+/// Adds the values that arguments may take now.
+fn with_candidates(program: Command) -> Command {
+    ARGUMENTS.iter().fold(program, |program, (command, argument, source)| {
+        let words: Vec<&str> = command.split(' ').collect();
+        with_candidates_of(program, &words, argument, *source)
+    })
+}
+
+fn with_candidates_of(command: Command, words: &[&'static str], argument: &'static str, source: Source) -> Command {
+    match words {
+        [] => command.mut_arg(argument, |argument| argument.add(ArgValueCandidates::new(source))),
+        [word, rest @ ..] => {
+            command.mut_subcommand(word, |command| with_candidates_of(command, rest, argument, source))
+        }
+    }
+}
+
+fn tasks() -> Vec<CompletionCandidate> {
+    let tasks = ask::<Tasks>(false, "/api/v1/tasks?limit=100").map(|answer| answer.tasks).unwrap_or_default();
+    let words = |task: &api::Task| format!("{} {}: {}", task.status, task.kind, task.preview);
+    tasks.iter().map(|task| candidate(&task.id.to_string(), &words(task))).collect()
+}
+
+fn nodes() -> Vec<CompletionCandidate> {
+    let members = ask::<Members>(false, "/api/v1/members").map(|answer| answer.members).unwrap_or_default();
+    let words = |member: &api::Member| match member.addresses.first() {
+        Some(address) => address.ip().to_string(),
+        None => "no address".to_owned(),
+    };
+    members.iter().map(|member| candidate(&member.id.to_string(), &words(member))).collect()
+}
+
+fn models() -> Vec<CompletionCandidate> {
+    let models = ask::<Models>(false, "/api/v1/models").map(|answer| answer.models).unwrap_or_default();
+    models.iter().map(|model| candidate(&model.status.name, &model.status.kinds.join(", "))).collect()
+}
+
+fn nodes_of_demo() -> Vec<CompletionCandidate> {
+    let nodes = ask::<Demo>(true, "/api/v1/demo").map(|answer| answer.nodes).unwrap_or_default();
+    nodes.iter().map(|node| candidate(&node.name, &node.id.to_string())).collect()
+}
+
+fn error_ids() -> Vec<CompletionCandidate> {
+    ENTRIES.iter().map(|entry| candidate(entry.id, entry.what)).collect()
+}
+
+fn topics() -> Vec<CompletionCandidate> {
+    help::topic_names().map(|(name, summary)| candidate(name, summary)).collect()
+}
+
+/// A value, with a line about it that some shells show.
+fn candidate(value: &str, about: &str) -> CompletionCandidate {
+    let about: String = about.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ABOUT_CHARS_MAX).collect();
+    CompletionCandidate::new(value).help((!about.is_empty()).then(|| about.into()))
+}
+
+/// Asks the running node, or the demo, of the home that the command line selects; `None` if it does not answer soon.
+fn ask<T: serde::de::DeserializeOwned>(of_demo: bool, path: &str) -> Option<T> {
+    let home = selected_home(std::env::args_os()).open().ok()?;
+    let home: Home = if of_demo { demo::home_of(&home).ok()? } else { home };
+    let client = Client::connect(&home).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    runtime.block_on(async { tokio::time::timeout(ANSWER_TIMEOUT, client.get(path)).await }).ok()?.ok()
+}
+
+/// Returns the home of a command line that may be incomplete.
+fn selected_home(words: impl Iterator<Item = OsString>) -> SelectedHome {
+    let mut home = std::env::var_os("P2P_AI_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let mut words = words.peekable();
+    while let Some(word) = words.next() {
+        if word == "--home" {
+            home = words.peek().map(PathBuf::from).or(home);
+        } else if let Some(value) = word.to_str().and_then(|word| word.strip_prefix("--home=")) {
+            home = Some(PathBuf::from(value));
+        }
+    }
+    SelectedHome(home)
+}
+
+const PROGRAM: &str = "p2p-ai-agents";
+/// Set by the script of a shell when it asks for completions. It is no setting, so it starts with an underscore.
+const VARIABLE: &str = "_P2P_AI_COMPLETE";
+/// A shell waits for the answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+const ABOUT_CHARS_MAX: usize = 60;
+/// The arguments whose values depend on the moment, by their command and id.
+const ARGUMENTS: &[(&str, &str, Source)] = &[
+    ("task status", "id", tasks),
+    ("task result", "id", tasks),
+    ("task watch", "id", tasks),
+    ("task cancel", "id", tasks),
+    ("trace", "id", tasks),
+    ("explain", "id", tasks),
+    ("task list", "worker", nodes),
+    ("route explain", "id", nodes),
+    ("route ping", "id", nodes),
+    ("task submit", "model", models),
+    ("model info", "model", models),
+    ("model rm", "model", models),
+    ("debug stress", "model", models),
+    ("debug profile", "model", models),
+    ("demo kill", "node", nodes_of_demo),
+    ("errors", "id", error_ids),
+    ("help", "words", topics),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Arguments;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_argument_with_candidates_exists() {
+        with_candidates(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn the_home_is_found_in_an_incomplete_command_line() {
+        let home = |line: &str| selected_home(line.split(' ').map(OsString::from)).0;
+        assert_eq!(home("p -- p --home /a task status "), Some(PathBuf::from("/a")));
+        assert_eq!(home("p -- p task --home=/b status"), Some(PathBuf::from("/b")));
+    }
 }

@@ -93,6 +93,11 @@ pub(super) fn run(command: DemoCommand, home: &SelectedHome) -> Outcome {
     }
 }
 
+/// Returns the home of the demo of a node's home.
+pub(super) fn home_of(home: &Home) -> Result<Home, Failure> {
+    server::home_of_demo(home)
+}
+
 /// Finds the running demo of a home.
 fn connect(home: &Home) -> Result<Client, Failure> {
     if home.holder() == Holder::Nobody {

@@ -50,6 +50,11 @@ fn find(words: &[String], program: Command) -> Result<String, String> {
     }
 }
 
+/// Returns the name and the summary of each topic.
+pub(super) fn topic_names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    TOPICS.iter().map(|topic| (topic.name, topic.summary))
+}
+
 fn topic(word: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == word.to_lowercase())
 }

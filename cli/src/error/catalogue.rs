@@ -59,6 +59,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Set the clock; a running node then continues by itself.",
     },
     Entry {
+        id: "command_unknown",
+        what: "No command has this name.",
+        todo: "`help` lists the commands.",
+    },
+    Entry {
         id: "component_invalid",
         what: "The name of a log component has other characters than letters, digits, `-` and `_`, or too many.",
         todo: "Name a component as the log does: `node logs` shows them.",

@@ -34,6 +34,7 @@ mod overload;
 mod raw_peer;
 mod reads;
 mod recording;
+mod shells;
 mod shutdown;
 mod sim;
 mod storage;
