@@ -62,7 +62,7 @@ impl World {
         let home = self.path(&self.nodes.to_string());
         let settings = json!({
             "home": home,
-            "network_port": port,
+            "port": port,
             "network": self.network,
             "max_peers": max_peers,
             "bootstrap_peers": bootstrap,

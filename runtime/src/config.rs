@@ -3,11 +3,13 @@
 //! The first source that sets a field wins, in this order: flag, `P2P_AI_*` variable, file, default. Every given value
 //! is validated, even an overridden one, and all errors are reported together. [`Settings`] that exist are valid.
 
+mod edit;
 mod field;
 mod models;
 mod share;
 
 pub use api::LogLevel;
+pub use edit::{Change, set, unset};
 pub use field::{FIELDS, Field, Kind};
 pub use models::{FullEntry, ModelEntry, NAME_BYTES_MAX as MODEL_NAME_BYTES_MAX};
 pub use share::Share;
@@ -15,6 +17,7 @@ pub use share::Share;
 use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
 use crate::text::without_mark;
+use field::FORMER_NAMES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -31,7 +34,7 @@ use std::time::Duration;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The port for peers.
-    pub network_port: u16,
+    pub port: u16,
     /// The port of the control API, on loopback.
     pub api_port: u16,
     /// The port of the metrics, on loopback; 0 for none.
@@ -44,6 +47,8 @@ pub struct Settings {
     pub health_check_interval_secs: u32,
     /// The memory for the node and its models, in MiB.
     pub max_memory_mb: u32,
+    /// The age at which results are deleted, in hours.
+    pub result_retention_hours: u32,
     /// The least severe level to log.
     pub log_level: LogLevel,
     /// The size at which the log is rotated, in MB.
@@ -109,6 +114,7 @@ impl Settings {
             max_concurrent_tasks: self.max_concurrent_tasks,
             health_check_interval: Duration::from_secs(self.health_check_interval_secs.into()),
             memory_bytes_max: u64::from(self.max_memory_mb) << 20,
+            result_retention: Duration::from_secs(u64::from(self.result_retention_hours) * 3_600),
             trace_sample_millionths: self.trace_sample.millionths(),
             ..engine::Config::default()
         }
@@ -130,6 +136,8 @@ pub enum Source {
     Environment(&'static str),
     /// A command-line flag.
     Flag(&'static str),
+    /// A place of names that no setting has.
+    Unknown(&'static str),
 }
 
 impl fmt::Display for Source {
@@ -142,6 +150,7 @@ impl fmt::Display for Source {
             Self::HomeFile(path) | Self::NamedFile(path) => write!(f, "{}", path.display()),
             Self::Environment(variable) => write!(f, "environment variable {variable}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Unknown(place) => f.write_str(place),
         }
     }
 }
@@ -158,14 +167,9 @@ pub struct Effective {
 }
 
 impl Effective {
-    /// Tells whether the user set this value explicitly. The first start writes every default to the home's file, so
-    /// there a value counts only if it differs from the default.
+    /// Tells whether the user set this value.
     pub fn is_explicit(&self, key: &str) -> bool {
-        match self.sources.get(key) {
-            None | Some(Source::Default | Source::MemoryLimit(_)) => false,
-            Some(Source::HomeFile(_)) => self.values().get(key) != defaults().get(key),
-            Some(Source::NamedFile(_) | Source::Environment(_) | Source::Flag(_)) => true,
-        }
+        !matches!(self.sources.get(key), None | Some(Source::Default | Source::MemoryLimit(_)))
     }
 
     /// Lowers a default memory setting to a container's limit, with a warning. Warns if an explicit one exceeds it.
@@ -250,12 +254,12 @@ impl Overrides {
     }
 }
 
-/// Loads and validates the settings of a home. Writes its configuration file if there is none.
+/// Loads and validates the settings of a home. Writes an empty configuration file if there is none.
 ///
 /// # Errors
 /// [`ConfigError`], with all problems at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
-    let gathered = gather(home, overrides, write_defaults)?;
+    let gathered = gather(home, overrides, |path, values| write(path, &values))?;
     Ok(gathered.finish(home, probe_storage)?.within(overrides.memory_limit.as_ref()))
 }
 
@@ -264,14 +268,14 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
 /// # Errors
 /// [`ConfigError`], with all problems at once.
 pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
-    let gathered = gather(home, overrides, |_| Ok(()))?;
+    let gathered = gather(home, overrides, |_, _| Ok(()))?;
     Ok(gathered.finish(home, |_| Ok(()))?.within(overrides.memory_limit.as_ref()))
 }
 
 fn gather(
     home: &Home,
     overrides: &Overrides,
-    write_defaults: impl FnOnce(&Path) -> Result<(), ConfigError>,
+    write: impl FnOnce(&Path, Map<String, Value>) -> Result<(), ConfigError>,
 ) -> Result<Gathered, ConfigError> {
     let mut gathered = Gathered::default();
     match &overrides.config_file {
@@ -281,10 +285,12 @@ fn gather(
         }
         None => {
             let path = home.config_file();
-            match read_file(&path)? {
-                Some(values) => gathered.file(values, &Source::HomeFile(path)),
-                None => write_defaults(&path)?,
+            let found = read_file(&path)?;
+            let values = found.clone().map(without_generated).unwrap_or_default();
+            if found.as_ref() != Some(&values) {
+                write(&path, values.clone())?;
             }
+            gathered.file(values, &Source::HomeFile(path));
         }
     }
     gathered.environment(&overrides.environment);
@@ -318,13 +324,6 @@ pub fn check(path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
     if gathered.problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(gathered.problems)) }
 }
 
-/// Returns a valid configuration: every field with its default.
-pub fn sample() -> String {
-    let body: Vec<String> =
-        FIELDS.iter().map(|field| format!("  {:?}: {}", field.key, (field.default)())).collect();
-    format!("{{\n{}\n}}\n", body.join(",\n"))
-}
-
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -342,7 +341,15 @@ pub enum ConfigError {
     /// The file is too large for a configuration.
     #[error("config_too_large: the configuration file {} has more than {FILE_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
-    /// The file cannot be read, or not written on the first start.
+    /// The file cannot be written.
+    #[error("cannot write the configuration file {}", .path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be read.
     #[error("cannot use the configuration file {}", .path.display())]
     Unreadable {
         /// The file.
@@ -359,7 +366,7 @@ impl ConfigError {
             Self::Invalid(_) => "config_invalid",
             Self::Malformed { .. } => "config_malformed",
             Self::TooLarge(_) => "config_too_large",
-            Self::Unreadable { .. } => "config_unreadable",
+            Self::Unreadable { .. } | Self::Unwritable { .. } => "config_unreadable",
         }
     }
 
@@ -369,12 +376,14 @@ impl ConfigError {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 "check the path; without --config the node reads the configuration of its home".to_owned()
             }
+            Self::Unwritable { .. } => "check the permissions and the disk of its directory".to_owned(),
             Self::TooLarge(_) | Self::Unreadable { .. } => {
                 "check the file, or move it away to start with the defaults".to_owned()
             }
-            Self::Invalid(_) | Self::Malformed { .. } => {
-                format!("this is a valid configuration:\n{}", sample())
+            Self::Malformed { .. } => {
+                format!("{EXAMPLE}; p2p-ai-agents help configuration lists all settings")
             }
+            Self::Invalid(_) => "p2p-ai-agents help configuration lists all settings".to_owned(),
         })
     }
 }
@@ -422,23 +431,29 @@ struct Gathered {
 
 impl Gathered {
     fn file(&mut self, values: Map<String, Value>, source: &Source) {
-        for (key, value) in values {
-            self.value(&key, value, source.clone());
+        for (key, value) in &values {
+            // The name of today wins over an earlier one beside it.
+            if current(key) == key || !values.contains_key(current(key)) {
+                self.value(current(key), value.clone(), source.clone());
+            }
         }
     }
 
     fn environment(&mut self, variables: &[(OsString, OsString)]) {
         for (name, value) in variables {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            let Some(field) = FIELDS.iter().find(|field| field.variable == name) else {
+            let of_today = current(name);
+            if of_today != name && variables.iter().any(|(name, _)| name == of_today) {
+                continue;
+            }
+            let Some(field) = FIELDS.iter().find(|field| field.variable == of_today) else {
                 if !OTHER_VARIABLES.contains(&name) {
-                    let nearest = nearest(name, FIELDS.iter().map(|field| field.variable));
-                    self.warnings
-                        .push(format!("unknown environment variable {name}; did you mean {nearest}?"));
+                    self.unknown_variable(name, &value.to_string_lossy());
                 }
                 continue;
             };
-            let source = Source::Environment(field.variable);
+            let former = FORMER_NAMES.iter().find(|(former, _)| *former == name).map(|(former, _)| *former);
+            let source = Source::Environment(former.unwrap_or(field.variable));
             let parsed = value.to_str().and_then(|text| field.kind.parse(text));
             match parsed {
                 Some(value) => self.value(field.key, value, source),
@@ -448,6 +463,24 @@ impl Gathered {
                 }
             }
         }
+    }
+
+    /// A variable that is nearly that of a setting is a mistake. Others may belong to other programs.
+    fn unknown_variable(&mut self, name: &str, value: &str) {
+        let nearest = nearest(name, FIELDS.iter().map(|field| field.variable));
+        if strsim::damerau_levenshtein(name, nearest) > TYPOS_MAX {
+            let name = shorten(name);
+            self.warnings.push(format!("the environment variable {name} is no setting and has no effect"));
+            return;
+        }
+        self.problems.push(Problem {
+            code: "unknown_variable".to_owned(),
+            field: shorten(name),
+            value: format!("{:?}", shorten(value)),
+            allowed: format!("did you mean {nearest}?"),
+            suggested: None,
+            source: Source::Unknown("environment"),
+        });
     }
 
     fn value(&mut self, key: &str, value: Value, source: Source) {
@@ -522,7 +555,7 @@ impl Gathered {
             code: "malformed_value".to_owned(),
             field: "configuration".to_owned(),
             value: detail,
-            allowed: "see the sample".to_owned(),
+            allowed: "see p2p-ai-agents help configuration".to_owned(),
             suggested: None,
             source: Source::Default,
         });
@@ -571,15 +604,36 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, ConfigError> {
     match parsed.map_err(malformed)? {
         Value::Object(values) => Ok(values),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(malformed("it must be an object with the fields of the sample".to_owned()))
+            Err(malformed("it must be an object with settings".to_owned()))
         }
     }
 }
 
-fn write_defaults(path: &Path) -> Result<(), ConfigError> {
-    home::create_file(path, sample().as_bytes(), 0o600)
-        .map(|_| ())
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+/// Replaces the file of a home by one with these values.
+fn write(path: &Path, values: &Map<String, Value>) -> Result<(), ConfigError> {
+    let unwritable = |source| ConfigError::Unwritable { path: path.to_owned(), source };
+    let mut text = serde_json::to_vec_pretty(values).map_err(|error| unwritable(error.into()))?;
+    text.push(b'\n');
+    home::replace_file(path, &text, 0o600).map_err(unwritable)
+}
+
+/// Returns what the user has set in the file of a home. Earlier versions wrote every default into it, which must not
+/// hide the defaults of today.
+fn without_generated(mut values: Map<String, Value>) -> Map<String, Value> {
+    let of_default = |key: &str, value: &Value| {
+        FIELDS.iter().any(|field| field.key == current(key) && (field.default)() == *value)
+    };
+    let is_generated = values.contains_key("network_port")
+        && values.iter().filter(|(key, value)| of_default(key, value)).count() >= GENERATED_MIN;
+    if is_generated {
+        values.retain(|key, value| !of_default(key, value));
+    }
+    values
+}
+
+/// Returns today's name of a key or variable.
+fn current(name: &str) -> &str {
+    FORMER_NAMES.iter().find(|(former, _)| *former == name).map_or(name, |(_, current)| current)
 }
 
 fn probe_storage(path: &Path) -> io::Result<()> {
@@ -588,10 +642,6 @@ fn probe_storage(path: &Path) -> io::Result<()> {
     let probe = path.join(format!(".probe-{}", std::process::id()));
     File::create(&probe)?;
     fs::remove_file(&probe)
-}
-
-fn defaults() -> Map<String, Value> {
-    FIELDS.iter().map(|field| (field.key.to_owned(), (field.default)())).collect()
 }
 
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
@@ -615,6 +665,11 @@ pub const FILE_BYTES_MAX: u64 = 1_000_000;
 const MEMORY_MB_MIN: u32 = 128;
 const PREFIX: &str = "P2P_AI_";
 const OTHER_VARIABLES: &[&str] = &["P2P_AI_HOME"];
+/// A variable with at most this many changes to that of a setting is a typing error.
+const TYPOS_MAX: usize = 3;
+/// A file with this many defaults was written by a program.
+const GENERATED_MIN: usize = 20;
+const EXAMPLE: &str = r#"an example is {"port": 9000, "max_peers": 32}"#;
 const SHOWN_CHARS_MAX: usize = 64;
 
 #[cfg(test)]

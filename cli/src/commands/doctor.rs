@@ -55,8 +55,8 @@ async fn examine(home: &Home) -> Report {
             if home.holder() == Holder::Nobody {
                 findings.extend(settings.iter().flat_map(|settings| storage::stopped_node(home, settings)));
             }
-            let taken = settings.as_ref().filter(|settings| is_taken(settings.network_port));
-            findings.extend(taken.map(|settings| Finding::port_taken(settings.network_port)));
+            let taken = settings.as_ref().filter(|settings| is_taken(settings.port));
+            findings.extend(taken.map(|settings| Finding::port_taken(settings.port)));
         }
     }
     if settings.as_ref().is_none_or(|settings| settings.discovery) {

@@ -121,7 +121,7 @@ impl Tour {
         // Relative paths of a page start at the root of the repository.
         command
             .current_dir(root())
-            .env("P2P_AI_NODE_PORT", port.to_string())
+            .env("P2P_AI_PORT", port.to_string())
             .env("P2P_AI_API_PORT", api_port.to_string());
         run(command, b"")
     }

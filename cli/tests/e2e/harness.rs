@@ -96,7 +96,7 @@ impl Node<'_> {
         let mut command = self.sandbox.command(arguments);
         command
             .env("P2P_AI_HOME", self.home.root())
-            .env("P2P_AI_NODE_PORT", self.port.to_string())
+            .env("P2P_AI_PORT", self.port.to_string())
             .env("P2P_AI_API_PORT", self.api_port.to_string());
         command
     }

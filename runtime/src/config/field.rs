@@ -220,11 +220,15 @@ const ARGUMENTS_MAX: usize = 32;
 const ARGUMENT_BYTES_MAX: usize = 4096;
 const URL_BYTES_MAX: usize = 2048;
 
+/// Earlier keys, and variables, with those of today. They are still read.
+pub(super) const FORMER_NAMES: &[(&str, &str)] =
+    &[("network_port", "port"), ("P2P_AI_NODE_PORT", "P2P_AI_PORT"), ("P2P_AI_NETWORK_PORT", "P2P_AI_PORT")];
+
 /// All fields, in display order.
 pub const FIELDS: &[Field] = &[
     Field {
-        key: "network_port",
-        variable: "P2P_AI_NODE_PORT",
+        key: "port",
+        variable: "P2P_AI_PORT",
         flag: Some("--port"),
         kind: Kind::Integer(1024, 65_535),
         default: || json!(9000),
@@ -349,6 +353,14 @@ pub const FIELDS: &[Field] = &[
         kind: Kind::Integer(1, 100),
         default: || json!(100),
         meaning: "The share of the processor that models may use, in percent.",
+    },
+    Field {
+        key: "result_retention_hours",
+        variable: "P2P_AI_RESULT_RETENTION_HOURS",
+        flag: None,
+        kind: Kind::Integer(1, 8_760),
+        default: || json!(24),
+        meaning: "The age at which results are deleted, in hours.",
     },
     Field {
         key: "log_level",

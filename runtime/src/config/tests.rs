@@ -71,29 +71,56 @@ fn the_page_of_settings_is_current() {
 }
 
 #[test]
-fn the_first_start_writes_every_default_and_the_second_reads_them() {
+fn the_file_of_a_home_holds_what_the_user_set() {
     let fixture = Fixture::new();
     let first = fixture.load().unwrap();
-    assert_eq!(fs::read_to_string(fixture.home.config_file()).unwrap(), sample());
+    assert_eq!(fs::read_to_string(fixture.home.config_file()).unwrap(), "{}\n");
     let second = fixture.load().unwrap();
-    assert_eq!(first.settings, second.settings);
-    assert_eq!(first.settings.network_port, 9000);
+    assert_eq!(first, second);
+    assert_eq!(first.settings.port, 9000);
     assert_eq!(first.settings.storage_path, fixture.home.root().join("data"));
-    assert_eq!(second.sources["max_peers"], Source::HomeFile(fixture.home.config_file()));
-    assert!(!first.is_explicit("api_port") && !second.is_explicit("api_port"), "a default is not a wish");
+    assert_eq!(second.sources["max_peers"], Source::Default);
+    assert!(!second.is_explicit("api_port"));
+
+    // An earlier version wrote every default. The user has changed one of them.
+    let key = |field: &Field| if field.key == "port" { "network_port" } else { field.key }.to_owned();
+    let mut generated: Map<String, Value> =
+        FIELDS.iter().map(|field| (key(field), (field.default)())).collect();
+    generated.insert("max_peers".to_owned(), json!(7));
+    let fixture = fixture.file(&Value::Object(generated).to_string());
+    let shown = preview(&fixture.home, &fixture.overrides).unwrap();
+    assert_eq!((&shown.sources["api_port"], shown.settings.max_peers), (&Source::Default, 7));
+    assert!(
+        fs::read_to_string(fixture.home.config_file()).unwrap().contains("api_port"),
+        "a preview writes nothing"
+    );
+    assert_eq!(fixture.load().unwrap(), shown);
+    assert_eq!(fs::read_to_string(fixture.home.config_file()).unwrap(), "{\n  \"max_peers\": 7\n}\n");
+}
+
+#[test]
+fn earlier_names_of_the_port_are_read() {
+    let port = |fixture: Fixture| fixture.load().unwrap().settings.port;
+    assert_eq!(port(Fixture::new().file(r#"{"network_port": 2001}"#)), 2001);
+    assert_eq!(port(Fixture::new().file(r#"{"network_port": 2001, "port": 2002}"#)), 2002);
+    for variable in ["P2P_AI_NODE_PORT", "P2P_AI_NETWORK_PORT", "P2P_AI_PORT"] {
+        assert_eq!(port(Fixture::new().variable(variable, "2003")), 2003);
+        let both = Fixture::new().variable("P2P_AI_PORT", "2004").variable(variable, "2003");
+        assert_eq!(port(both), if variable == "P2P_AI_PORT" { 2003 } else { 2004 });
+    }
 }
 
 #[test]
 fn flag_beats_environment_beats_file_beats_default() {
-    let fixture = Fixture::new().file(r#"{"network_port": 2001, "max_peers": 1, "api_port": 3001}"#);
-    let fixture = fixture.variable("P2P_AI_NODE_PORT", "2002").variable("P2P_AI_MAX_PEERS", "2");
-    let effective = fixture.flag("network_port", json!(2003)).load().unwrap();
+    let fixture = Fixture::new().file(r#"{"port": 2001, "max_peers": 1, "api_port": 3001}"#);
+    let fixture = fixture.variable("P2P_AI_PORT", "2002").variable("P2P_AI_MAX_PEERS", "2");
+    let effective = fixture.flag("port", json!(2003)).load().unwrap();
     let settings = &effective.settings;
-    assert_eq!((settings.network_port, settings.max_peers, settings.api_port), (2003, 2, 3001));
-    assert_eq!(effective.sources["network_port"], Source::Flag("--flag"));
+    assert_eq!((settings.port, settings.max_peers, settings.api_port), (2003, 2, 3001));
+    assert_eq!(effective.sources["port"], Source::Flag("--flag"));
     assert_eq!(effective.sources["max_peers"], Source::Environment("P2P_AI_MAX_PEERS"));
     assert_eq!(effective.sources["network"], Source::Default);
-    assert!(effective.is_explicit("api_port"), "another value than the default is a wish");
+    assert!(effective.is_explicit("api_port") && !effective.is_explicit("network"));
 }
 
 #[test]
@@ -129,9 +156,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
             fixture.variable(field.variable, "false")
         }
-        "network_port" | "api_port" | "metrics_port" | "max_memory_mb" => {
-            fixture.variable(field.variable, "1024")
-        }
+        "port" | "api_port" | "metrics_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),
         _ => fixture.variable(field.variable, "200"),
     });
     fixture.overrides.config_file = Some(path);
@@ -143,7 +168,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         ("elsewhere", false, false)
     );
     assert_eq!((settings.log_level, settings.max_peers), (LogLevel::Debug, 7));
-    assert_eq!((settings.network_port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
+    assert_eq!((settings.port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
     assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));
     let models: Vec<&str> = settings.models.iter().map(ModelEntry::name).collect();
     assert_eq!(models, ["owner/name:Q4_0", "./bert"]);
@@ -170,8 +195,7 @@ fn the_memory_of_a_container_bounds_the_default_and_nothing_that_was_asked_for()
         warnings,
         ["max_memory_mb is 270; this container may have 300 MB of memory (/cgroup/memory.max)"]
     );
-    // The file of the first start holds the default, which the user did not set.
-    assert_eq!(loaded(Fixture::new().file(r#"{"max_memory_mb": 512}"#), 300).0, 270);
+    assert_eq!(loaded(Fixture::new().file(r#"{"max_memory_mb": 512}"#), 300).0, 512);
     assert_eq!(loaded(Fixture::new(), 2_000), (512, "default".to_owned(), Vec::new()));
     let (value, source, warnings) = loaded(Fixture::new().variable("P2P_AI_MAX_MEMORY_MB", "1000"), 300);
     assert_eq!((value, source.as_str()), (1000, "environment variable P2P_AI_MAX_MEMORY_MB"));
@@ -185,7 +209,9 @@ fn the_memory_of_a_container_bounds_the_default_and_nothing_that_was_asked_for()
 #[test]
 fn all_that_is_wrong_is_reported_together() {
     let fixture = Fixture::new()
-        .file(r#"{"network_port": 80, "max_peers": 300, "max_memory_mb": "lots", "max_pears": 3, "log_level": "LOUD"}"#)
+        .file(
+            r#"{"port": 80, "max_peers": 300, "max_memory_mb": "lots", "max_pears": 3, "log_level": "LOUD"}"#,
+        )
         .variable("P2P_AI_API_PORT", "http")
         .variable("P2P_AI_BOOTSTRAP_PEERS", "nowhere")
         .flag("storage_path", json!("/proc/self/status"));
@@ -199,7 +225,7 @@ fn all_that_is_wrong_is_reported_together() {
             ("max_memory_mb_invalid", "max_memory_mb"),
             ("unknown_key", "max_pears"),
             ("max_peers_exceeds_limit", "max_peers"),
-            ("network_port_below_minimum", "network_port"),
+            ("port_below_minimum", "port"),
             ("malformed_value", "api_port"),
             ("bootstrap_peers_invalid", "bootstrap_peers"),
             ("storage_path_unusable", "storage_path"),
@@ -249,7 +275,7 @@ fn a_file_above_the_limit_is_refused_unread() {
     File::create(fixture.home.config_file()).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
     let error = fixture.load().unwrap_err();
     assert!(error.to_string().starts_with("config_too_large"), "{error}");
-    let padded = sample() + &" ".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() - sample().len());
+    let padded = format!("{{}}{}", " ".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() - 2));
     fixture.file(&padded).load().unwrap();
 }
 
@@ -268,12 +294,15 @@ fn what_is_not_a_configuration_is_told_apart() {
 }
 
 #[test]
-fn an_unknown_variable_is_a_warning() {
-    let effective =
-        Fixture::new().variable("P2P_AI_MAX_PEER", "3").variable("P2P_AI_HOME", "x").load().unwrap();
+fn a_mistyped_variable_is_an_error_and_a_foreign_one_is_not() {
+    let problems = Fixture::new().variable("P2P_AI_MAX_PEER", "3").variable("P2P_AI_HOME", "x").problems();
+    let text = ConfigError::Invalid(problems).to_string();
+    assert!(text.contains("unknown_variable: P2P_AI_MAX_PEER = \"3\""), "{text}");
+    assert!(text.contains("did you mean P2P_AI_MAX_PEERS?"), "{text}");
+    let effective = Fixture::new().variable("P2P_AI_CLIENT_TIMEOUT", "3").load().unwrap();
     assert_eq!(
         effective.warnings,
-        ["unknown environment variable P2P_AI_MAX_PEER; did you mean P2P_AI_MAX_PEERS?"]
+        ["the environment variable P2P_AI_CLIENT_TIMEOUT is no setting and has no effect"]
     );
 }
 

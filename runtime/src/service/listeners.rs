@@ -43,7 +43,7 @@ impl Listeners {
         let thread = NodeThread::start().map_err(StartError::Thread)?;
         let transport = {
             let _here = thread.enter();
-            let addresses = all_addresses(settings.network_port);
+            let addresses = all_addresses(settings.port);
             Libp2pTransport::bind(&key.secret, &addresses, Limits::for_peers(settings.max_peers))?
         };
         startup.done("transport");

@@ -227,7 +227,7 @@ fn diagnostics(timeline: &Timeline) -> String {
 
 fn overrides(start: &Arguments) -> io::Result<Overrides> {
     let mut flags = Vec::new();
-    flags.extend(start.port.map(|port| ("network_port", json!(port), "--port")));
+    flags.extend(start.port.map(|port| ("port", json!(port), "--port")));
     flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
     flags.extend(start.metrics_port.map(|port| ("metrics_port", json!(port), "--metrics-port")));
     flags.extend(start.network.as_ref().map(|name| ("network", json!(name), "--network")));
@@ -455,6 +455,34 @@ const FORCED_EXIT_CODE: i32 = 130;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_flag_is_that_of_its_setting() {
+        let start = Arguments {
+            port: Some(2000),
+            api_port: Some(2001),
+            metrics_port: Some(2002),
+            network: Some("x".to_owned()),
+            max_peers: Some(3),
+            bootstrap_peers: vec!["127.0.0.1:1".parse().unwrap()],
+            interfaces: vec!["lo".to_owned()],
+            no_model: true,
+            offline: true,
+            record: Some("r".into()),
+            record_max_mb: Some(1),
+            log_level: Some("debug".to_owned()),
+            ..Arguments::default()
+        };
+        let set: Vec<_> =
+            overrides(&start).unwrap().flags.iter().map(|(key, _, flag)| (*key, *flag)).collect();
+        let fields = runtime::config::FIELDS.iter();
+        let mut known: Vec<_> = fields.filter_map(|field| Some((field.key, field.flag?))).collect();
+        for flag in &set {
+            assert!(known.contains(flag), "{flag:?}");
+        }
+        known.retain(|flag| !set.contains(flag));
+        assert_eq!(known, [], "no flag is left out");
+    }
 
     #[test]
     fn ports_are_checked() {
