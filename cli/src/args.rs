@@ -49,6 +49,8 @@ pub(crate) enum Command {
     /// Start, stop and inspect the node of this machine
     #[command(subcommand)]
     Node(node::NodeCommand),
+    /// Show and change the settings of the node
+    Config(node::config::Arguments),
     /// Submit tasks and read their results
     #[command(subcommand)]
     Task(task::TaskCommand),

@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     homes::select(&home);
     match arguments.command {
         Command::Node(command) => node::run(command, &home),
+        Command::Config(arguments) => node::config::run(&home.open()?, &arguments),
         Command::Task(command) => task::run(command, &home),
         Command::Embed(arguments) => block_on(short::embed(&home.open()?, arguments)),
         Command::Rerank(arguments) => block_on(short::rerank(&home.open()?, arguments)),

@@ -51,7 +51,12 @@ fn with_candidates(program: Command) -> Command {
     })
 }
 
-fn with_candidates_of(command: Command, words: &[&'static str], argument: &'static str, source: Source) -> Command {
+fn with_candidates_of(
+    command: Command,
+    words: &[&'static str],
+    argument: &'static str,
+    source: Source,
+) -> Command {
     match words {
         [] => command.mut_arg(argument, |argument| argument.add(ArgValueCandidates::new(source))),
         [word, rest @ ..] => {
@@ -95,7 +100,8 @@ fn topics() -> Vec<CompletionCandidate> {
 
 /// A value, with a line about it that some shells show.
 fn candidate(value: &str, about: &str) -> CompletionCandidate {
-    let about: String = about.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ABOUT_CHARS_MAX).collect();
+    let about: String =
+        about.chars().map(|c| if c.is_control() { ' ' } else { c }).take(ABOUT_CHARS_MAX).collect();
     CompletionCandidate::new(value).help((!about.is_empty()).then(|| about.into()))
 }
 

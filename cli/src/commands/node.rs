@@ -1,6 +1,6 @@
 //! `node`: the node of this machine.
 
-mod config;
+pub(crate) mod config;
 pub(super) mod health;
 mod install_service;
 mod list;
@@ -31,14 +31,8 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Restart the node with the options of its last start
-    Restart {
-        /// Restart all running nodes of this user, one after another
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        format: Format,
-    },
+    /// Restart the node with the options of its last start, and those that are given
+    Restart(Box<restart::Arguments>),
     /// List the running nodes of this user
     List(Format),
     /// Show the state, peers, tasks and models of the node
@@ -65,7 +59,7 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Show every setting and its source
+    /// Show every setting and its source, or change the settings in the file of the home
     Config(config::Arguments),
     /// Show the log of the node
     Logs(logs::Arguments),
@@ -82,8 +76,8 @@ pub(super) fn run(command: NodeCommand, home: &SelectedHome) -> Outcome {
         NodeCommand::Start(arguments) => start::run(&home.open()?, &arguments),
         NodeCommand::Stop { all: true, .. } => stop::run_all(),
         NodeCommand::Stop { all: false, .. } => stop::run(&home.open()?),
-        NodeCommand::Restart { all: true, .. } => restart::run_all(),
-        NodeCommand::Restart { all: false, .. } => restart::run(&home.open()?),
+        NodeCommand::Restart(arguments) if arguments.all => restart::run_all(&arguments.start),
+        NodeCommand::Restart(arguments) => restart::run(&home.open()?, &arguments.start),
         NodeCommand::List(format) => block_on(list::run(format)),
         NodeCommand::Status { all: true, format } => status::run_all(format),
         NodeCommand::Status { all: false, format } => block_on(status::run(&home.open()?, format)),

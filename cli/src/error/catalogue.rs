@@ -58,11 +58,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         what: "The system clock shows no date between 1970 and 9999.",
         todo: "Set the clock; a running node then continues by itself.",
     },
-    Entry {
-        id: "command_unknown",
-        what: "No command has this name.",
-        todo: "`help` lists the commands.",
-    },
+    Entry { id: "command_unknown", what: "No command has this name.", todo: "`help` lists the commands." },
     Entry {
         id: "component_invalid",
         what: "The name of a log component has other characters than letters, digits, `-` and `_`, or too many.",
@@ -179,6 +175,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "duration_out_of_range",
         what: "A duration is outside its range, which the message gives.",
         todo: "Give a duration within the range.",
+    },
+    Entry {
+        id: "editor_failed",
+        what: "The editor ended with an error.",
+        todo: "Set `VISUAL` or `EDITOR` to an editor of this machine.",
     },
     Entry {
         id: "error_unknown",
@@ -695,6 +696,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         what: "The login of the browser can only read.",
         todo: "Run `dashboard open` without `--read-only`.",
     },
+    Entry { id: "setting_unknown", what: "No setting has this key.", todo: "`config` lists all settings." },
     Entry {
         id: "simulator_differs",
         what: "The reduced scenario does not fail again.",

@@ -38,6 +38,18 @@ fn a_restart_starts_the_node_as_it_was_started() {
         (&json!(false), &json!("flag --no-model"))
     );
 
+    // Flags and variables of the restart count before those of the start.
+    let mut restart = node.command(&["node", "restart", "--max-peers", "6"]);
+    restart.env("P2P_AI_MAX_MEMORY_MB", "310");
+    run(restart, b"").good();
+    // A restart with a mistake leaves the node running.
+    let pid = node.pid();
+    assert!(node.run(&["node", "restart", "--max-peers", "1000"]).bad(1).contains("max_peers_exceeds_limit"));
+    assert_eq!(node.pid(), pid);
+    for (key, value) in [("max_peers", "6\n"), ("max_memory_mb", "310\n"), ("run_models", "false\n")] {
+        assert_eq!(node.run(&["config", "get", key]).good(), value);
+    }
+
     let listed = sandbox.run(&["node", "list", "--json"]).good();
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!((&listed[0]["pid"], &listed[0]["state"]), (&json!(node.pid()), &json!("ACTIVE")));
@@ -69,6 +81,37 @@ fn the_configuration_is_shown_before_during_and_after() {
     assert_eq!(
         (&shown["after_restart"][0]["key"], &shown["after_restart"][0]["value"]),
         (&json!("max_peers"), &json!(9))
+    );
+    let said = node.run(&["config", "set", "max_peers", "10"]).good();
+    assert_eq!(
+        said,
+        "max_peers is 10 (before: 9)\nThe running node uses it after: p2p-ai-agents node restart\n"
+    );
+    let said = node.run(&["config", "set", "port", "9100"]).good();
+    assert!(said.contains("no effect while this sets the value: environment variable P2P_AI_PORT"), "{said}");
+    assert_eq!(
+        node.run(&["config", "unset", "port"]).good().lines().next(),
+        Some("port is 9000 (before: 9100)")
+    );
+    assert_eq!(node.run(&["config", "get", "max_peers"]).good(), "7\n");
+    node.run(&["node", "restart"]).good();
+    assert_eq!(node.run(&["config", "get", "max_peers"]).good(), "10\n");
+    for (words, id) in [
+        (&["config", "set", "max_peers", "1000"][..], "config_invalid"),
+        (&["config", "set", "max_pears", "3"], "config_invalid"),
+        (&["config", "get", "max_pears"], "setting_unknown"),
+    ] {
+        assert!(node.run(words).bad(1).contains(&format!("id: {id}")), "{words:?}");
+    }
+    let mut edit = node.command(&["config", "edit"]);
+    edit.env("EDITOR", "sed -i s/10/11/");
+    assert!(run(edit, b"").good().starts_with("Written; it is used after"));
+    let mut edit = node.command(&["config", "edit"]);
+    edit.env("EDITOR", "sed -i s/11/1000/");
+    assert!(run(edit, b"").bad(1).contains("max_peers_exceeds_limit"));
+    assert_eq!(
+        std::fs::read_to_string(node.home.config_file()).unwrap(),
+        "{\n  \"max_peers\": 11,\n  \"run_models\": true\n}\n"
     );
     write(&node.home.config_file(), r#"{"max_pears": 9}"#);
     let ran = node.run(&["node", "config"]);
@@ -233,7 +276,12 @@ fn manuals_and_units_replace_only_their_own() {
     std::fs::create_dir(&pages).unwrap();
     let page = pages.join("p2p-ai-agents.1");
     write(&page, "my notes\n");
-    assert!(sandbox.run(&["man", "--directory", pages.to_str().unwrap()]).bad(1).contains("exists and is another page"));
+    assert!(
+        sandbox
+            .run(&["man", "--directory", pages.to_str().unwrap()])
+            .bad(1)
+            .contains("exists and is another page")
+    );
     assert_eq!(std::fs::read_to_string(&page).unwrap(), "my notes\n");
 
     let install = || {

@@ -116,7 +116,8 @@ fn a_terminal_that_goes_ends_its_node_in_order() {
     let mut child = foreground(&node, &[], &["--no-model"]);
     signal(child.id(), Signal::SIGHUP);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let environment = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
+    let environment =
+        [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1000"), ("WATCHDOG_PID", "1")];
     let mut child = foreground(&node, &environment, &["--no-model"]);
     node.run(&["node", "ready"]).good();
     signal(child.id(), Signal::SIGTERM);

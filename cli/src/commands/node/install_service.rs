@@ -69,7 +69,11 @@ pub(super) fn run(home: &SelectedHome, arguments: &Arguments) -> Outcome {
     }
     output::line(&format!("Written: {}", path.display()))?;
     if let Some(owner) = &owner {
-        output::notice(&format!("The node will run as {}, with its files in {}", owner.name, home.display()))?;
+        output::notice(&format!(
+            "The node will run as {}, with its files in {}",
+            owner.name,
+            home.display()
+        ))?;
         if owner.uid.is_root() {
             output::notice("A node needs no rights of root: name another user with --run-as USER")?;
         }

@@ -28,7 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Arguments {
     /// Port on which the node accepts peers [default: 9000]
     #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
@@ -79,6 +80,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
     #[command(flatten)]
+    #[serde(skip)]
     pub(crate) format: Format,
     /// Leave the session of the terminal that started this process
     #[arg(long, hide = true, requires = "foreground")]
@@ -92,7 +94,7 @@ pub(super) fn run(home: &Home, start: &Arguments) -> Outcome {
     if start.foreground {
         return run_in_foreground(home, start);
     }
-    let ended = start_in_background(home, &Command::from_this_process()?)?;
+    let ended = start_in_background(home, &Command::new(start)?)?;
     if start.startup_diagnostics && ended == ExitCode::SUCCESS {
         let timeline = home.ready().and_then(|info| info.startup).unwrap_or_default();
         output::write(diagnostics(&timeline).as_bytes())?;
@@ -127,7 +129,7 @@ async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome
     }
     let service = started.map_err(explain)?;
     refused.iter().for_each(|what| tracing::debug!("{what}"));
-    let command = Command { detached: start.detached, ..Command::from_this_process()? };
+    let command = Command { detached: start.detached, ..Command::new(start)? };
     if let Err(error) = command.save(home) {
         tracing::warn!(%error, "node restart will not know how this node was started");
     }
@@ -261,7 +263,7 @@ fn overrides(start: &Arguments) -> io::Result<Overrides> {
     })
 }
 
-fn explain(error: StartError) -> Failure {
+pub(super) fn explain(error: StartError) -> Failure {
     let failure = Failure::from_error(&error).id(error.id());
     match error.hint() {
         Some(hint) => failure.hint(hint),
@@ -295,8 +297,8 @@ fn started_json(home: &Home, info: &RunInfo) -> serde_json::Value {
 /// Starts a node in the background and waits until it is ACTIVE.
 pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
     home.create().map_err(|error| unusable(home, &error))?;
-    let mut process = command.process()?;
-    process.args(["--foreground", "--detached"]);
+    let mut process = command.process(home)?;
+    process.arg("--detached");
     let started = background::start(home, process, READY_TIMEOUT).map_err(|error| match error {
         BackgroundError::Home(error) => unusable(home, &error),
         BackgroundError::Process(error) => {
@@ -332,10 +334,75 @@ pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
     }
 }
 
+impl Arguments {
+    /// Returns these arguments as words of a command line.
+    fn words(&self) -> Vec<OsString> {
+        let value = |flag: &str, value: Option<OsString>| {
+            value.map(|value| [OsString::from(flag), value]).into_iter().flatten().collect::<Vec<_>>()
+        };
+        let number =
+            |flag: &str, number: Option<u64>| value(flag, number.map(|number| number.to_string().into()));
+        let text = |flag: &str, text: &Option<String>| value(flag, text.as_ref().map(OsString::from));
+        let path = |flag: &str, path: &Option<PathBuf>| value(flag, path.as_ref().map(OsString::from));
+        let switch = |flag: &str, on: bool| on.then(|| OsString::from(flag)).into_iter().collect::<Vec<_>>();
+        let peers = self.bootstrap_peers.iter().map(ToString::to_string);
+        [
+            number("--port", self.port.map(u64::from)),
+            number("--api-port", self.api_port.map(u64::from)),
+            number("--metrics-port", self.metrics_port.map(u64::from)),
+            path("--config", &self.config),
+            switch("--startup-diagnostics", self.startup_diagnostics),
+            text("--network", &self.network),
+            number("--max-peers", self.max_peers),
+            peers.flat_map(|peer| ["--bootstrap-peer".into(), peer.into()]).collect(),
+            self.interfaces.iter().flat_map(|name| ["--interface".into(), name.into()]).collect(),
+            switch("--no-model", self.no_model),
+            switch("--offline", self.offline),
+            path("--record", &self.record),
+            number("--record-max-mb", self.record_max_mb),
+            switch("--accept-data-loss", self.accept_data_loss),
+            text("--log-level", &self.log_level),
+            switch("--end-with-stdin", self.end_with_stdin),
+            switch("--json", self.format.json),
+        ]
+        .concat()
+    }
+
+    /// Returns these arguments, with those of `before` where these say nothing.
+    fn or(self, before: Self) -> Self {
+        let list = |now: Vec<_>, before| if now.is_empty() { before } else { now };
+        let peers =
+            if self.bootstrap_peers.is_empty() { before.bootstrap_peers } else { self.bootstrap_peers };
+        Self {
+            port: self.port.or(before.port),
+            api_port: self.api_port.or(before.api_port),
+            metrics_port: self.metrics_port.or(before.metrics_port),
+            config: self.config.or(before.config),
+            startup_diagnostics: self.startup_diagnostics,
+            foreground: false,
+            network: self.network.or(before.network),
+            max_peers: self.max_peers.or(before.max_peers),
+            bootstrap_peers: peers,
+            interfaces: list(self.interfaces, before.interfaces),
+            no_model: self.no_model || before.no_model,
+            offline: self.offline || before.offline,
+            record: self.record.or(before.record),
+            record_max_mb: self.record_max_mb.or(before.record_max_mb),
+            // The data loss was accepted for one start, not for every restart.
+            accept_data_loss: self.accept_data_loss,
+            log_level: self.log_level.or(before.log_level),
+            detached: false,
+            end_with_stdin: before.end_with_stdin,
+            format: self.format,
+        }
+    }
+}
+
 /// The command that started a node: arguments, working directory, and the variables with settings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Command {
-    arguments: Vec<OsString>,
+    /// With absolute paths.
+    start: Arguments,
     directory: PathBuf,
     environment: Vec<(OsString, OsString)>,
     /// Whether the node runs in the background rather than under another program.
@@ -343,39 +410,47 @@ pub(super) struct Command {
 }
 
 impl Command {
-    fn from_this_process() -> io::Result<Self> {
+    /// Returns the command of this process, which starts a node.
+    fn new(start: &Arguments) -> io::Result<Self> {
         let is_setting = |(name, _): &(OsString, OsString)| is_setting(name);
-        Ok(Self {
-            arguments: std::env::args_os().skip(1).filter(|word| word != "--detached").collect(),
-            directory: std::env::current_dir()?,
-            environment: std::env::vars_os().filter(is_setting).collect(),
-            detached: true,
-        })
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
+        let start =
+            Arguments { config: absolute(&start.config)?, record: absolute(&start.record)?, ..start.clone() };
+        let environment = std::env::vars_os().filter(is_setting).collect();
+        Ok(Self { start, directory: std::env::current_dir()?, environment, detached: true })
     }
 
     /// Reads the command that started the running node of a home.
     pub(super) fn for_running_node(home: &Home) -> Result<Self, Failure> {
-        let unknown = "the options of the last start are not known";
-        let text = fs::read(home.command_file()).map_err(|error| {
-            Failure::new(unknown)
-                .id("start_unknown")
-                .because(Some(&error))
-                .hint("stop the node, then start it with the options you want")
-        })?;
-        let mut command: Self = serde_json::from_slice(&text).map_err(|error| {
-            Failure::new(unknown)
-                .id("start_unknown")
-                .because(Some(&error))
-                .hint("stop the node, then start it with the options you want")
-        })?;
-        if !command.detached {
-            return Err(Failure::new("another program runs the node in the foreground").id("node_in_foreground").hint(
-                "restart it with the program that started it, such as: systemctl restart p2p-ai-agents; or stop and start it",
-            ));
+        let unknown = || Failure::new("the options of the last start are not known").id("start_unknown");
+        let hint = "stop the node, then start it with the options you want";
+        let text =
+            fs::read(home.command_file()).map_err(|error| unknown().because(Some(&error)).hint(hint))?;
+        serde_json::from_slice(&text).map_err(|error| unknown().because(Some(&error)).hint(hint))
+    }
+
+    /// Fails if another program runs the node, and would start it again by itself.
+    pub(super) fn require_background(&self) -> Result<(), Failure> {
+        if self.detached {
+            return Ok(());
         }
-        // The data loss was accepted for one start, not for every restart; the output is that of the new command.
-        command.arguments.retain(|word| !ONCE.iter().any(|once| word == once));
-        Ok(command)
+        Err(Failure::new("another program runs the node in the foreground").id("node_in_foreground").hint(
+            "restart it with the program that started it, such as: systemctl restart p2p-ai-agents; or stop and start it",
+        ))
+    }
+
+    /// Returns the command of a restart: flags and variables of today count before those of the last start.
+    pub(super) fn renewed(self, start: &Arguments) -> io::Result<Self> {
+        let now = Self::new(start)?;
+        let is_set = |name: &OsString| now.environment.iter().any(|(of_now, _)| of_now == name);
+        let kept = self.environment.into_iter().filter(|(name, _)| !is_set(name));
+        let environment = kept.chain(now.environment.iter().cloned()).collect();
+        Ok(Self { start: now.start.or(self.start), environment, ..self })
+    }
+
+    /// Returns what this command sets.
+    pub(super) fn overrides(&self) -> io::Result<Overrides> {
+        Ok(Overrides { environment: self.environment.clone(), ..overrides(&self.start)? })
     }
 
     fn save(&self, home: &Home) -> io::Result<()> {
@@ -383,15 +458,17 @@ impl Command {
         runtime::home::replace_file(&home.command_file(), &text, 0o600)
     }
 
-    fn process(&self) -> io::Result<process::Command> {
+    fn process(&self, home: &Home) -> io::Result<process::Command> {
         let mut process = process::Command::new(std::env::current_exe()?);
         std::env::vars_os().filter(|(name, _)| is_setting(name)).for_each(|(name, _)| {
             process.env_remove(name);
         });
-        process.args(&self.arguments).current_dir(&self.directory).envs(self.environment.iter().cloned());
-        if output::is_json() && !self.arguments.iter().any(|word| word == "--json") {
-            process.arg("--json");
-        }
+        process
+            .arg("--home")
+            .arg(home.root())
+            .args(["node", "start", "--foreground"])
+            .args(self.start.words());
+        process.current_dir(&self.directory).envs(self.environment.iter().cloned());
         Ok(process)
     }
 }
@@ -445,7 +522,6 @@ fn optional_port(text: &str) -> Result<u16, String> {
 }
 
 /// Arguments of one start that a restart does not repeat.
-const ONCE: [&str; 3] = ["--accept-data-loss", "--foreground", "--json"];
 const THREADS_MAX: usize = 4;
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
