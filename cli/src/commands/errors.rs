@@ -13,7 +13,11 @@ pub(super) fn run(id: Option<&str>, markdown: bool, format: Format) -> Outcome {
             .hint("p2p-ai-agents errors lists all errors"));
     }
     if format.json {
-        let entry = |entry: &&Entry| json!({ "id": entry.id, "what": entry.what, "hint": entry.todo });
+        let entry = |entry: &&Entry| {
+            // The names of the API, and those of earlier versions.
+            let Entry { id, what, todo } = entry;
+            json!({ "code": id, "message": what, "hint": todo, "id": id, "what": what })
+        };
         output::json(&shown.iter().map(entry).collect::<Vec<Value>>())?;
     } else if markdown {
         output::write(page(&shown).as_bytes())?;
