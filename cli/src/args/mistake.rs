@@ -26,7 +26,7 @@ pub(super) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
         tips.extend(part.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned));
     }
     if tips.is_empty() {
-        tips.push(format!("{} --help shows what it takes", command(words)));
+        tips.push(format!("{} --help shows its options", command(words)));
     }
     let failure = Failure::new(message.strip_prefix("error: ").unwrap_or(message))
         .id("arguments_invalid")
@@ -69,11 +69,11 @@ mod tests {
     fn a_mistake_is_told_without_the_words_of_the_parser() {
         assert_eq!(
             said("p2p-ai-agents --home x task list --limit 0"),
-            "invalid value '0' for '--limit <N>': it must be 1 to 1000; hint: p2p-ai-agents task list --help shows what it takes"
+            "invalid value '0' for '--limit <N>': it must be 1 to 1000; hint: p2p-ai-agents task list --help shows its options"
         );
         assert_eq!(
             said("p2p-ai-agents task list --limit abc"),
-            "invalid value 'abc' for '--limit <N>': it is not a whole number; hint: p2p-ai-agents task list --help shows what it takes"
+            "invalid value 'abc' for '--limit <N>': it is not a whole number; hint: p2p-ai-agents task list --help shows its options"
         );
         let unknown = said("p2p-ai-agents nod start");
         assert!(

@@ -2,10 +2,9 @@
 //!
 //! The pages are those of `docs/`, built into the program: they match its version and need no network.
 
-use crate::error::Outcome;
+use crate::error::{Failure, Outcome};
 use crate::output;
 use clap::Command;
-use clap::error::ErrorKind;
 use runtime::text;
 use std::process::ExitCode;
 
@@ -19,10 +18,7 @@ struct Topic {
 
 pub(super) fn run(words: &[String], mut program: Command) -> Outcome {
     program.build();
-    match find(words, program.clone()) {
-        Ok(text) => output::write(text.as_bytes()).map(|()| ExitCode::SUCCESS),
-        Err(unknown) => program.error(ErrorKind::InvalidSubcommand, unknown).exit(),
-    }
+    output::write(find(words, program)?.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
 /// Lists the topics, as the help of the program does at its end.
@@ -36,8 +32,8 @@ pub(crate) fn topics() -> String {
 /// Returns the help of a command, the page of a topic, or both where they have the same name.
 ///
 /// # Errors
-/// If there is neither, a message that names the nearest one.
-fn find(words: &[String], program: Command) -> Result<String, String> {
+/// If there is neither; the hint names the nearest one.
+fn find(words: &[String], program: Command) -> Result<String, Failure> {
     let topic = match words {
         [word] => topic(word),
         _ => None,
@@ -59,7 +55,7 @@ fn topic(word: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == word.to_lowercase())
 }
 
-fn command_help(words: &[String], mut command: Command) -> Result<String, String> {
+fn command_help(words: &[String], mut command: Command) -> Result<String, Failure> {
     for (depth, word) in words.iter().enumerate() {
         let Some(found) = command.find_subcommand(word) else {
             let mut known: Vec<&str> = command
@@ -80,11 +76,12 @@ fn command_help(words: &[String], mut command: Command) -> Result<String, String
     Ok(shown.map_or_else(|help| help.render().to_string(), |_| name))
 }
 
-fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
+fn unknown(word: &str, before: &[String], known: &[&str]) -> Failure {
+    let failure =
+        |message: String, hint: &str| Failure::new(message).id("arguments_invalid").usage().hint(hint);
     if let Some(Topic { name, .. }) = topic(word).filter(|_| before.is_empty()) {
-        return format!(
-            "{name:?} is a topic, which has no commands\n\n  tip: try `p2p-ai-agents help {name}`"
-        );
+        let message = format!("{name:?} is a topic, which has no commands");
+        return failure(message, &format!("try p2p-ai-agents help {name}"));
     }
     let what = if before.is_empty() {
         "command or topic".to_owned()
@@ -95,9 +92,9 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> String {
     match text::nearest(&word.to_lowercase(), known.iter().copied()) {
         Some(nearest) => {
             let words: Vec<&str> = before.iter().map(String::as_str).chain([nearest]).collect();
-            format!("{message}\n\n  tip: try `p2p-ai-agents help {}`", words.join(" "))
+            failure(message, &format!("try p2p-ai-agents help {}", words.join(" ")))
         }
-        None => message,
+        None => failure(message, "p2p-ai-agents --help lists the commands and the topics"),
     }
 }
 
@@ -138,7 +135,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    fn ask(words: &[&str]) -> Result<String, String> {
+    fn ask(words: &[&str]) -> Result<String, Failure> {
         let mut program = Arguments::command();
         program.build();
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
@@ -175,20 +172,20 @@ mod tests {
 
     #[test]
     fn an_unknown_name_gets_the_nearest() {
-        let tip = |words: &[&str]| ask(words).unwrap_err();
-        assert_eq!(
-            tip(&["modle"]),
-            "no command or topic is named \"modle\"\n\n  tip: try `p2p-ai-agents help model`"
-        );
-        assert!(tip(&["architectur"]).ends_with("tip: try `p2p-ai-agents help architecture`"));
+        let tip = |words: &[&str]| {
+            let detail = ask(words).unwrap_err().into_detail();
+            format!("{}; {}", detail.message, detail.hint.unwrap())
+        };
+        assert_eq!(tip(&["modle"]), "no command or topic is named \"modle\"; try p2p-ai-agents help model");
+        assert!(tip(&["architectur"]).ends_with("; try p2p-ai-agents help architecture"));
         assert_eq!(
             tip(&["node", "strat"]),
-            "no command of `node` is named \"strat\"\n\n  tip: try `p2p-ai-agents help node start`"
+            "no command of `node` is named \"strat\"; try p2p-ai-agents help node start"
         );
         assert_eq!(
             tip(&["models", "more"]),
-            "\"models\" is a topic, which has no commands\n\n  tip: try `p2p-ai-agents help models`"
+            "\"models\" is a topic, which has no commands; try p2p-ai-agents help models"
         );
-        assert_eq!(tip(&["xyzzy"]), "no command or topic is named \"xyzzy\"");
+        assert!(tip(&["xyzzy"]).ends_with("; p2p-ai-agents --help lists the commands and the topics"));
     }
 }

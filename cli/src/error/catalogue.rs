@@ -21,7 +21,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "arguments_invalid",
         what: "The command does not take these arguments.",
-        todo: "Add `--help` to the command to see what it takes.",
+        todo: "Add `--help` to the command to see its options.",
     },
     Entry {
         id: "attempts_differ",
@@ -336,7 +336,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "labels_alike",
         what: "Two labels of a classification are the same.",
-        todo: "Give each label once.",
+        todo: "Give two labels or more, each once.",
     },
     Entry {
         id: "labels_out_of_range",
@@ -815,7 +815,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry {
         id: "timeout_out_of_range",
         what: "The timeout of a task is not within 1 to 3600 seconds.",
-        todo: "Give another `--timeout`.",
+        todo: "Use a `--timeout` of 1 to 3600 seconds.",
     },
     Entry {
         id: "token_missing",
