@@ -579,8 +579,8 @@ const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama"
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The configuration of a model.
 const CONFIG: &str = "config.json";
-/// The task kinds of an embedding model. It also classifies, by similarity.
-const EMBEDDINGS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
+/// The task kinds of an embedding model. It also classifies and ranks, by similarity.
+const EMBEDDINGS: [TaskKind; 3] = [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking];
 const PROGRAM_BYTES: u64 = 48 << 20;
 /// Maximum number of downloads at the same time.
 const PULLS_RUNNING_MAX: usize = 4;

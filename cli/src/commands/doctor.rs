@@ -21,6 +21,7 @@ use runtime::config::{self, Overrides, Settings};
 use runtime::home::{Holder, Home};
 use runtime::host;
 use runtime::identity;
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 
@@ -138,8 +139,10 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Findi
         findings.push(Finding::not_active(status.state));
     }
     findings.extend(status.models_unusable.iter().map(|name| Finding::model_unusable(name)));
+    // A model is listed once for each kind of task.
     let loading = status.models.iter().filter(|model| model.state == Availability::Loading);
-    findings.extend(loading.map(|model| Finding::model_not_ready(&model.name)));
+    let loading: BTreeSet<&str> = loading.map(|model| model.name.as_str()).collect();
+    findings.extend(loading.into_iter().map(Finding::model_not_ready));
     findings.extend(diagnosis.troubles.iter().map(Finding::from_recent));
     findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {

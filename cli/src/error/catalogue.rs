@@ -339,6 +339,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Give two labels or more, each once.",
     },
     Entry {
+        id: "labels_missing",
+        what: "The model of a classification has no labels of its own, and the task names none.",
+        todo: "Name at least two with `--label`, or name a model that has labels.",
+    },
+    Entry {
         id: "labels_out_of_range",
         what: "A classification has too few or too many labels.",
         todo: "Give at least two labels, or none if the model has its own.",

@@ -28,9 +28,9 @@ impl Node {
             let found = known().find(|known| *known == name);
             return found.map(str::to_owned).ok_or_else(|| Rejection::ModelUnknown(name.into()));
         }
+        let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
         let chosen = match kind {
             TaskKind::Classification => {
-                let also = |name: &str, kind| self.known_models().any(|model| model == (kind, name));
                 // A user's labels are compared by embeddings. Without labels, the model's own are wanted; a
                 // cross-encoder has only one.
                 known().min_by_key(|name| match (labels, also(name, TaskKind::Embedding)) {
@@ -39,7 +39,9 @@ impl Node {
                     (false, false) => u8::from(also(name, TaskKind::Reranking)),
                 })
             }
-            TaskKind::Embedding | TaskKind::Generation | TaskKind::Reranking => known().next(),
+            // A cross-encoder reads a text together with the query, which is better than comparing embeddings.
+            TaskKind::Reranking => known().min_by_key(|name| u8::from(also(name, TaskKind::Embedding))),
+            TaskKind::Embedding | TaskKind::Generation => known().next(),
         };
         chosen.map(str::to_owned).ok_or(Rejection::KindUnsupported(kind))
     }

@@ -1,18 +1,26 @@
 //! Explains rejections of tasks whose model no node offers.
 
 use super::error::ApiError;
+use super::node_client::other_name;
 use super::state::Api;
 use crate::catalog::OnDemand;
 use crate::hub::ModelId;
 use api::Pull;
 use axum::http::StatusCode;
+use engine::request::{ModelWish, Request as NodeRequest, Response as NodeResponse};
+use engine::task::{TaskInput, TaskKind, TaskSpec};
 use std::time::Duration;
 
 /// Adds to a rejection why the model is not available here, and what the user can do. Starts a download if the node is
 /// configured to download on demand.
-pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiError) -> ApiError {
+pub(super) async fn explain(
+    api: &Api,
+    kind: TaskKind,
+    requested: Option<String>,
+    error: ApiError,
+) -> ApiError {
     if error.code() == "task_type_unsupported" {
-        return error.hint(PULL_MODEL_HINT.to_owned());
+        return error.hint(model_for(kind).to_owned());
     }
     let Some(requested) = requested.filter(|_| error.code() == "model_unknown") else { return error };
     let name = api.models.listed(&requested).await.unwrap_or(requested);
@@ -47,8 +55,54 @@ pub(super) async fn explain(api: &Api, requested: Option<String>, error: ApiErro
     }
 }
 
-/// Hint for a task type that no node has a model for.
-const PULL_MODEL_HINT: &str = "fetch one: p2p-ai-agents model pull OWNER/NAME; for generation a small one is \
-                               HuggingFaceTB/SmolLM2-135M-Instruct";
+/// Rejects a classification without labels if its model has none of its own. Such a task could only fail.
+///
+/// # Errors
+/// If the task needs labels, or the node cannot answer.
+pub(super) async fn refuse_missing_labels(api: &Api, spec: &TaskSpec) -> Result<(), ApiError> {
+    if !matches!(&spec.input, TaskInput::Classification(input) if input.labels.is_empty()) {
+        return Ok(());
+    }
+    let listed = match &spec.model {
+        Some(requested) => other_name(api, requested).await,
+        None => None,
+    };
+    let choose = |kind, model| NodeRequest::Choose(ModelWish { kind, labels: false, model });
+    let wanted = choose(TaskKind::Classification, listed.or_else(|| spec.model.clone()));
+    // The submission says what is wrong with the model.
+    let Ok(NodeResponse::Chosen(name, _)) = api.handle.ask(wanted).await? else { return Ok(()) };
+    // A model that embeds compares the text with labels, and has none of its own.
+    match api.handle.ask(choose(TaskKind::Embedding, Some(name.clone()))).await? {
+        Ok(NodeResponse::Chosen(..)) => {
+            let message = format!("the model {name} has no labels of its own");
+            Err(ApiError::new(StatusCode::BAD_REQUEST, "labels_missing", message).hint(
+                "name two labels or more to choose from: --label LABEL for each, or \"labels\" in JSON"
+                    .to_owned(),
+            ))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Returns how to get a model for a task type that no node has one for.
+const fn model_for(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Classification => {
+            "a node without --no-model has one that chooses among --label LABELs; for a model with labels of its own: \
+             p2p-ai-agents model pull OWNER/NAME"
+        }
+        TaskKind::Embedding => {
+            "a node without --no-model has one; another one: p2p-ai-agents model pull OWNER/NAME"
+        }
+        TaskKind::Generation => {
+            "fetch one: p2p-ai-agents model pull OWNER/NAME; a small one is HuggingFaceTB/SmolLM2-135M-Instruct"
+        }
+        TaskKind::Reranking => {
+            "a node without --no-model has one that compares embeddings; a better one: \
+             p2p-ai-agents model pull cross-encoder/ms-marco-MiniLM-L6-v2"
+        }
+    }
+}
+
 /// `Retry-After` of a task whose model is being downloaded.
 const PULL_RETRY_AFTER: Duration = Duration::from_secs(5);

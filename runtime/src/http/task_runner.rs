@@ -158,7 +158,9 @@ pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fi
                     .retry_after(HASH_RETRY_AFTER));
             }
             Ok(other) => return Err(unexpected(&other)),
-            Err(rejection) => return Err(model_rejection::explain(api, requested, rejection.into()).await),
+            Err(rejection) => {
+                return Err(model_rejection::explain(api, wish.kind, requested, rejection.into()).await);
+            }
         }
     }
 }
@@ -231,9 +233,13 @@ impl TaskGuard {
                     tokio::time::sleep(QUEUE_POLL_INTERVAL).await;
                 }
                 Err(rejection) => {
-                    return Err(
-                        model_rejection::explain(&self.api, spec.model.clone(), rejection.into()).await
-                    );
+                    return Err(model_rejection::explain(
+                        &self.api,
+                        spec.kind(),
+                        spec.model.clone(),
+                        rejection.into(),
+                    )
+                    .await);
                 }
             }
         }

@@ -410,6 +410,7 @@ fn requests(model: &Model<'_>, work: InferenceJob) -> Result<Vec<Request>, Strin
         (InferenceJob::Rerank { inputs }, Some((labels, (_, scores)))) if labels.len() == 1 => {
             Ok(inputs.into_iter().map(|input| reranking(input, scores)).collect())
         }
+        (InferenceJob::Rerank { inputs }, None) => Ok(inputs.into_iter().map(similarity_ranking).collect()),
         (InferenceJob::Classify { inputs }, labels) => {
             let own = labels.map(|(labels, (scores, _))| (labels, scores));
             Ok(inputs.into_iter().map(|input| classification(input, own)).collect())
@@ -447,6 +448,16 @@ fn reranking(input: Reranking, scores: Scores) -> Request {
     let truncate = input.truncate;
     let pair = |text| Input::Pair { query: Arc::clone(&query), text, truncate };
     Request { inputs: input.texts.into_iter().map(pair).collect(), purpose: Purpose::Rank { scores } }
+}
+
+/// Returns the request of a reranking by embeddings. The query comes last, so that the texts keep their indices.
+fn similarity_ranking(input: Reranking) -> Request {
+    let Reranking { query, texts, truncate } = input;
+    let text = |text| {
+        let text = EmbeddingInput::Text(text);
+        Input::One(if truncate { text } else { text.whole() })
+    };
+    Request { inputs: texts.into_iter().chain([query]).map(text).collect(), purpose: Purpose::Nearness }
 }
 
 /// Returns the tokens of an input, truncated to the model's maximum. Rejects an input that is too long if it must not

@@ -37,9 +37,13 @@ pub(super) async fn submit(
         invalid_task(ApiError::new(StatusCode::BAD_REQUEST, "body_malformed", message))
     })?;
     refuse_empty_input(&spec.input).map_err(Rejection::Input)?;
+    model_rejection::refuse_missing_labels(&api, &spec).await?;
     match node_client::submit(&api, &spec, None, trace_context::current().as_deref()).await? {
         Ok(id) => Ok((StatusCode::ACCEPTED, Json(Submitted { id, status: TaskStatus::Queued }))),
-        Err(rejection) => Err(model_rejection::explain(&api, spec.model, rejection.into()).await),
+        Err(rejection) => {
+            let kind = spec.kind();
+            Err(model_rejection::explain(&api, kind, spec.model, rejection.into()).await)
+        }
     }
 }
 

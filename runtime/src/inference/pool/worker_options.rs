@@ -42,7 +42,7 @@ impl WorkerOptions {
             program: std::env::current_exe()?,
             arguments: vec![WORKER_COMMAND.into(), model.into()],
             model: model.to_owned(),
-            kinds: vec![TaskKind::Embedding, TaskKind::Classification],
+            kinds: vec![TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking],
             fingerprint: None,
             files: Vec::new(),
             precision: Precision::Auto,

@@ -58,6 +58,8 @@ pub(super) enum Purpose {
     Embed,
     /// The vector of the single text gives the scores of the model's labels; `asked` are the requested ones.
     Scores { labels: Arc<[String]>, asked: Vec<String>, scores: Scores },
+    /// The scores are the similarities of the texts to the last one, the query.
+    Nearness,
     /// Zero-shot: the first text is compared with the labels, which are the other texts.
     Similarity { labels: Vec<String> },
     /// The single number of each text becomes its score.
@@ -255,6 +257,10 @@ impl Task {
                 Purpose::Embed | Purpose::Rank { .. } => {
                     InferenceError::PartRejected { part: number(text), reason }
                 }
+                Purpose::Nearness if text + 1 == self.vectors.len() => {
+                    InferenceError::InputRejected(format!("query: {reason}").into())
+                }
+                Purpose::Nearness => InferenceError::PartRejected { part: number(text), reason },
                 Purpose::Similarity { labels } if text > 0 => {
                     let label = labels.get(text - 1).map_or("", String::as_str);
                     InferenceError::InputRejected(format!("label {label:?}: {reason}").into())
@@ -284,6 +290,14 @@ impl Task {
                 let scores = logits.iter().flat_map(|logit| scores.apply(&[*logit])).collect();
                 Ok(TaskOutput::Ranking { logits, scores, tokens, truncated })
             }
+            Purpose::Nearness => {
+                let scores: Vec<f32> = vectors
+                    .split_last()
+                    .map(|(query, texts)| texts.iter().map(|text| zero_shot::cosine(query, text)).collect())
+                    .unwrap_or_default();
+                let truncated = with_query(&truncated, scores.len());
+                Ok(TaskOutput::Reranking { scores, tokens, truncated })
+            }
             Purpose::Scores { labels, asked, scores } => {
                 if let Some(unknown) = asked.iter().find(|label| !labels.contains(label)) {
                     let known = in_words(&labels);
@@ -304,6 +318,16 @@ impl Task {
             }
         }
     }
+}
+
+/// Returns the truncated texts of a ranking; a truncated query, the text after the last, counts for each of them.
+fn with_query(truncated: &[Truncation], texts: usize) -> Vec<Truncation> {
+    let dropped = |input: u32| truncated.iter().find(|one| one.input == input).map_or(0, |one| one.dropped);
+    let query = dropped(number(texts));
+    (0..number(texts))
+        .map(|input| Truncation { input, dropped: dropped(input).saturating_add(query) })
+        .filter(|one| one.dropped > 0)
+        .collect()
 }
 
 /// Sorts the labels by score.
@@ -526,6 +550,26 @@ mod tests {
         let Ok(outputs) = ended.unwrap().result else { panic!() };
         let Ok(TaskOutput::Classification { label, scores, .. }) = &outputs[0] else { panic!("{outputs:?}") };
         assert_eq!((label.as_str(), scores[0].0.as_str(), scores[1].0.as_str()), ("food", "food", "sport"));
+    }
+
+    #[test]
+    fn texts_are_ranked_by_their_similarity_to_the_query() {
+        let mut queue = Batcher::default();
+        let inputs = vec![text("cats"), text("stocks"), text("what purrs")];
+        queue.start(JobId(1), vec![Request { inputs, purpose: Purpose::Nearness }]);
+        let batch = queue.take(1);
+        let vectors = [vec![3.0, 4.0], vec![0.0, 1.0], vec![1.0, 0.0]];
+        let ended = batch
+            .iter()
+            .zip(vectors)
+            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, made(vector, 1)))
+            .next();
+        let Ok(outputs) = ended.unwrap().result else { panic!() };
+        let Ok(TaskOutput::Reranking { scores, .. }) = &outputs[0] else { panic!("{outputs:?}") };
+        assert_eq!(scores, &[0.6, 0.0]);
+        let cut = |input, dropped| Truncation { input, dropped };
+        assert_eq!(with_query(&[cut(1, 2)], 2), [cut(1, 2)]);
+        assert_eq!(with_query(&[cut(1, 2), cut(2, 5)], 2), [cut(0, 5), cut(1, 7)]);
     }
 
     #[test]
