@@ -17,7 +17,9 @@ use crate::inference::{
 use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
@@ -39,6 +41,8 @@ pub struct Sources {
     pub pull_on_demand: bool,
     /// The hub and its cache, if there is a place for one.
     pub hub: Option<Hub>,
+    /// The directory whose folders are models too: those that were fetched from other nodes.
+    pub folders: Option<PathBuf>,
     /// The known hashes of model files.
     pub hashes: Arc<FileHashes>,
 }
@@ -371,7 +375,7 @@ fn end(pull: &mut Pull, ended: Result<u64, PullError>) {
 ///
 /// A model has a fingerprint if the hashes of its files are known.
 pub fn find(sources: &Sources) -> Found {
-    let Sources { entries, cached, hub, hashes, .. } = sources;
+    let Sources { entries, cached, hub, folders, hashes, .. } = sources;
     let hub = hub.as_ref();
     let mut found = Found::default();
     for (at, entry) in entries.iter().enumerate() {
@@ -406,6 +410,9 @@ pub fn find(sources: &Sources) -> Found {
             Err(reason) => found.refuse(&name, reason),
         }
     }
+    if let (Some(hub), Some(folders), true) = (hub, folders, *cached) {
+        found.add_folders(hub, folders);
+    }
     for model in found.models.iter_mut().filter(|model| model.fingerprint.is_none()) {
         model.fingerprint = hashes.known(&model.files, precision_name(model));
     }
@@ -413,9 +420,50 @@ pub fn find(sources: &Sources) -> Found {
 }
 
 impl Found {
+    /// Adds the models in the folders of a directory, under the names of the folders. Models that are configured by
+    /// their path, or have a name that is taken, are left out.
+    fn add_folders(&mut self, hub: &Hub, directory: &Path) {
+        for (name, path) in model_folders(directory) {
+            let place = path.display().to_string();
+            let known = |model: &ModelSpec| model.name == name || model.place == place;
+            if self.models.iter().any(known) || self.unusable.iter().any(|model| model.name == name) {
+                continue;
+            }
+            let present = hub.find(&ModelId::Local(path)).map_err(|error| chain(&error));
+            match present.and_then(|present| spec(&present, name.clone())) {
+                Ok(spec) => self.models.push(spec),
+                Err(reason) => {
+                    self.refuse(&name, reason);
+                    if let Some(refused) = self.unusable.last_mut() {
+                        refused.place = place;
+                    }
+                }
+            }
+        }
+    }
+
     fn refuse(&mut self, name: &str, reason: String) {
         self.unusable.push(ModelStatus { reason: Some(reason), ..ModelStatus::from_name(name) });
     }
+}
+
+/// Returns the names and paths of the models in a directory: its folders, or the only file of a folder if that is a
+/// GGUF file.
+fn model_folders(directory: &Path) -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let mut folders: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
+        .filter(|(name, path)| !name.starts_with('.') && path.is_dir())
+        .take(FOLDERS_MAX)
+        .collect();
+    folders.sort();
+    folders.into_iter().map(|(name, path)| (name, only_gguf(&path).unwrap_or(path))).collect()
+}
+
+fn only_gguf(folder: &Path) -> Option<PathBuf> {
+    let mut files = fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+    let first = files.next().filter(|file| file.extension().is_some_and(|extension| extension == "gguf"))?;
+    files.next().is_none().then_some(first)
 }
 
 fn built_in(precision: Precision) -> ModelSpec {
@@ -582,6 +630,8 @@ const CONFIG: &str = "config.json";
 /// The task kinds of an embedding model. It also classifies and ranks, by similarity.
 const EMBEDDINGS: [TaskKind; 3] = [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking];
 const PROGRAM_BYTES: u64 = 48 << 20;
+/// Maximum number of folders in the directory of models.
+const FOLDERS_MAX: usize = 256;
 /// Maximum number of downloads at the same time.
 const PULLS_RUNNING_MAX: usize = 4;
 /// Minimum time between a failed download and the next one for a task.
@@ -598,7 +648,6 @@ mod tests {
     use super::*;
     use crate::config::{FIELDS, Kind};
     use crate::inference::memory_of_workers;
-    use std::path::Path;
 
     fn entries(values: serde_json::Value) -> Vec<ModelEntry> {
         serde_json::from_value(values).unwrap()
@@ -606,15 +655,15 @@ mod tests {
 
     fn folder(root: &Path, architecture: &str) -> String {
         let folder = root.join(architecture);
-        std::fs::create_dir(&folder).unwrap();
+        fs::create_dir(&folder).unwrap();
         let words = r#"{"model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}"#;
-        std::fs::write(folder.join("tokenizer.json"), words).unwrap();
-        std::fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
+        fs::write(folder.join("tokenizer.json"), words).unwrap();
+        fs::write(folder.join("model.safetensors"), vec![0; 1000]).unwrap();
         let config = serde_json::json!({
             "architectures": [architecture], "model_type": "bert", "vocab_size": 1, "hidden_size": 8,
             "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1, "max_position_embeddings": 8,
         });
-        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        fs::write(folder.join("config.json"), config.to_string()).unwrap();
         folder.display().to_string()
     }
 
@@ -644,6 +693,32 @@ mod tests {
             "{reasons:?}"
         );
         assert_eq!(reasons[1..], ["owner/none is not on this machine"]);
+    }
+
+    #[test]
+    fn folders_of_fetched_models_are_offered_under_their_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let hub = Hub::from_environment(|name| (name == "HF_HOME").then(|| directory.path().into())).unwrap();
+        let models = directory.path().join("models");
+        fs::create_dir(&models).unwrap();
+        let mine = folder(&models, "BertForSequenceClassification");
+        folder(&models, "T5Model");
+        fs::create_dir(models.join("tiny")).unwrap();
+        fs::write(models.join("tiny/tiny.gguf"), "no weights").unwrap();
+        fs::write(models.join("notes.txt"), "no model").unwrap();
+        let find = |entries, cached| {
+            let (hub, folders) = (Some(hub.clone()), Some(models.clone()));
+            find(&Sources { entries, cached, hub, folders, ..Sources::default() })
+        };
+        let found = find(Vec::new(), true);
+        let names = |found: &Found| found.models.iter().map(|model| model.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&found), ["BertForSequenceClassification"]);
+        let unusable: Vec<&str> = found.unusable.iter().map(|model| model.name.as_str()).collect();
+        assert_eq!(unusable, ["T5Model", "tiny"]);
+        assert!(found.unusable[1].place.ends_with("tiny/tiny.gguf"), "{:?}", found.unusable[1]);
+        assert_eq!(names(&find(Vec::new(), false)), [""; 0]);
+        // One that is configured by its path keeps that name.
+        assert_eq!(names(&find(entries(serde_json::json!([mine])), true)), [mine]);
     }
 
     #[test]

@@ -37,6 +37,11 @@ impl Home {
         self.root.join("config/node_config.json")
     }
 
+    /// Returns the directory of the models that were fetched from other nodes, one folder for each.
+    pub fn models_directory(&self) -> PathBuf {
+        self.root.join("models")
+    }
+
     /// Returns the path of the key pair.
     pub fn identity_file(&self) -> PathBuf {
         self.root.join("config/node_identity.json")

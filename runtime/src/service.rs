@@ -95,7 +95,7 @@ impl Service {
         let storage = Storage::open(home, settings, overrides.accept_data_loss)?;
         let Storage { store, traces, saved, results, blobs, watched_files, warnings } = storage;
         startup.done("storage");
-        let (sources, options) = model_sources(settings).map_err(StartError::Program)?;
+        let (sources, options) = model_sources(Some(home), settings).map_err(StartError::Program)?;
         let found = catalog::find(&sources);
         let threads = options.cpu.threads;
         let clock = SystemClock::start();
@@ -341,7 +341,7 @@ impl EventObserver for StateObserver {
 }
 
 /// Returns where to look for models, and the limits for their workers.
-fn model_sources(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
+fn model_sources(home: Option<&Home>, settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)> {
     let mut hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
     if let Some(hub) = &mut hub {
         hub.offline |= settings.offline;
@@ -353,6 +353,7 @@ fn model_sources(settings: &Settings) -> io::Result<(Sources, WorkerPoolOptions)
         cached: settings.run_models && settings.cached_models,
         pull_on_demand: settings.run_models && settings.pull_on_demand,
         hub,
+        folders: home.map(Home::models_directory),
         hashes: Sources::kept_hashes(),
     };
     let options = WorkerPoolOptions {

@@ -39,9 +39,9 @@ pub(crate) enum ModelCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Remove a model from the cache, which other tools share
+    /// Remove a model from this machine; other tools share its cache
     Rm {
-        /// Model, named as it was pulled
+        /// Model, named as it was pulled or listed
         model: String,
         #[command(flatten)]
         format: Format,
@@ -87,8 +87,7 @@ pub(super) fn run(command: ModelCommand, home: &SelectedHome) -> Outcome {
             pull::run(&home, &hub, &id, format)
         }
         ModelCommand::Rm { model, format } => {
-            let (home, hub, id) = (home.open()?, cache::open(false)?, cache::parse_id(&model, "removed")?);
-            rm::run(&home, &hub, &id, format).map(|()| ExitCode::SUCCESS)
+            rm::run(&home.open()?, &cache::open(false)?, &model, format).map(|()| ExitCode::SUCCESS)
         }
         ModelCommand::Info { model, format } => {
             block_on(info::run(&home.open()?, cache::open(false)?, &model, format))

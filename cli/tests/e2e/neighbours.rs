@@ -108,6 +108,24 @@ fn a_model_from_a_neighbour_does_its_work_when_the_neighbour_is_gone() {
     share(&a, Path::new(CROSS_ENCODER), &list);
     let said = b.run(&pull(&list, &to)).good();
     assert!(said.contains(&format!("To run it, add {} to models", to.display())), "{said}");
+    // In the node's own directory it is a model like any other.
+    b.run(&["node", "stop"]).good();
+    b.start();
+    b.await_peers(&[&id]);
+    let pull = ["model", "pull", "--manifest", list.to_str().unwrap()];
+    let offered = "\nThe node offers it as cross-encoder for classification, reranking\n";
+    let said = b.run(&pull).good();
+    assert!(said.contains(offered), "{said}");
+    let said = b.run(&["model", "info", "cross-encoder"]).good();
+    assert!(said.contains("BertForSequenceClassification"), "{said}");
+    let submit = ["task", "submit", "--type", "reranking", "--query", "who sleeps?", "--wait", "--json"];
+    let ranked = b.json(&[submit.as_slice(), &["--input", "the cat sleeps\na ship sails"]].concat());
+    assert_eq!(ranked["model"], "cross-encoder", "{ranked}");
+    let said = b.run(&["model", "rm", "cross-encoder"]).good();
+    assert!(said.starts_with("Removed cross-encoder ("), "{said}");
+    assert!(!b.run(&["model", "list"]).good().contains("cross-encoder"));
+    let said = b.run(&pull).good();
+    assert!(said.starts_with("Fetched ") && said.contains(offered), "{said}");
     a.run(&["node", "stop"]).good();
     b.run(&["node", "stop"]).good();
     run(with_models(&b, to.to_str().unwrap(), &["node", "start"]), b"").good();

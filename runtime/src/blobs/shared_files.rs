@@ -220,6 +220,15 @@ impl SharedFiles {
         Some(open)
     }
 
+    /// Unshares the files that were changed or removed. Returns whether there was one.
+    pub(crate) fn forget_missing(&self) -> bool {
+        let same = |shared: &SharedFile| fs::metadata(&shared.path).is_ok_and(|found| shared.is(&found));
+        let missing: Vec<Hash> =
+            self.list().into_iter().filter(|shared| !same(shared)).map(|shared| shared.blake3).collect();
+        missing.iter().for_each(|root| self.forget(*root));
+        !missing.is_empty()
+    }
+
     /// Unshares a file that has changed.
     fn forget(&self, root: Hash) {
         let mut inner = self.lock();

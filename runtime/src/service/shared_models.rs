@@ -29,7 +29,7 @@ impl SharedModels {
     /// # Errors
     /// If the program of the model processes is unknown.
     pub fn start(settings: &Settings) -> io::Result<Self> {
-        let (sources, options) = model_sources(settings)?;
+        let (sources, options) = model_sources(None, settings)?;
         let found = catalog::find(&sources);
         let threads = options.cpu.threads;
         let offers = model_offers(&sources, &options, &found);

@@ -72,13 +72,14 @@ async fn listing(home: &Home, hub: Hub) -> Result<Models, Failure> {
     // Invalid settings are reported where they are used.
     let listed = config::preview(home, &overrides).map(|next| next.settings.models);
     let entries = listed.unwrap_or_else(|_| vec![ModelEntry::Name(EMBEDDED_MODEL.to_owned())]);
-    let models = on_disk(hub, entries).into_iter().map(ModelAvailability::from).collect();
+    let models = on_disk(home, hub, entries).into_iter().map(ModelAvailability::from).collect();
     Ok(Models { models, pulls: BTreeMap::new(), conflicts: Vec::new() })
 }
 
-fn on_disk(hub: Hub, entries: Vec<ModelEntry>) -> Vec<ModelStatus> {
+fn on_disk(home: &Home, hub: Hub, entries: Vec<ModelEntry>) -> Vec<ModelStatus> {
     let hashes = Sources::kept_hashes();
-    let sources = Sources { entries, cached: true, pull_on_demand: false, hub: Some(hub), hashes };
+    let folders = Some(home.models_directory());
+    let sources = Sources { entries, cached: true, pull_on_demand: false, hub: Some(hub), folders, hashes };
     let found = catalog::find(&sources);
     let mut models: Vec<ModelStatus> = found.models.iter().map(ModelSpec::status).collect();
     models.extend(found.unusable);

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::output;
 use crate::progress;
 use crate::terminal;
-use api::{Fetch, FetchLine, NewFetch};
+use api::{Fetch, FetchLine, ModelStatus, Models, NewFetch};
 use engine::blobs::BlobId;
 use runtime::blobs::{Manifest, ManifestFile, hash_file};
 use runtime::home::Home;
@@ -29,7 +29,7 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
         Some(folder) => {
             std::path::absolute(folder).map_err(|error| Failure::from_error(&error).id("path_unusable"))?
         }
-        None => home.root().join("models").join(&manifest.name),
+        None => home.models_directory().join(&manifest.name),
     };
     let client = Client::connect(home)?;
     let (begun, mut peers, mut fetched) = (Instant::now(), 0, 0);
@@ -57,10 +57,25 @@ pub(super) async fn run(home: &Home, manifest: &Path, to: Option<&Path>) -> Resu
         }));
     }
     output::line(&summary(fetched, peers, begun, &folder))?;
-    output::line(&format!(
-        "To run it, add {} to models in the settings, or to P2P_AI_MODELS",
-        folder.display()
-    ))
+    client.post("/api/v1/models/refresh", &()).await?.accepted()?;
+    let models: Models = client.get("/api/v1/models").await?;
+    let listed = models
+        .models
+        .iter()
+        .map(|model| &model.status)
+        .find(|model| Path::new(&model.place).starts_with(&folder));
+    output::line(&terminal::sanitize_line(&listed.map_or_else(
+        || format!("To run it, add {} to models in the settings, or to P2P_AI_MODELS", folder.display()),
+        offered,
+    )))
+}
+
+/// Says how the node offers a model.
+fn offered(model: &ModelStatus) -> String {
+    match &model.reason {
+        Some(reason) => format!("The node lists it as {} and cannot run it: {reason}", model.name),
+        None => format!("The node offers it as {} for {}", model.name, model.kinds.join(", ")),
+    }
 }
 
 /// Returns whether a file is present already. A different file at the path is an error and stays unchanged.

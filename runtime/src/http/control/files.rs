@@ -97,6 +97,34 @@ async fn follow(
     path: &Path,
     lines: &mpsc::Sender<FetchLine>,
 ) -> Option<FetchLine> {
+    // A file that was deleted here can be fetched again.
+    let shared_files = Arc::clone(&api.shared_files);
+    let forgotten = tokio::task::spawn_blocking(move || shared_files.forget_missing()).await;
+    let mut attempts = if forgotten.is_ok_and(|forgotten| forgotten) { ATTEMPTS_AFTER_LOSS } else { 1 };
+    loop {
+        attempts -= 1;
+        let line = fetch_once(api, spec, path, lines).await?;
+        match line {
+            // The node has not yet learned that its own file is gone.
+            Err(NotPlaced(error)) if attempts > 0 && error.kind() == io::ErrorKind::NotFound => {
+                tokio::time::sleep(LOSS_POLL_INTERVAL).await;
+            }
+            Err(NotPlaced(error)) => return Some(FetchLine::Error(not_placed(path, &error).detail())),
+            Ok(line) => return Some(line),
+        }
+    }
+}
+
+/// A fetched file could not be put at its destination.
+struct NotPlaced(io::Error);
+
+/// Reports progress until one fetch ends; `None` if the client disconnects.
+async fn fetch_once(
+    api: &Api,
+    spec: FetchSpec,
+    path: &Path,
+    lines: &mpsc::Sender<FetchLine>,
+) -> Option<Result<FetchLine, NotPlaced>> {
     let answer = api.handle.ask(NodeRequest::Fetch(spec));
     tokio::pin!(answer);
     let mut look = tokio::time::interval(PROGRESS_INTERVAL);
@@ -116,20 +144,20 @@ async fn follow(
     };
     let fetched = match answer {
         Ok(Ok(NodeResponse::Fetched(fetched))) => fetched,
-        Ok(Ok(other)) => return Some(FetchLine::Error(internal(&format!("{other:?}")).detail())),
-        Ok(Err(rejection)) => return Some(FetchLine::Error(ApiError::from(rejection).detail())),
-        Err(stopped) => return Some(FetchLine::Error(ApiError::from(stopped).detail())),
+        Ok(Ok(other)) => return Some(Ok(FetchLine::Error(internal(&format!("{other:?}")).detail()))),
+        Ok(Err(rejection)) => return Some(Ok(FetchLine::Error(ApiError::from(rejection).detail()))),
+        Err(stopped) => return Some(Ok(FetchLine::Error(ApiError::from(stopped).detail()))),
     };
     let (shared_files, root, to) = (Arc::clone(&api.shared_files), fetched.blob.root, path.to_owned());
     let placed =
         tokio::task::spawn_blocking(move || place(&shared_files, root, &to)).await.map_err(io::Error::other);
     Some(match placed.and_then(|placed| placed) {
-        Ok(()) => FetchLine::Fetched {
+        Ok(()) => Ok(FetchLine::Fetched {
             blake3: root,
             peers: fetched.peers,
             elapsed_ms: fetched.elapsed_micros / 1000,
-        },
-        Err(error) => FetchLine::Error(not_placed(path, &error).detail()),
+        }),
+        Err(error) => Err(NotPlaced(error)),
     })
 }
 
@@ -216,5 +244,9 @@ fn internal(error: &dyn std::fmt::Display) -> ApiError {
 
 /// Interval between progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// How many times a fetch is tried after files of this node were found to be gone.
+const ATTEMPTS_AFTER_LOSS: u32 = 50;
+/// Pause between these attempts.
+const LOSS_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines that are buffered for a client.
 const LINES_MAX: usize = 4;

@@ -15,6 +15,7 @@ use engine::request::{Request as NodeRequest, Response as NodeResponse};
 use futures::stream::{self, Stream};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 /// Returns all models. The node knows which of them it offers.
 async fn models(api: &Api) -> Models {
@@ -43,6 +44,9 @@ pub(super) async fn list(State(api): State<Api>) -> Json<Models> {
 
 /// Searches for models again.
 pub(super) async fn refresh(State(api): State<Api>) -> Json<Models> {
+    // A model may have been removed, whose files this node shared.
+    let shared_files = Arc::clone(&api.shared_files);
+    let _ = tokio::task::spawn_blocking(move || shared_files.forget_missing()).await;
     api.models.refresh().await;
     Json(models(&api).await)
 }
