@@ -57,6 +57,21 @@ fn without_os_error(text: &str) -> String {
     kept + rest
 }
 
+/// Returns the candidate that differs from `name` by a few letters only, as after a typing mistake; `None` if there is
+/// none. [`nearest`] also returns names that only look alike.
+pub fn misspelled<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let mistakes_max = (name.chars().count() / LETTERS_PER_MISTAKE).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(name, candidate), candidate))
+        .filter(|(mistakes, _)| *mistakes <= mistakes_max)
+        .min_by_key(|(mistakes, _)| *mistakes)
+        .map(|(_, candidate)| candidate)
+}
+
 /// Returns scheme, host and port of a URL.
 pub fn origin(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
@@ -90,6 +105,8 @@ const PLAIN_WORDS: [(&str, &str); 21] = [
 ];
 /// The longest name that is compared with others.
 const NAME_BYTES_MAX: usize = 64;
+/// A name with one mistake per so many letters is still recognised.
+const LETTERS_PER_MISTAKE: usize = 4;
 /// The similarity above which a name is suggested; clap uses the same.
 const SIMILARITY_MIN: f64 = 0.7;
 /// U+FEFF in UTF-8.
@@ -130,6 +147,17 @@ mod tests {
             "the model is not in the cache",
         ];
         assert_eq!(said.map(plain_words), meant);
+    }
+
+    #[test]
+    fn a_misspelled_name_differs_by_a_few_letters() {
+        let names = ["leave", "replay", "disk_full", "kill"];
+        assert_eq!(misspelled("disk_ful", names), Some("disk_full"));
+        assert_eq!(misspelled("repaly", names), Some("replay"));
+        for other in ["delay", "sleep", "explode", "disk", ""] {
+            assert_eq!(misspelled(other, names), None, "{other}");
+        }
+        assert_eq!(misspelled(&"kill".repeat(17), names), None);
     }
 
     #[test]

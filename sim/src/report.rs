@@ -8,6 +8,7 @@ use crate::observer::narrative::Line;
 use crate::observer::trace::TraceSummary;
 use crate::scenario::Executor;
 use crate::scenario::{Fault, OutcomeKind, Scenario};
+use crate::sweep::pluralize;
 use core::fmt;
 use core::time::Duration;
 use engine::Instant;
@@ -103,7 +104,8 @@ impl fmt::Display for Failure {
             Self::AlertMissing(rule) => write!(f, "no node raised the alert `{rule}`"),
             Self::NotReached(event) => write!(f, "the run never reached `{event}`"),
             Self::Outcomes { outcome, expected, actual } => {
-                write!(f, "{actual} tasks ended as {outcome}, expected {expected}")
+                let actual = pluralize((*actual).into(), "task");
+                write!(f, "{actual} ended as {outcome}, expected {expected}")
             }
             Self::Violated(violation) => write!(f, "violated {violation}"),
         }
@@ -245,8 +247,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "  {} nodes on the {} executor, seed {}: {} s simulated in {:.2} s",
-            self.nodes,
+            "  {} on the {} executor, seed {}: {} s simulated in {:.2} s",
+            pluralize(self.nodes.into(), "node"),
             self.executor,
             self.seed,
             self.simulated.as_secs_f64(),
@@ -322,8 +324,14 @@ impl Report {
         }
         match self.liveness {
             None => {}
-            Some(Some(at)) => writeln!(f, "liveness    met since {at}")?,
-            Some(None) => writeln!(f, "liveness    not met")?,
+            Some(Some(at)) => writeln!(
+                f,
+                "recovery    at {:.3} s every task had its outcome and the mesh was whole",
+                at.since(Instant::ZERO).as_secs_f64()
+            )?,
+            Some(None) => {
+                writeln!(f, "recovery    not seen: a task had no outcome, or the mesh was not whole")?
+            }
         }
         if !self.faults.is_empty() {
             let faults: Vec<String> =
@@ -331,17 +339,27 @@ impl Report {
             writeln!(f, "faults      {}", faults.join(", "))?;
         }
         let checks: u64 = self.invariants.values().sum();
-        writeln!(f, "invariants  {} checked {checks} times", self.invariants.len())?;
-        let idle = self.invariants.iter().filter(|(_, checks)| **checks == 0);
-        for names in idle.map(|(name, _)| *name).collect::<Vec<_>>().chunks(NAMES_PER_LINE) {
-            writeln!(f, "            not exercised: {}", names.join(", "))?;
-        }
-        writeln!(f, "trace       {} inputs, {} outputs", self.trace.inputs, self.trace.outputs)
+        let violated = self.failures.iter().any(|failure| matches!(failure, Failure::Violated(_)));
+        let end = if violated { "one was violated" } else { "none was violated" };
+        writeln!(f, "properties  {} checked {checks} times, {end}", self.invariants.len())
+    }
+
+    /// Returns how often each property was checked and each event happened, in lines.
+    pub fn details(&self) -> String {
+        let counts = |title: &str, counts: &BTreeMap<&'static str, u64>| {
+            let line =
+                |(name, count): (&&str, &u64)| format!("  {name:<width$}  {count:>8}\n", width = NAME_WIDTH);
+            format!("\n{title}\n") + &counts.iter().map(line).collect::<String>()
+        };
+        let TraceSummary { inputs, outputs, .. } = &self.trace;
+        counts("checks of each property", &self.invariants)
+            + &counts("number of each event", &self.events)
+            + &format!("\nthe nodes together had {inputs} inputs and {outputs} outputs\n")
     }
 }
 
-/// The most names of invariants per line.
-const NAMES_PER_LINE: usize = 4;
+/// The width of the names of properties and events.
+const NAME_WIDTH: usize = 28;
 
 #[cfg(test)]
 mod tests {

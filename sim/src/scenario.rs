@@ -201,6 +201,43 @@ pub enum OutcomeKind {
 }
 
 impl OutcomeKind {
+    /// Every kind, by name.
+    pub const ALL: [Self; 7] = [
+        Self::Cancelled,
+        Self::Completed,
+        Self::Failed,
+        Self::Open,
+        Self::Rejected,
+        Self::Timeout,
+        Self::Unanswered,
+    ];
+
+    /// Returns the kind's name in scenario files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Open => "open",
+            Self::Rejected => "rejected",
+            Self::Timeout => "timeout",
+            Self::Unanswered => "unanswered",
+        }
+    }
+
+    /// Returns what happened to the task, as a sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Cancelled => "A user cancelled the task.",
+            Self::Completed => "The task ended with an output.",
+            Self::Failed => "The task ended with an error.",
+            Self::Open => "The task was accepted and had no outcome when the run ended.",
+            Self::Rejected => "The task was not accepted.",
+            Self::Timeout => "The timeout of the task elapsed.",
+            Self::Unanswered => "The node stopped before it answered, or no node was there to ask.",
+        }
+    }
+
     /// Returns the kind of a terminal status; `None` for the others.
     pub const fn from_status(status: TaskStatus) -> Option<Self> {
         match status {
@@ -215,15 +252,7 @@ impl OutcomeKind {
 
 impl fmt::Display for OutcomeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cancelled => "cancelled",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Open => "open",
-            Self::Rejected => "rejected",
-            Self::Timeout => "timeout",
-            Self::Unanswered => "unanswered",
-        })
+        f.write_str(self.name())
     }
 }
 

@@ -3,7 +3,9 @@
 mod check;
 mod defaults;
 mod error;
+mod fault_kind;
 mod format;
+pub mod manual;
 mod units;
 mod write;
 

@@ -187,8 +187,11 @@ impl fmt::Display for Sweep {
         }
         writeln!(
             f,
-            "  {} nodes on the {} executor, seeds {} to {}\n",
-            self.nodes, self.executor, self.first_seed, self.last_seed
+            "  {} on the {} executor, seeds {} to {}\n",
+            pluralize(self.nodes.into(), "node"),
+            self.executor,
+            self.first_seed,
+            self.last_seed
         )?;
         writeln!(f, "seeds       {}, {} failed", pluralize(self.runs, "run"), self.failed)?;
         let (seeds, ratio) = self.speed();
@@ -234,7 +237,7 @@ impl Sweep {
 }
 
 /// Formats a number with its noun, in the plural if needed.
-pub(crate) fn pluralize(count: u64, what: &str) -> String {
+pub fn pluralize(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

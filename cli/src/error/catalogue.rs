@@ -541,6 +541,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Remove `--offline` and `HF_HUB_OFFLINE`, or copy the model into the cache.",
     },
     Entry {
+        id: "one_scenario_only",
+        what: "`--record` and `--timeline` are for the run of one scenario.",
+        todo: "Name one scenario.",
+    },
+    Entry {
         id: "origin_not_allowed",
         what: "A page from another origin called the API.",
         todo: "Serve the page from the address of the API.",
@@ -675,6 +680,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "scenario_unreadable",
         what: "The scenario file cannot be read.",
         todo: "Run `sim list` to list the scenarios.",
+    },
+    Entry {
+        id: "scenario_word_unknown",
+        what: "A scenario has nothing of this name.",
+        todo: "Run `sim explain` to list all words.",
     },
     Entry {
         id: "scenarios_unreadable",

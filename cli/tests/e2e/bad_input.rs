@@ -183,7 +183,7 @@ fn a_scenario_with_a_typo() {
     assert_eq!(
         said,
         "error: /nowhere.toml: cannot read the file: No such file or directory\n\
-         hint: name another file, or write a first scenario with: p2p-ai-agents sim new NAME\n  \
+         hint: p2p-ai-agents sim list shows all scenarios, and sim new NAME writes one\n  \
          id: scenario_unreadable\n"
     );
 }

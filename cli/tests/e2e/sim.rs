@@ -35,7 +35,7 @@ fn a_new_scenario_passes_and_is_never_overwritten() {
     let said = sim(&sandbox, &["new", "my_story"]).good();
     assert!(said.contains("p2p-ai-agents sim run scenarios/my_story.toml"), "{said}");
     let said = sim(&sandbox, &["check", "scenarios/my_story.toml"]).good();
-    assert!(said.starts_with("scenarios/my_story.toml is valid: nodes 3,"), "{said}");
+    assert!(said.starts_with("scenarios/my_story.toml is valid: 3 nodes, 1 fault, 20 tasks,"), "{said}");
     let said = sim(&sandbox, &["run", "scenarios/my_story.toml"]).good();
     assert!(said.contains("\npassed  trace "), "{said}");
     write(&sandbox.path("scenarios/my_story.toml"), "mine");
@@ -73,29 +73,94 @@ fn a_run_shows_the_same_place_as_a_check() {
     write(&sandbox.path("typo.toml"), "nodes = 2\nduratoin = \"5s\"\n");
     let said = sim(&sandbox, &["run", "typo.toml"]).bad(1);
     assert_eq!(said, sim(&sandbox, &["check", "typo.toml"]).bad(1));
-    assert!(said.ends_with("2 | duratoin = \"5s\"\n  | ^^^^^^^^\nhint: run `sim new NAME` to write a commented example\n  id: scenario_invalid\n"), "{said}");
+    assert!(said.contains("2 | duratoin = \"5s\"\n  | ^^^^^^^^\nhint: valid: nodes, executor,"), "{said}");
 }
 
 #[test]
 fn scenarios_are_listed_and_so_are_bugs() {
     let sandbox = Sandbox::new();
-    let said = sim(&sandbox, &["list"]).bad(1);
+    let said = sim(&sandbox, &["list", "--dir", "scenarios"]).bad(1);
     assert!(
         said.starts_with("error: scenarios cannot be listed\n")
             && said.contains("hint: name another directory with --dir DIR"),
         "{said}"
     );
+    let embedded = sim(&sandbox, &["list"]).good();
+    assert!(embedded.contains("\nworker_dies ") && embedded.contains("\nfails_on_purpose "), "{embedded}");
     write(&sandbox.path("scenarios/late.toml"), TOO_LATE);
     write(&sandbox.path("scenarios/bugs/never.toml"), NEVER);
     write(&sandbox.path("scenarios/notes.txt"), "no scenario");
-    insta::assert_snapshot!("sim_list", sim(&sandbox, &["list"]).good());
+    insta::assert_snapshot!("sim_list", sim(&sandbox, &["list", "--dir", "scenarios"]).good());
+    let all = sim(&sandbox, &["list"]).good();
+    assert_eq!(all.lines().count(), embedded.lines().count() + 2, "{all}");
     let found = json(&sandbox, &["list", "--json", "--dir", "scenarios"]);
     assert_eq!(found["scenarios"][1]["name"], "bugs/never");
     assert_eq!(found["scenarios"][0]["why"], "some seeds of this fail.");
     write(&sandbox.path("scenarios/bad.toml"), "nodes = 0\n");
-    let ran = sim(&sandbox, &["list"]);
+    let ran = sim(&sandbox, &["list", "--dir", "scenarios"]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (1, 3), "{ran:?}");
     assert!(ran.stderr.contains("--> scenarios/bad.toml:"), "{ran:?}");
+}
+
+#[test]
+fn embedded_scenarios_run_anywhere_and_files_come_first() {
+    let sandbox = Sandbox::new();
+    let names = ["run", "two_nodes_meet", "worker_dies", "--executor", "event-queue"];
+    let said = sim(&sandbox, &names).good();
+    assert!(said.ends_with("\n2 of 2 scenarios passed\n"), "{said}");
+    let both = json(&sandbox, &[&names[..], &["--json"]].concat());
+    assert_eq!((&both["passed"], both["runs"].as_array().map(Vec::len)), (&true.into(), Some(2)));
+    let said = sim(&sandbox, &["check", "worker_dies", "churn"]).good();
+    assert!(said.ends_with("\nall 2 scenarios are valid\n"), "{said}");
+    let said = sim(&sandbox, &["run", "scenarios/worker_dies.toml"]).bad(1);
+    assert!(said.contains("hint: did you mean the embedded scenario worker_dies?"), "{said}");
+    write(&sandbox.path("scenarios/worker_dies.toml"), NEVER);
+    let ran = sim(&sandbox, &["run", "worker_dies", "two_nodes_meet"]);
+    assert!(ran.code == 1 && ran.stdout.contains("violated liveness at "), "{ran:?}");
+    let end = "\n1 of 2 scenarios passed; failed: scenarios/worker_dies.toml\n";
+    assert!(ran.stdout.ends_with(end), "{ran:?}");
+    let said = sim(&sandbox, &["run", "churn", "swarm", "--record", "journals"]).bad(1);
+    assert!(said.contains("take the run of one scenario\nhint: "), "{said}");
+}
+
+#[test]
+fn the_example_shows_a_failure_its_smallest_form_and_its_journals() {
+    let sandbox = Sandbox::new();
+    let ran = sim(&sandbox, &["run", "fails_on_purpose", "--record", "journals", "--details"]);
+    for part in [
+        "\nrepeat it:  p2p-ai-agents sim run fails_on_purpose --seed 2\n",
+        "\nshrink it:  p2p-ai-agents sim shrink fails_on_purpose --seed 2\n",
+        "\nchecks of each property\n",
+        "\nreplay one: p2p-ai-agents sim replay journals/n0.1.journal\n",
+    ] {
+        assert!(ran.code == 1 && ran.stdout.contains(part), "{part:?} is missing: {ran:?}");
+    }
+    let said = sim(&sandbox, &["shrink", "fails_on_purpose"]).good();
+    assert!(said.contains("written:    scenarios/bugs/fails_on_purpose_2.toml\n"), "{said}");
+    let replay = ["replay", "journals/n1.1.journal", "--state", "--timeline"];
+    let said = sim(&sandbox, &[&replay[..], &["n1.html"]].concat()).good();
+    assert!(said.contains("about its start, its key and its end\n"), "{said}");
+    assert!(said.contains("\nThe node at ") && said.contains("Timeline:"), "{said}");
+    let page = fs::read_to_string(sandbox.path("n1.html")).unwrap();
+    assert!(page.contains("\"replay\":true") && page.trim_end().ends_with("</html>"));
+    sim(&sandbox, &[&replay[..], &["n1.json"]].concat()).good();
+    let trace: Value = serde_json::from_slice(&fs::read(sandbox.path("n1.json")).unwrap()).unwrap();
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 100);
+}
+
+#[test]
+fn every_word_of_a_scenario_is_explained() {
+    let sandbox = Sandbox::new();
+    let said = sim(&sandbox, &["explain"]).good();
+    assert!(said.contains("\nfaults (") && said.contains("swizzle_clog"), "{said}");
+    let said = sim(&sandbox, &["explain", "kill"]).good();
+    assert!(said.contains("restart_after: time in us, ms, s, m or h\n"), "{said}");
+    let said = sim(&sandbox, &["explain", "outcomes"]).good();
+    assert!(said.contains("\n  completed\n    The task ended with an output.\n"), "{said}");
+    let found = json(&sandbox, &["explain", "[expect]", "--json"]);
+    assert_eq!(found["entries"][0]["name"], "expect");
+    let said = sim(&sandbox, &["explain", "crash"]).bad(1);
+    assert!(said.contains("hint: did you mean kill, power_loss, inference_crash"), "{said}");
 }
 
 #[test]

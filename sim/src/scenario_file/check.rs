@@ -4,11 +4,13 @@ mod fault;
 mod files;
 mod host;
 mod machine_fault;
+mod syntax;
 mod workload;
 
 use super::defaults::{DISK_LATENCY, LATENCY, START, TICK};
 use super::error::{Place, Problem, ScenarioError};
 use super::format::{self as file, File};
+use super::manual::{self, Topic};
 use super::units::Periods;
 use crate::invariants;
 use crate::observer::coverage_marks;
@@ -21,7 +23,6 @@ use core::fmt::Display;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 use engine::observers::alerts::AlertRule;
-use runtime::text::nearest;
 use toml::Spanned;
 
 /// Reads and checks a scenario.
@@ -97,25 +98,6 @@ impl Source<'_> {
         }
     }
 
-    /// Turns an error of the TOML reader into one with the nearest known name, if there is one.
-    fn syntax(&self, error: &toml::de::Error) -> ScenarioError {
-        let message = error.message();
-        // serde's wording: unknown field `x`, expected one of `y`, `z`
-        let mut quoted = message.split('`').skip(1).step_by(2);
-        let what = [("unknown field", "key"), ("unknown variant", "value")]
-            .into_iter()
-            .find_map(|(words, what)| message.starts_with(words).then_some(what));
-        let problem = match (what, quoted.next()) {
-            (Some(what), Some(name)) => Problem::Unknown {
-                what,
-                name: shortened(name),
-                nearest: nearest(name, quoted).map(str::to_owned),
-            },
-            _ => Problem::Syntax(message.trim().replace('\n', "; ")),
-        };
-        self.at(error.span().unwrap_or_default(), problem)
-    }
-
     fn out_of_range<T>(
         &self,
         key: &'static str,
@@ -143,15 +125,9 @@ impl Source<'_> {
         self.at(place.span(), Problem::Inconsistent(words))
     }
 
-    fn unknown(
-        &self,
-        what: &'static str,
-        name: &Spanned<String>,
-        candidates: &[&'static str],
-    ) -> ScenarioError {
-        let nearest = nearest(name.as_ref(), candidates.iter().copied()).map(str::to_owned);
-        let name_text = shortened(name.as_ref());
-        self.at(name.span(), Problem::Unknown { what, name: name_text, nearest })
+    fn unknown(&self, topic: Topic, name: &Spanned<String>) -> ScenarioError {
+        let known = topic.names();
+        self.at(name.span(), unknown(topic.singular(), "", name.as_ref(), &known, topic.name()))
     }
 
     /// Reads a node's name: `n` and its number.
@@ -237,16 +213,16 @@ impl Source<'_> {
 
     fn alert_rule(&self, name: &Spanned<String>) -> Result<AlertRule, ScenarioError> {
         let known = AlertRule::ALL.into_iter().find(|rule| rule.name() == name.as_ref());
-        known.ok_or_else(|| self.unknown("alert rule", name, &AlertRule::ALL.map(AlertRule::name)))
+        known.ok_or_else(|| self.unknown(Topic::Alerts, name))
     }
 
     fn expect(&self, section: &file::Expect) -> Result<Expect, ScenarioError> {
-        let known = |what, names: &[Spanned<String>], candidates: &[&'static str]| {
+        let known = |topic, names: &[Spanned<String>], candidates: &[&'static str]| {
             let mut found = Vec::new();
             for name in names {
                 match candidates.iter().find(|candidate| *candidate == name.as_ref()) {
                     Some(candidate) => found.push(*candidate),
-                    None => return Err(self.unknown(what, name, candidates)),
+                    None => return Err(self.unknown(topic, name)),
                 }
             }
             Ok(found)
@@ -272,9 +248,9 @@ impl Source<'_> {
             never_alerts,
             always: match &section.always {
                 None => invariants::NAMES.to_vec(),
-                Some(names) => known("invariant", names, invariants::NAMES)?,
+                Some(names) => known(Topic::Properties, names, invariants::NAMES)?,
             },
-            sometimes: known("event", &section.sometimes, coverage_marks::NAMES)?,
+            sometimes: known(Topic::Events, &section.sometimes, coverage_marks::NAMES)?,
             outcomes: section.outcomes.clone(),
         })
     }
@@ -289,6 +265,19 @@ fn why(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let words = line.strip_prefix('#').unwrap_or_default().trim();
     words.strip_prefix("Why:").unwrap_or(words).trim().to_owned()
+}
+
+/// Returns the problem of a name that is not known.
+fn unknown(
+    what: &'static str,
+    place: &'static str,
+    name: &str,
+    known: &[&'static str],
+    topic: &'static str,
+) -> Problem {
+    let manual::Meant { names: meant, note } = manual::meant(name, known);
+    let known = known.iter().map(|name| (*name).to_owned()).collect();
+    Problem::Unknown { what, name: shortened(name), place, meant, note, known, topic }
 }
 
 /// Shortens a name so that it fits into a message.

@@ -35,6 +35,16 @@ impl ScenarioError {
         Self { path: path.to_owned(), place: None, problem }
     }
 
+    /// Returns what the author can do about it; `None` if the message says it all.
+    pub fn hint(&self) -> Option<String> {
+        let Problem::Unknown { what, place, meant, note, known, topic, .. } = &self.problem else {
+            return None;
+        };
+        let note = note.filter(|_| !meant.is_empty()).map(|note| format!("{note}\n")).unwrap_or_default();
+        let list = if known.is_empty() { String::new() } else { format!("valid: {}\n", known.join(", ")) };
+        Some(format!("{note}{list}p2p-ai-agents sim explain {topic} describes each {what}{}", within(place)))
+    }
+
     /// Draws the place as compilers do; `None` if the error is about the whole file.
     pub fn picture(&self) -> Option<String> {
         let place = self.place.as_deref()?;
@@ -119,22 +129,48 @@ pub enum Problem {
     #[error("{0}")]
     Syntax(String),
     /// A name is unknown.
-    #[error("unknown {what} `{name}`{}", did_you_mean(.nearest.as_deref()))]
+    #[error("unknown {what} `{name}`{}{}", within(*.place), did_you_mean(.meant, *.note))]
     Unknown {
         /// What the name should refer to.
         what: &'static str,
         /// The name.
         name: String,
-        /// The most similar known name.
-        nearest: Option<String>,
+        /// The section whose key it should be; empty for any other name.
+        place: &'static str,
+        /// The names that the author may mean, the most likely first.
+        meant: Vec<&'static str>,
+        /// Where else a scenario has what the author may mean.
+        note: Option<&'static str>,
+        /// All names that are valid there.
+        known: Vec<String>,
+        /// The word after `sim explain` that describes them.
+        topic: &'static str,
     },
     /// The file cannot be read.
     #[error("cannot read the file: {0}")]
     Unreadable(#[source] io::Error),
 }
 
-fn did_you_mean(nearest: Option<&str>) -> String {
-    nearest.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+fn within(place: &str) -> String {
+    if place.is_empty() { String::new() } else { format!(" in {place}") }
+}
+
+fn did_you_mean(meant: &[&str], note: Option<&str>) -> String {
+    match (meant, note) {
+        ([], None) => String::new(),
+        ([], Some(note)) => format!("; {note}"),
+        (_, _) => format!("; did you mean {}?", names(meant, "or")),
+    }
+}
+
+/// Lists names in code marks.
+pub(super) fn names(names: &[&str], last: &str) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        None => "nothing".to_owned(),
+        Some((one, [])) => one.clone(),
+        Some((end, rest)) => format!("{} {last} {end}", rest.join(", ")),
+    }
 }
 
 /// The most characters of a line that are shown.

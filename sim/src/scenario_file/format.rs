@@ -1,5 +1,6 @@
 //! The TOML format of a scenario file, before its values are checked against each other.
 
+use super::fault_kind::FaultKind;
 use super::units::{Counts, Offset, Period, Periods, Share};
 use crate::scenario::Topology;
 use engine::task::TaskKind;
@@ -165,7 +166,7 @@ pub(super) struct Fault {
     pub(super) ppm: Option<Spanned<i32>>,
     #[serde(default)]
     pub(super) tasks: Option<Spanned<Vec<Spanned<u32>>>>,
-    pub(super) kind: FaultKind,
+    pub(super) kind: Spanned<FaultKind>,
     #[serde(default)]
     pub(super) node: Option<Spanned<String>>,
     #[serde(default)]
@@ -188,45 +189,6 @@ pub(super) struct Fault {
     pub(super) restart_after: Option<Spanned<Period>>,
     #[serde(default)]
     pub(super) heal_after: Option<Spanned<Period>>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum FaultKind {
-    Asymmetry,
-    Burst,
-    Churn,
-    ClockDrift,
-    ClockJump,
-    ConnectionReset,
-    CorruptFrame,
-    DiskError,
-    DiskFull,
-    DiskSlow,
-    Duplicate,
-    Flap,
-    InferenceCrash,
-    InferenceError,
-    InferenceSlow,
-    IsolateOne,
-    Kill,
-    LatencyStep,
-    Leave,
-    MachineAsleep,
-    MemoryUsed,
-    ModelReplaced,
-    ModelUnready,
-    OneWayLoss,
-    Partition,
-    PoisonInput,
-    PowerLoss,
-    ProcessStopped,
-    Reorder,
-    Replay,
-    RollingRestart,
-    Stall,
-    SwizzleClog,
-    TornWrite,
 }
 
 #[derive(Debug, Deserialize)]

@@ -32,6 +32,9 @@ fn typos_get_the_nearest_name() {
         ("task_reassigned", "task_reasigned"),
         ("\"line\"", "\"lien\""),
         ("completed", "complete"),
+        ("\"power_loss\"", "\"crash\""),
+        ("\"power_loss\"", "\"byzantine\""),
+        ("restart_after", "duration"),
         ("\"n1\"", "\"worker\""),
         ("\"n1\"", "\"n9\""),
         ("\"n1\"", "\"n01\""),
@@ -58,6 +61,11 @@ fn values_outside_their_range_are_refused() {
         ("nodes = 3", "nodes = 100001"),
         ("nodes = 3", "nodes = 51"),
         ("nodes = 3", "nodes = \"three\""),
+        ("nodes = 3", "nodes = three"),
+        ("\"60s\"", "60s"),
+        ("\"power_loss\"", "power_loss"),
+        ("duration = \"60s\"\n", ""),
+        ("restart_after = \"10s\"", "lasts = \"10s\""),
         ("nodes = 3", "nodes = 3\nnodes = 4"),
         ("tasks = 20", "tasks = 4000000000"),
         ("tasks = 20", "tasks = 99999"),
@@ -90,8 +98,8 @@ fn hosts_that_make_no_sense_are_refused() {
     let host = "[[host]]\nnode = \"n1\"\n";
     let cases = [
         ("", "bad.toml:6: this host does not differ from the others"),
-        ("hostle = [\"flood\"]\n", "bad.toml:8: unknown key `hostle`; did you mean `hostile`?"),
-        ("hostile = [\"floods\"]\n", "bad.toml:8: unknown value `floods`; did you mean `flood`?"),
+        ("hostle = [\"flood\"]\n", "bad.toml:8: unknown key `hostle` in [[host]]; did you mean `hostile`?"),
+        ("hostile = [\"floods\"]\n", "bad.toml:8: unknown attack `floods`; did you mean `flood`?"),
         ("hostile_at = \"1s\"\nstart = \"1s\"\n", "bad.toml:8: `hostile_at` needs `hostile`"),
         ("hostile = [\"flood\"]\nhostile_at = \"31s\"\n", "bad.toml:9: 31s is after 30s"),
         ("start = \"1s..31s\"\n", "bad.toml:8: 31s is after 30s"),
@@ -126,22 +134,22 @@ fn faults_that_lack_something_are_refused() {
         without_column(&Scenario::parse("bad.toml", &text).unwrap_err().to_string())
     };
     let cases = [
-        ("kind = \"latency_step\"\n", "bad.toml:3: this kind of fault needs `add`"),
+        ("kind = \"latency_step\"\n", "bad.toml:5: `latency_step` needs `add`"),
         ("kind = \"latency_step\"\nadd = \"5\"\n", "bad.toml:6:"),
-        ("kind = \"asymmetry\"\nadd = \"5ms\"\n", "bad.toml:3: this kind of fault needs `from` and `to`"),
+        ("kind = \"asymmetry\"\nadd = \"5ms\"\n", "bad.toml:5: `asymmetry` needs `from`"),
         (
             "kind = \"asymmetry\"\nadd = \"5ms\"\nfrom = [\"n0\"]\nto = [\"n0\"]\n",
             "bad.toml:8: `n0` is in `to`",
         ),
-        ("kind = \"duplicate\"\n", "bad.toml:3: this kind of fault needs `share`"),
+        ("kind = \"duplicate\"\n", "bad.toml:5: `duplicate` needs `share`"),
         ("kind = \"replay\"\nshare = \"5ms\"\n", "bad.toml:6:"),
         ("kind = \"isolate_one\"\nnode = \"n4\"\n", "bad.toml:6: no node is called `n4`"),
         ("kind = \"isolate_one\"\nheal_after = \"56s\"\n", "bad.toml:4: the fault would last until 61s"),
-        ("kind = \"swizzle_clog\"\n", "bad.toml:3: this kind of fault needs `every`"),
+        ("kind = \"swizzle_clog\"\n", "bad.toml:5: `swizzle_clog` needs `every`"),
         ("kind = \"swizzle_clog\"\nevery = \"7s\"\n", "bad.toml:4: the fault would last until 61s"),
         (
             "kind = \"connection_reset\"\nheal_after = \"1s\"\n",
-            "bad.toml:3: this kind of fault does not take `heal_after`",
+            "bad.toml:6: `connection_reset` takes no `heal_after`; it takes `at`, `node` and `probability`",
         ),
     ];
     for (fault, words) in cases {
@@ -169,27 +177,24 @@ fn ailments_and_swarms_that_make_no_sense_are_refused() {
         without_column(&Scenario::parse("bad.toml", &text).unwrap_err().to_string())
     };
     let cases = [
-        ("kind = \"clock_drift\"\n", "bad.toml:7: this kind of fault needs `ppm`"),
+        ("kind = \"clock_drift\"\n", "bad.toml:9: `clock_drift` needs `ppm`"),
         ("kind = \"clock_drift\"\nppm = 1001\n", "bad.toml:10: `ppm` is 1001, but must be -1000 to 1000"),
-        ("kind = \"clock_jump\"\n", "bad.toml:7: this kind of fault needs `offset`"),
-        ("kind = \"clock_jump\"\noffset = \"3h\"\n", "bad.toml:10: invalid value"),
-        ("kind = \"disk_slow\"\n", "bad.toml:7: this kind of fault needs `add`"),
-        ("kind = \"disk_full\"\nshare = \"5%\"\n", "bad.toml:7: this kind of fault does not take `share`"),
+        ("kind = \"clock_jump\"\n", "bad.toml:9: `clock_jump` needs `offset`"),
+        ("kind = \"clock_jump\"\noffset = \"3h\"\n", "bad.toml:10: `offset` must be an offset such as"),
+        ("kind = \"disk_slow\"\n", "bad.toml:9: `disk_slow` needs `add`"),
+        ("kind = \"disk_full\"\nshare = \"5%\"\n", "bad.toml:10: `disk_full` takes no `share`"),
         ("kind = \"disk_error\"\nshare = \"0%\"\n", "bad.toml:10: a `share` of 0% has no effect"),
-        ("kind = \"disk_ful\"\n", "bad.toml:9: unknown value `disk_ful`; did you mean `disk_full`?"),
+        ("kind = \"disk_ful\"\n", "bad.toml:9: unknown kind of fault `disk_ful`; did you mean `disk_full`?"),
         ("kind = \"inference_crash\"\nnode = \"n4\"\n", "bad.toml:10: no node is called `n4`"),
         ("kind = \"process_stopped\"\nheal_after = \"56s\"\n", "bad.toml:8: the fault would last until 61s"),
-        ("kind = \"burst\"\n", "bad.toml:7: this kind of fault needs `count`"),
+        ("kind = \"burst\"\n", "bad.toml:9: `burst` needs `count`"),
         ("kind = \"burst\"\ncount = 10001\n", "bad.toml:10: `count` is 10001, but must be 1 to 10000"),
-        ("kind = \"poison_input\"\n", "bad.toml:7: this kind of fault needs `tasks`"),
+        ("kind = \"poison_input\"\n", "bad.toml:9: `poison_input` needs `tasks`"),
         ("kind = \"poison_input\"\ntasks = [4, 5]\n", "bad.toml:10: there is no task 5: the workload has 5"),
-        (
-            "kind = \"torn_write\"\nheal_after = \"1s\"\n",
-            "bad.toml:7: this kind of fault does not take `heal_after`",
-        ),
-        ("kind = \"kill\"\nprobability = \"101%\"\n", "bad.toml:10: invalid value"),
+        ("kind = \"torn_write\"\nheal_after = \"1s\"\n", "bad.toml:10: `torn_write` takes no `heal_after`"),
+        ("kind = \"kill\"\nprobability = \"101%\"\n", "bad.toml:10: `probability` must be a share such as"),
         ("kind = \"kill\"\n[swarm]\nfaults = \"1..2\"\n", "bad.toml:11: a seed cannot draw 2 of 1 faults"),
-        ("kind = \"kill\"\n[swarm]\nfaults = \"2..1\"\n", "bad.toml:11: invalid value"),
+        ("kind = \"kill\"\n[swarm]\nfaults = \"2..1\"\n", "bad.toml:11: `faults` must be a count such as"),
     ];
     for (fault, words) in cases {
         let said = said(fault);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Scenario file
+    /// Scenario file, or a name that `sim list` shows
     pub(crate) file: PathBuf,
     /// Seed that fails [default: the seed in the scenario, or 0]
     #[arg(long, value_name = "N")]

@@ -4,8 +4,10 @@ use super::Source;
 use crate::scenario::{
     Disturbance, FAULTS_MAX, Fault, FaultKind, INJECTIONS_MAX, MachineFault, Range, Scenario, Target,
 };
-use crate::scenario_file::error::ScenarioError;
+use crate::scenario_file::error::{Problem, ScenarioError, names};
+use crate::scenario_file::fault_kind::FaultKind as Kind;
 use crate::scenario_file::format as file;
+use crate::scenario_file::manual;
 use crate::scenario_file::units::Period;
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -58,10 +60,7 @@ impl Source<'_> {
     ) -> Result<Fault, ScenarioError> {
         let fault = section.as_ref();
         let at = fault.at.as_ref().0;
-        let taken = keys(fault.kind);
-        if let Some((key, _)) = written(fault).into_iter().find(|(key, used)| *used && !taken.contains(key)) {
-            return Err(self.inconsistent(section, format!("this kind of fault does not take `{key}`")));
-        }
+        self.keys(fault)?;
         let kind = self.kind(section, nodes, tasks)?;
         let ends = at.to.saturating_add(kind.lasts().unwrap_or_default());
         if ends > quiet {
@@ -72,6 +71,30 @@ impl Source<'_> {
         }
         let per_million = fault.probability.as_ref().map_or(1_000_000, |share| share.as_ref().0);
         Ok(Fault { at, per_million, kind })
+    }
+
+    /// Checks that a fault has the keys of its kind and no others.
+    fn keys(&self, fault: &file::Fault) -> Result<(), ScenarioError> {
+        let kind = *fault.kind.as_ref();
+        let (keys, written) = (kind.keys(), written(fault));
+        let other = written.iter().find_map(|(key, place)| {
+            let place = place.clone().filter(|_| keys.all().all(|own| own != *key))?;
+            Some((*key, place))
+        });
+        if let Some((key, place)) = other {
+            let own: Vec<&str> = ["at"].into_iter().chain(keys.all()).chain(["probability"]).collect();
+            let words = format!("`{}` takes no `{key}`; it takes {}", kind.name(), names(&own, "and"));
+            return Err(self.at(self.key(key, place), Problem::Inconsistent(words)));
+        }
+        let missing = |key: &&&str| written.iter().any(|(other, place)| *other == **key && place.is_none());
+        match keys.needed.iter().find(missing) {
+            None => Ok(()),
+            Some(key) => {
+                let example = manual::fault_key(key).map(|key| key.example).unwrap_or_default();
+                let words = format!("`{}` needs `{key}`, such as {key} = {example}", kind.name());
+                Err(self.inconsistent(&fault.kind, words))
+            }
+        }
     }
 
     fn kind(
@@ -86,72 +109,66 @@ impl Source<'_> {
         let node = self.target(fault.node.as_ref(), nodes)?;
         let groups = || self.groups(section, nodes);
         let machine = |what| FaultKind::Machine { node, what, heal_after };
-        Ok(match fault.kind {
-            file::FaultKind::ClockDrift => machine(MachineFault::ClockDrift { ppm: self.ppm(section)? }),
-            file::FaultKind::ClockJump => machine(MachineFault::ClockJump { millis: self.offset(section)? }),
-            file::FaultKind::DiskError => {
-                machine(MachineFault::DiskError { per_million: self.share(section)? })
-            }
-            file::FaultKind::DiskFull => machine(MachineFault::DiskFull),
-            file::FaultKind::DiskSlow => machine(MachineFault::DiskSlow { add: self.add(section)? }),
-            file::FaultKind::InferenceCrash => {
+        Ok(match fault.kind.as_ref() {
+            Kind::ClockDrift => machine(MachineFault::ClockDrift { ppm: self.ppm(section)? }),
+            Kind::ClockJump => machine(MachineFault::ClockJump { millis: self.offset(section)? }),
+            Kind::DiskError => machine(MachineFault::DiskError { per_million: self.share(section)? }),
+            Kind::DiskFull => machine(MachineFault::DiskFull),
+            Kind::DiskSlow => machine(MachineFault::DiskSlow { add: self.add(section)? }),
+            Kind::InferenceCrash => {
                 machine(MachineFault::InferenceCrash { per_million: self.share(section)? })
             }
-            file::FaultKind::InferenceError => {
+            Kind::InferenceError => {
                 machine(MachineFault::InferenceError { per_million: self.share(section)? })
             }
-            file::FaultKind::InferenceSlow => {
-                machine(MachineFault::InferenceSlow { add: self.add(section)? })
-            }
-            file::FaultKind::MachineAsleep => machine(MachineFault::MachineAsleep),
-            file::FaultKind::MemoryUsed => {
-                machine(MachineFault::MemoryUsed { per_million: self.share(section)? })
-            }
-            file::FaultKind::ModelReplaced => machine(MachineFault::ModelReplaced),
-            file::FaultKind::ModelUnready => machine(MachineFault::ModelUnready),
-            file::FaultKind::ProcessStopped => machine(MachineFault::ProcessStopped),
-            file::FaultKind::Burst => FaultKind::Burst { node, count: self.burst(section, tasks)? },
-            file::FaultKind::PoisonInput => FaultKind::PoisonInput { tasks: self.poison(section, tasks)? },
-            file::FaultKind::TornWrite => FaultKind::TornWrite { node, restart_after },
-            file::FaultKind::Asymmetry => {
+            Kind::InferenceSlow => machine(MachineFault::InferenceSlow { add: self.add(section)? }),
+            Kind::MachineAsleep => machine(MachineFault::MachineAsleep),
+            Kind::MemoryUsed => machine(MachineFault::MemoryUsed { per_million: self.share(section)? }),
+            Kind::ModelReplaced => machine(MachineFault::ModelReplaced),
+            Kind::ModelUnready => machine(MachineFault::ModelUnready),
+            Kind::ProcessStopped => machine(MachineFault::ProcessStopped),
+            Kind::Burst => FaultKind::Burst { node, count: self.burst(section, tasks)? },
+            Kind::PoisonInput => FaultKind::PoisonInput { tasks: self.poison(section, tasks)? },
+            Kind::TornWrite => FaultKind::TornWrite { node, restart_after },
+            Kind::Asymmetry => {
                 let (from, to) = self.ways(section, nodes)?;
                 FaultKind::Asymmetry { from, to, add: self.add(section)?, heal_after }
             }
-            file::FaultKind::ConnectionReset => FaultKind::ConnectionReset { node },
-            file::FaultKind::CorruptFrame => self.disturbance(section, Disturbance::Corrupt)?,
-            file::FaultKind::Duplicate => self.disturbance(section, Disturbance::Duplicate)?,
-            file::FaultKind::Reorder => self.disturbance(section, Disturbance::Reorder)?,
-            file::FaultKind::Replay => self.disturbance(section, Disturbance::Replay)?,
-            file::FaultKind::IsolateOne => FaultKind::IsolateOne { node, heal_after },
-            file::FaultKind::LatencyStep => FaultKind::LatencyStep { add: self.add(section)?, heal_after },
-            file::FaultKind::SwizzleClog => {
+            Kind::ConnectionReset => FaultKind::ConnectionReset { node },
+            Kind::CorruptFrame => self.disturbance(section, Disturbance::Corrupt)?,
+            Kind::Duplicate => self.disturbance(section, Disturbance::Duplicate)?,
+            Kind::Reorder => self.disturbance(section, Disturbance::Reorder)?,
+            Kind::Replay => self.disturbance(section, Disturbance::Replay)?,
+            Kind::IsolateOne => FaultKind::IsolateOne { node, heal_after },
+            Kind::LatencyStep => FaultKind::LatencyStep { add: self.add(section)?, heal_after },
+            Kind::SwizzleClog => {
                 // Each node is stalled and released once.
                 let all = period(&fault.every).map(|every| every.saturating_mul(nodes.saturating_mul(2)));
                 let (every, lasts) = self.pace(section, all)?;
                 FaultKind::SwizzleClog { every, lasts }
             }
-            file::FaultKind::Churn => {
+            Kind::Churn => {
                 let (every, lasts) = self.pace(section, period(&fault.lasts))?;
                 FaultKind::Churn { every, away: self.away(section)?, lasts }
             }
-            file::FaultKind::Flap => {
+            Kind::Flap => {
                 let (every, lasts) = self.pace(section, period(&fault.lasts))?;
                 FaultKind::Flap { groups: groups()?, every, lasts }
             }
-            file::FaultKind::Kill => FaultKind::Kill { node, restart_after },
-            file::FaultKind::Leave => FaultKind::Leave { node, restart_after },
-            file::FaultKind::OneWayLoss => {
+            Kind::Kill => FaultKind::Kill { node, restart_after },
+            Kind::Leave => FaultKind::Leave { node, restart_after },
+            Kind::OneWayLoss => {
                 let (from, to) = self.ways(section, nodes)?;
                 FaultKind::OneWayLoss { from, to, heal_after }
             }
-            file::FaultKind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
-            file::FaultKind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
-            file::FaultKind::RollingRestart => {
+            Kind::Partition => FaultKind::Partition { groups: groups()?, heal_after },
+            Kind::PowerLoss => FaultKind::PowerLoss { node, restart_after },
+            Kind::RollingRestart => {
                 let all = period(&fault.every).map(|every| every.saturating_mul(nodes));
                 let (every, lasts) = self.pace(section, all)?;
                 FaultKind::RollingRestart { every, away: self.away(section)?, lasts }
             }
-            file::FaultKind::Stall => FaultKind::Stall { groups: groups()?, heal_after },
+            Kind::Stall => FaultKind::Stall { groups: groups()?, heal_after },
         })
     }
 
@@ -250,61 +267,27 @@ impl Source<'_> {
     }
 }
 
-/// Returns the keys that a kind of fault takes besides `at` and `kind`.
-const fn keys(kind: file::FaultKind) -> &'static [&'static str] {
-    match kind {
-        file::FaultKind::Asymmetry => &["from", "to", "add", "heal_after"],
-        file::FaultKind::Burst => &["node", "count"],
-        file::FaultKind::ClockDrift => &["node", "ppm"],
-        file::FaultKind::ClockJump => &["node", "offset", "heal_after"],
-        file::FaultKind::DiskError
-        | file::FaultKind::InferenceCrash
-        | file::FaultKind::InferenceError
-        | file::FaultKind::MemoryUsed => &["node", "share", "heal_after"],
-        file::FaultKind::DiskFull
-        | file::FaultKind::MachineAsleep
-        | file::FaultKind::ModelReplaced
-        | file::FaultKind::ModelUnready
-        | file::FaultKind::ProcessStopped => &["node", "heal_after"],
-        file::FaultKind::DiskSlow | file::FaultKind::InferenceSlow => &["node", "add", "heal_after"],
-        file::FaultKind::PoisonInput => &["tasks"],
-        file::FaultKind::Churn => &["every", "away", "lasts"],
-        file::FaultKind::ConnectionReset => &["node"],
-        file::FaultKind::CorruptFrame
-        | file::FaultKind::Duplicate
-        | file::FaultKind::Reorder
-        | file::FaultKind::Replay => &["share", "heal_after"],
-        file::FaultKind::IsolateOne => &["node", "heal_after"],
-        file::FaultKind::LatencyStep => &["add", "heal_after"],
-        file::FaultKind::SwizzleClog => &["every"],
-        file::FaultKind::Flap => &["groups", "every", "lasts"],
-        file::FaultKind::Kill
-        | file::FaultKind::Leave
-        | file::FaultKind::PowerLoss
-        | file::FaultKind::TornWrite => &["node", "restart_after"],
-        file::FaultKind::OneWayLoss => &["from", "to", "heal_after"],
-        file::FaultKind::Partition | file::FaultKind::Stall => &["groups", "heal_after"],
-        file::FaultKind::RollingRestart => &["every", "away"],
-    }
+/// Returns each key that some kind of fault takes, and where its value is.
+fn written(fault: &file::Fault) -> [(&'static str, Option<core::ops::Range<usize>>); 15] {
+    [
+        ("count", place(&fault.count)),
+        ("offset", place(&fault.offset)),
+        ("ppm", place(&fault.ppm)),
+        ("tasks", place(&fault.tasks)),
+        ("add", place(&fault.add)),
+        ("share", place(&fault.share)),
+        ("groups", place(&fault.groups)),
+        ("heal_after", place(&fault.heal_after)),
+        ("node", place(&fault.node)),
+        ("restart_after", place(&fault.restart_after)),
+        ("from", place(&fault.from)),
+        ("to", place(&fault.to)),
+        ("every", place(&fault.every)),
+        ("away", place(&fault.away)),
+        ("lasts", place(&fault.lasts)),
+    ]
 }
 
-/// Returns each key that some kind of fault takes, and whether it is present here.
-fn written(fault: &file::Fault) -> [(&'static str, bool); 15] {
-    [
-        ("count", fault.count.is_some()),
-        ("offset", fault.offset.is_some()),
-        ("ppm", fault.ppm.is_some()),
-        ("tasks", fault.tasks.is_some()),
-        ("add", fault.add.is_some()),
-        ("share", fault.share.is_some()),
-        ("groups", fault.groups.is_some()),
-        ("heal_after", fault.heal_after.is_some()),
-        ("node", fault.node.is_some()),
-        ("restart_after", fault.restart_after.is_some()),
-        ("from", fault.from.is_some()),
-        ("to", fault.to.is_some()),
-        ("every", fault.every.is_some()),
-        ("away", fault.away.is_some()),
-        ("lasts", fault.lasts.is_some()),
-    ]
+fn place<T>(value: &Option<Spanned<T>>) -> Option<core::ops::Range<usize>> {
+    value.as_ref().map(Spanned::span)
 }
