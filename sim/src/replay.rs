@@ -4,6 +4,7 @@
 //! A replay ends at the first difference, because the node's state differs from there on. Reading and decoding run in
 //! a thread of their own, ahead of the node by a bounded number of batches.
 
+mod drawing;
 mod playback;
 mod records;
 mod state;
@@ -13,11 +14,14 @@ pub use playback::Playback;
 pub use records::{Records, describe};
 pub use state::State;
 
+use crate::timeline::Timeline;
 use core::fmt;
 use core::time::Duration;
+use drawing::Drawing;
 use engine::identity::KeyUses;
 use engine::journal::{self, End, JournalError, Record, Start};
-use engine::{Identity, Instant, Node, NodeId, Output};
+use engine::lifecycle::State as Lifecycle;
+use engine::{Event, Identity, Instant, Node, NodeId, Output};
 use std::io;
 use std::path::Path;
 use steps::{Batch, Follower, Item, Step};
@@ -39,6 +43,8 @@ pub struct Replayed {
     pub ended: Ended,
     /// The duration of the replay.
     pub wall: Duration,
+    /// The last moment before the node began to stop; `None` if it runs at the end.
+    pub before_stop: Option<Instant>,
     node: Node,
 }
 
@@ -135,6 +141,17 @@ pub fn replay(path: &Path, until: Option<Instant>) -> Result<Replayed, ReplayErr
     replay_with(path, until, |_| {})
 }
 
+/// Replays a journal, up to a time if one is given, and draws its timeline.
+///
+/// # Errors
+/// [`ReplayError`], with the number of the record if that is known.
+pub fn replay_drawn(path: &Path, until: Option<Instant>) -> Result<(Replayed, Timeline), ReplayError> {
+    let (replayed, drawing) = replay_observed(path, until, |_| {}, true)?;
+    let drawing = drawing.ok_or(ReplayError::Empty { records: 0 })?;
+    let timeline = drawing.finish(path, &replayed);
+    Ok((replayed, timeline))
+}
+
 /// Replays a journal on a node with a changed configuration, to see where the change shows.
 ///
 /// # Errors
@@ -144,6 +161,15 @@ pub fn replay_with(
     until: Option<Instant>,
     adjust: impl FnOnce(&mut engine::Config),
 ) -> Result<Replayed, ReplayError> {
+    replay_observed(path, until, adjust, false).map(|(replayed, _)| replayed)
+}
+
+fn replay_observed(
+    path: &Path,
+    until: Option<Instant>,
+    adjust: impl FnOnce(&mut engine::Config),
+    draw: bool,
+) -> Result<(Replayed, Option<Drawing>), ReplayError> {
     let began = std::time::Instant::now();
     let records = Records::open(path)?;
     let (items, received) = std::sync::mpsc::sync_channel(BATCHES_AHEAD);
@@ -156,7 +182,7 @@ pub fn replay_with(
         };
         let mut config = start.config.clone();
         adjust(&mut config);
-        let mut player = Player::new(start, config, saved);
+        let mut player = Player::new(start, config, saved, draw);
         let ended = player.play(&received, until);
         // The reader stops once nobody receives any more.
         drop(received);
@@ -179,15 +205,34 @@ struct Player {
     outputs: u64,
     at: Instant,
     exited: bool,
+    before_stop: Option<Instant>,
+    drawing: Option<Drawing>,
 }
 
 impl Player {
-    fn new(start: Start, config: engine::Config, saved: engine::Saved) -> Self {
+    fn new(start: Start, config: engine::Config, saved: engine::Saved, draw: bool) -> Self {
         let (identity, uses) = Identity::replayed(start.key);
         let at = start.now;
         let (scratch, node) = (Vec::new(), None);
         let (records, inputs, outputs, exited) = (0, 0, 0, false);
-        Self { start, config, saved, identity, uses, node, scratch, records, inputs, outputs, at, exited }
+        let drawing = draw.then(|| Drawing::new(identity.node_id(), at));
+        let before_stop = None;
+        Self {
+            start,
+            config,
+            saved,
+            identity,
+            uses,
+            node,
+            scratch,
+            records,
+            inputs,
+            outputs,
+            at,
+            exited,
+            before_stop,
+            drawing,
+        }
     }
 
     fn play(
@@ -231,6 +276,9 @@ impl Player {
         let node = match (&mut self.node, step.input.take()) {
             (Some(node), Some(input)) => {
                 self.inputs += 1;
+                if let Some(drawing) = &mut self.drawing {
+                    drawing.input(step.at, &input);
+                }
                 node.handle_input(step.at, input);
                 node
             }
@@ -244,6 +292,16 @@ impl Player {
             let expected = &batch.bytes[range.clone()];
             let got = node.poll_output();
             self.exited |= matches!(got, Some(Output::Exit { .. }));
+            if let Some(Output::Event(Event::StateChanged {
+                to: Lifecycle::ShuttingDown | Lifecycle::Stopped,
+                ..
+            })) = &got
+            {
+                self.before_stop.get_or_insert(Instant::from_micros(step.at.as_micros().saturating_sub(1)));
+            }
+            if let (Some(drawing), Some(got)) = (&mut self.drawing, &got) {
+                drawing.output(step.at, got);
+            }
             self.scratch.clear();
             if let Some(got) = &got {
                 journal::encode(got, &mut self.scratch);
@@ -269,10 +327,10 @@ impl Player {
         Ok(())
     }
 
-    fn finish(self, ended: Ended, wall: Duration) -> Result<Replayed, ReplayError> {
-        let Self { start, node, records, inputs, outputs, at, .. } = self;
+    fn finish(self, ended: Ended, wall: Duration) -> Result<(Replayed, Option<Drawing>), ReplayError> {
+        let Self { start, node, records, inputs, outputs, at, before_stop, drawing, .. } = self;
         let node = node.ok_or(ReplayError::Empty { records })?;
-        Ok(Replayed { start, records, inputs, outputs, at, ended, wall, node })
+        Ok((Replayed { start, records, inputs, outputs, at, ended, wall, before_stop, node }, drawing))
     }
 }
 

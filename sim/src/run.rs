@@ -52,7 +52,7 @@ pub fn run_recorded(
 /// Runs a scenario under a seed with options, and records its timeline.
 pub fn run_drawn(scenario: &Scenario, seed: u64, options: Options) -> (Report, Timeline) {
     let (wall, mut observer) = simulate(scenario, seed, options, |observer, cluster| {
-        observer.recorder = Some(Recorder::new(Arc::clone(cluster)));
+        observer.recorder = Some(Recorder::new(cluster));
     });
     // An executor returns the observer that it was given.
     let recorder = observer.recorder.take().expect("it was put there above");

@@ -19,16 +19,23 @@ pub struct Timeline {
     report: Report,
     end: Instant,
     recording: Recording,
+    /// Whether it shows a replayed node; otherwise a simulation.
+    is_replay: bool,
 }
 
 impl Timeline {
     pub(crate) fn new(recorder: Recorder, report: Report) -> Self {
-        Self { end: Instant::ZERO.after(report.simulated), report, recording: recorder.finish() }
+        let end = Instant::ZERO.after(report.simulated);
+        Self { end, report, recording: recorder.finish(), is_replay: false }
+    }
+
+    pub(crate) fn of_replay(recorder: Recorder, report: Report) -> Self {
+        Self { is_replay: true, ..Self::new(recorder, report) }
     }
 
     /// Renders the timeline as one HTML page.
     pub fn to_html(&self) -> String {
-        page::html(&self.report, self.end, &self.recording)
+        page::html(&self.report, self.end, &self.recording, self.is_replay)
     }
 
     /// Renders the timeline in the trace event format.

@@ -58,7 +58,7 @@ fn recorded_nodes_are_replayed_and_damage_is_told() {
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let text = sandbox.run(&["sim", "replay", path, "--state"]).good();
-    assert!(text.contains("\nthe node has stopped\n"), "{text}");
+    assert!(text.contains("\nThe node at ") && text.contains("State:       ACTIVE\n"), "{text}");
 
     let mut bytes = fs::read(&file_a).unwrap();
     let middle = bytes.len() / 2;

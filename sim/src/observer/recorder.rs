@@ -2,10 +2,11 @@
 
 mod descriptions;
 mod in_flight;
+mod lanes;
 pub(crate) mod rows;
 pub(crate) mod spans;
 
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
 use crate::faults::Step;
 use crate::invariant::Observation;
 use crate::node_set::NodeIndex;
@@ -14,10 +15,10 @@ use descriptions::Texts;
 use engine::lifecycle::State;
 use engine::{Event, Input, Instant, LinkId, MessageId, NodeId, Output, TaskId, WriteId};
 use in_flight::{InFlight, Packet};
+use lanes::Lanes;
 use rows::{Kind, Row, RowLog, Transfer};
 use spans::{FaultSpan, Run, Spans, StateSpan, SuspicionSpan, Task};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// A recorded run.
 #[derive(Debug)]
@@ -37,7 +38,9 @@ pub(crate) struct Recording {
 /// Records one run.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    cluster: Arc<Cluster>,
+    lanes: Lanes,
+    /// Whether one node's view is recorded: lanes are added as it meets others, and transfers have no duration.
+    is_one_view: bool,
     rows: RowLog,
     in_flight: InFlight,
     spans: Spans,
@@ -48,9 +51,21 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(cluster: Arc<Cluster>) -> Self {
+    pub(crate) fn new(cluster: &Cluster) -> Self {
+        Self::with_lanes(Lanes::of_cluster(cluster), false)
+    }
+
+    /// Creates the recorder of one node's view. The node has the first lane.
+    pub(crate) fn of_one_node(node: NodeId) -> Self {
+        let mut lanes = Lanes::default();
+        lanes.learn(node);
+        Self::with_lanes(lanes, true)
+    }
+
+    fn with_lanes(lanes: Lanes, is_one_view: bool) -> Self {
         Self {
-            cluster,
+            lanes,
+            is_one_view,
             rows: RowLog::new(ROWS_MAX),
             in_flight: InFlight::default(),
             spans: Spans::default(),
@@ -63,6 +78,9 @@ impl Recorder {
     /// Observes what happened to a node.
     pub(crate) fn observe(&mut self, now: Instant, node: NodeIndex, observation: Observation<'_>) {
         let at = now.as_micros();
+        if self.is_one_view {
+            self.learn(at, observation);
+        }
         match observation {
             Observation::Durable(_) => {}
             Observation::Input(input) => self.input(at, node, input),
@@ -76,6 +94,27 @@ impl Recorder {
                 self.in_flight.stopped(node);
                 self.note(at, node, Kind::Peer, "process is gone", String::new(), 0);
             }
+        }
+    }
+
+    /// Adds the lanes of nodes that the observed one meets. A peer is shown while there is a link.
+    fn learn(&mut self, at: u64, observation: Observation<'_>) {
+        #[allow(clippy::wildcard_enum_match_arm, reason = "the others name no new node")]
+        match observation {
+            Observation::Input(Input::LinkUp { peer, .. }) => {
+                if let Some(peer) = self.lanes.learn(peer.node_id()) {
+                    self.spans.life(at, peer, Some("ACTIVE"));
+                }
+            }
+            Observation::Output(Output::Event(Event::LinkDown { peer, .. })) => {
+                if let Some(peer) = self.lanes.find(*peer) {
+                    self.spans.life(at, peer, None);
+                }
+            }
+            Observation::Output(Output::Event(Event::MemberJoined { member })) => {
+                self.lanes.learn(*member);
+            }
+            _ => {}
         }
     }
 
@@ -93,9 +132,8 @@ impl Recorder {
 
     pub(crate) fn finish(self) -> Recording {
         let (rows, left_out) = self.rows.finish();
-        let nodes = u32::try_from(self.cluster.len()).unwrap_or(u32::MAX);
         Recording {
-            node_ids: (0..nodes).map(|node| self.cluster.id(node).to_string()).collect(),
+            node_ids: self.lanes.ids(),
             rows,
             left_out,
             texts_left_out: self.texts.left_out,
@@ -114,14 +152,14 @@ impl Recorder {
     }
 
     fn parts(&self, value: &impl core::fmt::Debug) -> String {
-        descriptions::parts(&self.cluster, &self.spans, value)
+        descriptions::parts(&self.lanes, &self.spans, value)
     }
 
     fn input(&mut self, at: u64, node: NodeIndex, input: &Input) {
         #[allow(clippy::wildcard_enum_match_arm, reason = "the description names the variant")]
         let name = match input {
             Input::Datagram { from, bytes, .. } => {
-                if let Some(from) = cluster::node_at(from.ip(), self.cluster.len()) {
+                if let Some(from) = self.lanes.at(from.ip()) {
                     self.packet(at, from, node, bytes);
                 }
                 return;
@@ -135,7 +173,7 @@ impl Recorder {
                 "inference ends"
             }
             Input::LinkUp { link, peer, .. } => {
-                if let Some(peer) = self.cluster.find(peer.node_id()) {
+                if let Some(peer) = self.lanes.find(peer.node_id()) {
                     self.in_flight.up(node, *link, peer);
                 }
                 return;
@@ -206,14 +244,15 @@ impl Recorder {
 
     fn send(&mut self, at: u64, node: NodeIndex, link: LinkId, frame: &[u8]) {
         let Some(to) = self.in_flight.peer(node, link) else { return };
-        let description = descriptions::message(&self.cluster, &self.spans, frame);
+        let description = descriptions::message(&self.lanes, &self.spans, frame);
         if !self.rows.takes(description.kind) {
             return;
         }
         let task = self.task_of(frame, description.task);
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         let text = self.texts.index(description.text);
-        let transfer = Some(Transfer { to, arrives: None, bytes });
+        let arrives = self.is_one_view.then_some(at);
+        let transfer = Some(Transfer { to, arrives, bytes });
         if let Some(row) = self.rows.push(Row {
             id: 0,
             at,
@@ -255,10 +294,18 @@ impl Recorder {
         if let Some(row) = row {
             return self.rows.arrived(row, at);
         }
-        let description = descriptions::message(&self.cluster, &self.spans, bytes);
+        let description = descriptions::message(&self.lanes, &self.spans, bytes);
         if self.rows.takes(description.kind) {
             let task = self.task_of(bytes, description.task);
-            self.note(at, node, description.kind, description.name, description.text, task);
+            let from = self.in_flight.peer(node, link).filter(|_| self.is_one_view);
+            let Some(from) = from else {
+                return self.note(at, node, description.kind, description.name, description.text, task);
+            };
+            let text = self.texts.index(description.text);
+            let bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let transfer = Some(Transfer { to: node, arrives: Some(at), bytes });
+            let (kind, name) = (description.kind, description.name);
+            self.rows.push(Row { id: 0, at, node: from, kind, name, text, task, transfer });
         }
     }
 
@@ -286,7 +333,7 @@ impl Recorder {
 
     /// Updates the spans that an event starts or ends; returns the task that it is about.
     fn span(&mut self, at: u64, node: NodeIndex, event: &Event) -> Option<TaskId> {
-        let find = |id: &NodeId| self.cluster.find(*id);
+        let find = |id: &NodeId| self.lanes.find(*id);
         let spans = &mut self.spans;
         #[allow(clippy::wildcard_enum_match_arm, reason = "the other events have no duration")]
         match event {

@@ -452,16 +452,17 @@ function legend() {
 }
 
 function header() {
-  const name = D.scenario.split("/").pop().replace(/\.toml$/, "").replaceAll("_", " ");
-  document.title = `${name}, seed ${D.seed}`;
+  const name = D.scenario.split("/").pop().replace(/\.(toml|journal)$/, "").replaceAll("_", " ");
+  document.title = D.replay ? `${name}, replayed` : `${name}, seed ${D.seed}`;
   byId("name").textContent = name.charAt(0).toUpperCase() + name.slice(1);
   const why = D.why.trim();
   byId("why").textContent = why.charAt(0).toUpperCase() + why.slice(1);
   byId("why").title = why;
   const fact = (value, name, extra = "") => make("div", { class: "fact " + extra }, make("b", extra === "mono" ? { class: "mono" } : {}, value), make("span", {}, name));
   const ended = Object.entries(D.outcomes).map(([outcome, count]) => `${count} ${outcome}`).join(", ");
-  byId("facts").append(...[fact(D.seed, "seed"), fact(String(NODES), "nodes"), ended ? fact(ended, "tasks") : null, fact(D.executor, "executor", "extra"),
-    fact(D.hash, "trace", "mono"), make("div", { class: "verdict " + (D.passed ? "good" : "bad") }, D.passed ? "PASSED" : "FAILED")].filter(Boolean));
+  byId("facts").append(...(D.replay ? [fact(String(NODES), "nodes"), make("div", { class: "verdict good" }, "REPLAYED")]
+    : [fact(D.seed, "seed"), fact(String(NODES), "nodes"), ended ? fact(ended, "tasks") : null, fact(D.executor, "executor", "extra"),
+      fact(D.hash, "trace", "mono"), make("div", { class: "verdict " + (D.passed ? "good" : "bad") }, D.passed ? "PASSED" : "FAILED")]).filter(Boolean));
   const gone = D.leftOut.map(([kind, count]) => `${count.toLocaleString("en")} of “${D.kinds[kind]}”`);
   if (D.textsLeftOut) gone.push(`the texts of ${D.textsLeftOut.toLocaleString("en")} events`);
   if (gone.length) { byId("notice").hidden = false; byId("notice").textContent = "This run is larger than a page holds. Left out: " + gone.join(", ") + "."; }
@@ -480,7 +481,7 @@ function story() {
     D.failures.length ? make("ul", { class: "failures" }, ...D.failures.map((words) => make("li", {}, words))) : null,
     lines.length ? make("h2", {}, "Story") : null, make("ol", {}, ...lines),
     make("h2", {}, "Repeat"), make("div", { class: "repeat" }, make("code", { class: "mono" }, D.repeat), copy),
-    table([["scenario", D.scenario], ["simulated", clock(END, 1e5)], ["inputs", D.inputs.toLocaleString("en")], ["outputs", D.outputs.toLocaleString("en")],
+    table([[D.replay ? "journal" : "scenario", D.scenario], [D.replay ? "recorded" : "simulated", clock(END, 1e5)], ["inputs", D.inputs.toLocaleString("en")], ["outputs", D.outputs.toLocaleString("en")],
       ["liveness met", D.well === null || D.well === undefined ? null : "since " + clock(D.well)]])].filter(Boolean));
 }
 

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Renders the page.
-pub(super) fn html(report: &Report, end: Instant, recording: &Recording) -> String {
+pub(super) fn html(report: &Report, end: Instant, recording: &Recording, is_replay: bool) -> String {
     let (head, rest) = PAGE.split_once(STYLE_HERE).unwrap_or((PAGE, ""));
     let (body, rest) = rest.split_once(DATA_HERE).unwrap_or((rest, ""));
     let (between, foot) = rest.split_once(SCRIPT_HERE).unwrap_or((rest, ""));
-    [head, STYLE, body, &embedded(&data(report, end, recording)), between, SCRIPT, foot].concat()
+    [head, STYLE, body, &embedded(&data(report, end, recording, is_replay)), between, SCRIPT, foot].concat()
 }
 
 /// Formats a value as JSON that is safe inside a script element.
@@ -25,7 +25,7 @@ fn embedded(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
-fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
+fn data(report: &Report, end: Instant, recording: &Recording, is_replay: bool) -> Value {
     let violation = report.failures.iter().find_map(|failure| match failure {
         crate::report::Failure::Violated(violation) => Some(json!({
             "invariant": violation.invariant, "at": violation.at.as_micros(), "node": violation.node, "words": violation.description,
@@ -49,6 +49,7 @@ fn data(report: &Report, end: Instant, recording: &Recording) -> Value {
         "inputs": report.trace.inputs,
         "outputs": report.trace.outputs,
         "passed": report.passed(),
+        "replay": is_replay,
         "failures": report.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "violation": violation,
         "repeat": report.repeat,

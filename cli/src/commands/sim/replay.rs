@@ -1,5 +1,6 @@
 //! `sim replay FILE`: replays a recorded node and verifies that it does the same.
 
+use super::timeline::TimelineFile;
 use crate::args;
 use crate::commands::{node, task};
 use crate::error::{Failure, Outcome};
@@ -10,6 +11,7 @@ use engine::journal::{End, JournalError};
 use engine::{Instant, NodeId};
 use serde::Serialize;
 use serde_json::{Value, json};
+use sim::pluralize;
 use sim::replay::{self, Ended, Mismatch, ReplayError, Replayed};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,16 +24,25 @@ pub(crate) struct Arguments {
     /// Stop at this time after the start of the node or simulation, such as 90s, 1500ms or 2m
     #[arg(long, value_parser = args::parse_time, value_name = "TIME")]
     pub(crate) until: Option<Duration>,
-    /// Print the state of the node at the end
+    /// Print the state of the node at the end, or just before it stopped
     #[arg(long)]
     pub(crate) state: bool,
+    /// Write a timeline of what the node did and saw: .html for a browser, .json for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: Format,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let until = arguments.until.map(|until| Instant::ZERO.after(until));
-    let mut replayed = match replay::replay(&arguments.file, until) {
+    let timeline_file = arguments.timeline.as_deref().map(TimelineFile::open).transpose()?;
+    let result = match timeline_file {
+        None => replay::replay(&arguments.file, until).map(|replayed| (replayed, None)),
+        Some(file) => replay::replay_drawn(&arguments.file, until)
+            .map(|(replayed, timeline)| (replayed, Some((file, timeline)))),
+    };
+    let (mut replayed, drawn) = match result {
         Ok(replayed) => replayed,
         Err(ReplayError::Mismatch(mismatch)) if arguments.format.json => {
             output::json(&json!({ "same": false, "mismatch": mismatch_json(&mismatch) }))?;
@@ -42,9 +53,15 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             return Err(failure.at(&arguments.file.display().to_string()));
         }
     };
+    if let Some((file, timeline)) = drawn {
+        file.write(&timeline)?;
+    }
     // A time before the start shows the initial state.
     let at = until.map_or(replayed.at, |until| until.max(replayed.at));
-    let state = arguments.state.then(|| replayed.state(at).map(State::from));
+    let state = arguments.state.then(|| {
+        let state = replayed.state(at).or_else(|| last_state(arguments, &replayed));
+        state.map(State::from)
+    });
     if arguments.format.json {
         let mut body = replayed_json(&replayed);
         if let Some(state) = &state {
@@ -55,7 +72,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         print(arguments, &replayed)?;
         match &state {
             None => {}
-            Some(None) => output::line("\nthe node has stopped")?,
+            Some(None) => output::line("\nthe node has stopped, and has no earlier state")?,
             Some(Some(state)) => state.print()?,
         }
     }
@@ -71,6 +88,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the state of a node just before it stopped: a stopped node answers nothing.
+fn last_state(arguments: &Arguments, replayed: &Replayed) -> Option<replay::State> {
+    let before = replayed.before_stop?;
+    replay::replay(&arguments.file, Some(before)).ok()?.state(before)
 }
 
 /// Returns the error id of a failed replay.
@@ -90,7 +113,7 @@ pub(in crate::commands) const fn id(error: &ReplayError) -> &'static str {
 
 fn print(arguments: &Arguments, replayed: &Replayed) -> Result<(), Failure> {
     let start = &replayed.start;
-    output::properties(&[
+    let mut rows = vec![
         ("Journal", arguments.file.display().to_string()),
         ("Node", replayed.id().to_string()),
         ("Version", start.version.clone()),
@@ -98,13 +121,21 @@ fn print(arguments: &Arguments, replayed: &Replayed) -> Result<(), Failure> {
         ("Started", start.wall.to_string()),
         (
             "Records",
-            format!("{} ({} inputs, {} outputs)", replayed.records, replayed.inputs, replayed.outputs),
+            format!(
+                "{}: {}, {}, {} about its start, its key and its end",
+                replayed.records,
+                pluralize(replayed.inputs, "input"),
+                pluralize(replayed.outputs, "output"),
+                replayed.records.saturating_sub(replayed.inputs).saturating_sub(replayed.outputs),
+            ),
         ),
         ("Recorded", seconds(replayed.at.since(start.now))),
         ("Replayed", format!("in {}, {} inputs/s", seconds(replayed.wall), rate(replayed))),
         ("Ended", ended(replayed.ended)),
         ("Same", format!("yes, every output up to record {}", replayed.records.saturating_sub(1))),
-    ])
+    ];
+    rows.extend(arguments.timeline.as_ref().map(|file| ("Timeline", file.display().to_string())));
+    output::properties(&rows)
 }
 
 fn ended(ended: Ended) -> String {

@@ -1,9 +1,9 @@
 //! Describes messages, inputs and outputs for people: one line per field, `name: value`, with the short names of nodes
 //! and tasks.
 
+use super::lanes::Lanes;
 use super::rows::Kind;
 use super::spans::Spans;
-use crate::cluster::Cluster;
 use core::fmt::Debug;
 use engine::wire::{Advert, Envelope, Message, Payload, SignedAdvert};
 use engine::{NodeId, TaskId};
@@ -57,13 +57,13 @@ impl Texts {
 }
 
 /// Describes a frame.
-pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDescription {
+pub(super) fn message(lanes: &Lanes, spans: &Spans, bytes: &[u8]) -> FrameDescription {
     let said = |kind, name, text| FrameDescription { kind, name, task: None, text };
     match Message::decode(bytes) {
         Err(error) => said(Kind::Link, "not a message", format!("error: {error:?}\n")),
         Ok(Message::Adverts(adverts)) => {
             let shown = adverts.iter().take(ADVERTS_SHOWN);
-            let mut text: String = shown.map(|signed| advert(cluster, signed)).collect::<Vec<_>>().join("\n");
+            let mut text: String = shown.map(|signed| advert(lanes, signed)).collect::<Vec<_>>().join("\n");
             if adverts.len() > ADVERTS_SHOWN {
                 let _ = writeln!(text, "\nmore: {} adverts", adverts.len() - ADVERTS_SHOWN);
             }
@@ -76,7 +76,7 @@ pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDe
                 "network: {}\nincarnation: {}\n{}",
                 hello.network,
                 hello.incarnation,
-                advert(cluster, &hello.advert)
+                advert(lanes, &hello.advert)
             );
             said(Kind::Link, "hello", text)
         }
@@ -87,12 +87,12 @@ pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDe
             said(Kind::Heartbeat, "pong", format!("number: {}\nload: {}\n", beat.number, beat.load))
         }
         Ok(Message::Refuse(reason)) => said(Kind::Link, "refuse", format!("reason: {reason:?}\n")),
-        Ok(Message::Routed(envelope)) => routed(cluster, spans, &envelope),
+        Ok(Message::Routed(envelope)) => routed(lanes, spans, &envelope),
         Ok(Message::Versions(versions)) => {
             let mut list: Vec<String> = versions
                 .iter()
                 .take(VERSIONS_SHOWN)
-                .map(|(node, sequence)| format!("{} {sequence}", cluster.name(*node)))
+                .map(|(node, sequence)| format!("{} {sequence}", lanes.name(*node)))
                 .collect();
             if versions.len() > VERSIONS_SHOWN {
                 list.push(format!("and {} more", versions.len() - VERSIONS_SHOWN));
@@ -103,7 +103,7 @@ pub(super) fn message(cluster: &Cluster, spans: &Spans, bytes: &[u8]) -> FrameDe
     }
 }
 
-fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescription {
+fn routed(lanes: &Lanes, spans: &Spans, envelope: &Envelope) -> FrameDescription {
     let payload = Payload::decode(&envelope.payload).ok();
     let (kind, name, task) = match &payload {
         None => (Kind::Task, "sealed", None),
@@ -131,14 +131,14 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescrip
     };
     let mut text = format!(
         "origin: {}\ndestination: {}\nmessage: {}\nttl: {}, after {} hops\n",
-        cluster.name(envelope.origin),
-        cluster.name(envelope.destination),
+        lanes.name(envelope.origin),
+        lanes.name(envelope.destination),
         envelope.message,
         envelope.ttl,
         envelope.hops,
     );
     match payload {
-        Some(payload) => text.push_str(&parts(cluster, spans, &payload)),
+        Some(payload) => text.push_str(&parts(lanes, spans, &payload)),
         // A relay cannot read it either.
         None => {
             let _ = writeln!(text, "payload: {} bytes, sealed end to end", envelope.payload.0.len());
@@ -147,13 +147,13 @@ fn routed(cluster: &Cluster, spans: &Spans, envelope: &Envelope) -> FrameDescrip
     FrameDescription { kind, name, task, text }
 }
 
-fn advert(cluster: &Cluster, signed: &SignedAdvert) -> String {
+fn advert(lanes: &Lanes, signed: &SignedAdvert) -> String {
     let Ok(advert) = Advert::decode(&signed.body.0) else { return "advert: malformed\n".to_owned() };
-    let links: Vec<String> = advert.links.iter().map(|link| cluster.name(*link)).collect();
+    let links: Vec<String> = advert.links.iter().map(|link| lanes.name(*link)).collect();
     let addresses: Vec<String> = advert.addresses.iter().map(ToString::to_string).collect();
     format!(
         "member: {}, advert {}\nlinks: {}\naddresses: {}\nslots: {}\nversion: {}\n",
-        cluster.name(advert.key.node_id()),
+        lanes.name(advert.key.node_id()),
         advert.sequence,
         if links.is_empty() { "none".to_owned() } else { links.join(" ") },
         addresses.join(" "),
@@ -163,11 +163,11 @@ fn advert(cluster: &Cluster, signed: &SignedAdvert) -> String {
 }
 
 /// Describes all fields of a value, with the short names of nodes and tasks.
-pub(super) fn parts(cluster: &Cluster, spans: &Spans, value: &impl Debug) -> String {
+pub(super) fn parts(lanes: &Lanes, spans: &Spans, value: &impl Debug) -> String {
     let mut text = String::new();
     // Only the shown part is formatted, because a value may hold megabytes.
     let _ = write!(Cut { text: &mut text }, "{value:?}");
-    readable(cluster, spans, &text)
+    readable(lanes, spans, &text)
 }
 
 /// A writer that keeps only the beginning.
@@ -189,7 +189,7 @@ impl std::fmt::Write for Cut<'_> {
 }
 
 /// Replaces the ids of nodes by their names and adds the numbers of tasks.
-fn readable(cluster: &Cluster, spans: &Spans, text: &str) -> String {
+fn readable(lanes: &Lanes, spans: &Spans, text: &str) -> String {
     let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
     let mut readable = String::with_capacity(text.len());
     let mut rest = text;
@@ -197,7 +197,7 @@ fn readable(cluster: &Cluster, spans: &Spans, text: &str) -> String {
         let (before, from) = rest.split_at(begin);
         let (word, after) = from.split_at(from.bytes().position(|byte| !is_id(byte)).unwrap_or(from.len()));
         readable.push_str(before);
-        if let Some(node) = word.parse::<NodeId>().ok().and_then(|id| cluster.find(id)) {
+        if let Some(node) = word.parse::<NodeId>().ok().and_then(|id| lanes.find(id)) {
             let _ = write!(readable, "n{node}");
         } else {
             readable.push_str(word);
