@@ -42,6 +42,7 @@ async fn examine(home: &Home) -> Report {
     if home.root().exists() {
         findings.extend(storage::directories(home, settings.as_ref()));
     }
+    findings.extend(storage::caches());
     let mut summary = None;
     match running_node(home).await {
         Ok((status, diagnosis, alerts)) => {

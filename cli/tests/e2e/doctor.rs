@@ -1,6 +1,6 @@
 //! The doctor's findings on real nodes, healthy and not.
 
-use crate::harness::{Node, Ran, Sandbox, until};
+use crate::harness::{Node, Ran, Sandbox, run, until};
 use crate::mesh::Mesh;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +35,13 @@ fn a_sound_node_has_nothing_wrong_and_a_stopped_one_does_not_run() {
     assert!(said.starts_with("No problems found.\nThe node is ACTIVE, linked to 1 node,"), "{said}");
     a.run(&["node", "stop"]).good();
     assert_eq!(codes(&a), (1, vec!["not_running".to_owned()]));
+    // A file cannot hold the directories of a cache.
+    let file = sandbox.path("file");
+    std::fs::write(&file, "").unwrap();
+    let mut doctor = a.command(&["doctor", "--json"]);
+    doctor.env("HF_HOME", file);
+    let (_, found) = read(&run(doctor, b""));
+    assert!(found.contains(&"cache_read_only".to_owned()), "{found:?}");
 }
 
 #[test]

@@ -550,6 +550,10 @@ mod tests {
             Finding::home_inaccessible(Path::new("/home/you/.p2p-ai-agents/data")),
             Finding::model_not_ready("all-MiniLM-L6-v2"),
             Finding::model_unusable("owner/none"),
+            super::super::storage::cache_read_only(
+                Path::new("/home/you/.cache/huggingface/hub"),
+                "the node cannot fetch models",
+            ),
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
         assert!(Report::new(vec![Finding::no_peers("local")], None).healthy);

@@ -3,8 +3,11 @@
 use super::finding::Finding;
 use api::{DamagedRecord, Diagnosis, Status};
 use engine::health::{Component, HealthReason};
+use nix::unistd::{AccessFlags, access};
 use runtime::config::Settings;
 use runtime::home::Home;
+use runtime::hub::Hub;
+use runtime::inference::decoder::packed_folder;
 use runtime::service::STORE_FILE;
 use runtime::store::{Checked, Missing, check, kept_files, missing_data};
 use std::fs;
@@ -49,6 +52,32 @@ pub(super) fn directories(home: &Home, settings: Option<&Settings>) -> Vec<Findi
     });
     let kept = storage.map(|path| kept_files(&path.join(STORE_FILE))).unwrap_or_default();
     open.chain((!kept.is_empty()).then(|| damaged_file_kept(&kept[0], kept.len()))).collect()
+}
+
+/// Checks whether models can be stored. A service may see other directories as read-only.
+pub(super) fn caches() -> Vec<Finding> {
+    let hub = Hub::from_environment(|name| std::env::var_os(name)).ok();
+    let models = hub.map(|hub| (hub.cache.root().to_owned(), "the node cannot fetch models"));
+    let packed =
+        packed_folder().map(|path| (path, "the node packs the weights of a model again at each start"));
+    let shut = |(path, _): &(PathBuf, _)| {
+        // A directory that does not exist yet is created in its nearest existing ancestor.
+        let place = path.ancestors().find(|path| path.exists());
+        place.is_none_or(|place| {
+            !place.is_dir() || access(place, AccessFlags::W_OK | AccessFlags::X_OK).is_err()
+        })
+    };
+    let caches = models.into_iter().chain(packed).filter(shut);
+    caches.map(|(path, why)| cache_read_only(&path, why)).collect()
+}
+
+pub(super) fn cache_read_only(path: &Path, why: &str) -> Finding {
+    Finding::note(
+        "cache_read_only",
+        format!("The cache {} cannot be written.", path.display()),
+        why,
+        "change its permissions, or name a directory that can be written in HF_HOME or XDG_CACHE_HOME",
+    )
 }
 
 pub(super) fn data_lost(file: &Path) -> Finding {
