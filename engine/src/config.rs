@@ -3,6 +3,7 @@
 use crate::model::ModelOffer;
 #[cfg(feature = "mutants")]
 use crate::mutants::Mutant;
+use crate::node_name::NodeName;
 use core::net::SocketAddr;
 use core::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The product's version, shown to users and peers; at most 32 bytes.
     pub version: String,
+    /// The node's name, which it advertises.
+    pub name: NodeName,
     /// The network's name, at most 64 bytes. Links with nodes of other networks are refused.
     pub network: String,
     /// Maximum number of links, 1 to 256.
@@ -50,6 +53,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: NodeName::default(),
             network: "local".to_owned(),
             max_peers: 32,
             discovery: true,

@@ -52,6 +52,7 @@ mod membership;
 pub mod model;
 pub mod mutants;
 pub mod node;
+mod node_name;
 pub mod observers;
 pub mod occupancy;
 pub mod output;
@@ -85,6 +86,7 @@ pub use ids::{
 pub use input::Input;
 pub use membership::AdvertCache;
 pub use node::{Deadline, Node, Reason};
+pub use node_name::NodeName;
 pub use output::Output;
 pub use record::{Record, Saved};
 pub use request::{Answer, Request, Response};

@@ -385,6 +385,12 @@ impl Membership {
         lately.filter_map(|(_, member)| Some(&self.adverts.get(member)?.verified.advert))
     }
 
+    /// Returns the adverts of the unreachable members that are held, with the time at which they became so, latest first.
+    pub(crate) fn former(&self) -> impl Iterator<Item = (Instant, NodeId, &Advert)> {
+        let unreachable = self.unreachable.iter().rev();
+        unreachable.filter_map(|(since, member)| Some((*since, *member, self.advert(*member)?)))
+    }
+
     /// Returns a neighbour whose link may be closed: it has other links, and another path to it remains.
     pub(crate) fn spare_neighbour(&self) -> Option<NodeId> {
         let spare = |&&peer: &&NodeId| {

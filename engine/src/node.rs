@@ -290,6 +290,7 @@ impl Node {
             // It grows from start to start with the clock. If the clock was set back, the members' copies correct it.
             sequence: wall.0,
             addresses: Vec::new(),
+            name: config.name.clone(),
             version: config.version.clone(),
             max_links: config.max_peers,
             slots: config.max_concurrent_tasks,

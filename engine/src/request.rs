@@ -7,6 +7,7 @@ use crate::heartbeat::Liveness;
 use crate::ids::{Fingerprint, NodeId, TaskId, TraceId};
 use crate::lifecycle::State;
 use crate::model::{ModelConflict, ModelOffer};
+use crate::node_name::NodeName;
 use crate::observers::alerts::{Alert, AlertHistory, AlertsView, Threshold, Thresholds};
 use crate::observers::diagnostics::Issue;
 use crate::observers::fault_counters::FaultCounters;
@@ -45,7 +46,7 @@ pub enum Request {
     Fetches,
     /// Checks the node's own health. Replies with [`Response::Health`] within two seconds.
     Health,
-    /// Replies with [`Response::Members`].
+    /// Replies with [`Response::Members`]: those that a path leads to.
     Members,
     /// Replies with [`Response::Peers`].
     Peers,
@@ -97,6 +98,9 @@ pub enum Request {
     Metrics,
     /// Replies with [`Response::Dump`].
     Dump,
+    /// Replies with [`Response::Members`]: those that no path leads to any more, the last to leave first, at most
+    /// [`LIST_MAX`].
+    FormerMembers,
 }
 
 /// A task of a trace that has begun.
@@ -191,7 +195,7 @@ pub enum Response {
     Fetches(Vec<FetchView>),
     /// The report of the health check.
     Health(Box<HealthReport>),
-    /// The known nodes, including this one, by id.
+    /// Nodes of the network. The reachable ones are by id, and include this one.
     Members(Vec<MemberView>),
     /// The status of a task, and more of its text. The text is empty once the task has ended, as its outcome has all of
     /// it.
@@ -272,6 +276,8 @@ pub struct FetchView {
 pub struct StatusView {
     /// Its id.
     pub node_id: NodeId,
+    /// Its name.
+    pub name: NodeName,
     /// Its lifecycle state.
     pub state: State,
     /// The product's version.
@@ -405,6 +411,8 @@ pub struct ModelView {
 pub struct PeerView {
     /// Its id.
     pub node_id: NodeId,
+    /// Its name.
+    pub name: NodeName,
     /// The address of the other end of the link.
     pub address: SocketAddr,
     /// The port on which it accepts links.
@@ -497,6 +505,8 @@ pub struct RoundTrips {
 pub struct MemberView {
     /// Its id.
     pub node_id: NodeId,
+    /// Its name.
+    pub name: NodeName,
     /// The addresses that it advertises.
     pub addresses: Vec<SocketAddr>,
     /// Its product version.
@@ -511,6 +521,11 @@ pub struct MemberView {
     pub slots: u16,
     /// Number of tasks that it has to run; `None` if it is no peer, or has not told yet.
     pub load: Option<u16>,
+    /// The failure detector's verdict and the time since its last sign of life, in milliseconds; `None` if it is no
+    /// peer.
+    pub link: Option<(Liveness, u64)>,
+    /// Time since it became unreachable, in milliseconds; `None` while a path leads to it.
+    pub unreachable_millis: Option<u64>,
 }
 
 /// One task.
@@ -532,6 +547,8 @@ pub struct TaskView {
     pub attempts: u32,
     /// The node that runs it or produced its outcome.
     pub worker: Option<NodeId>,
+    /// The name of that node; empty if it is not known here.
+    pub worker_name: NodeName,
     /// The first 100 characters of the input.
     pub preview: String,
     /// Tokens of a generation that has not ended.

@@ -14,6 +14,7 @@ use crate::lifecycle::State;
 use crate::membership::AdvertCache;
 use crate::model::ModelOffer;
 use crate::node::Node;
+use crate::node_name::NodeName;
 use crate::observers::alerts::SavedAlerts;
 use crate::observers::fault_counters::FaultCounters;
 use crate::observers::traces::Shelf;
@@ -64,6 +65,7 @@ pub fn completed(id: TaskId, at: UnixMillis, expires_at: UnixMillis) -> ResultSu
 pub fn status() -> StatusView {
     StatusView {
         node_id: NodeId([7; 16]),
+        name: NodeName::new("cedar").unwrap_or_default(),
         state: State::Active,
         version: "1".to_owned(),
         network: "local".to_owned(),

@@ -16,6 +16,7 @@ use crate::event::{DropReason, PayloadKind, RefuseReason};
 use crate::identity::PublicKey;
 use crate::ids::{Fingerprint, MessageId, NodeId, TaskId};
 use crate::model::ModelOffer;
+use crate::node_name::NodeName;
 use crate::observers::traces::{Found, IdPrefix};
 use crate::task::{TaskInput, TaskOutput};
 use crate::time::UnixMillis;
@@ -31,7 +32,7 @@ pub const FRAME_BYTES_MAX: usize = 1 << 20;
 pub const HELLO_BYTES_MAX: usize = 8 << 10;
 
 /// The version of the protocol. Nodes of different versions refuse links with each other.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// A message on one link.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +94,8 @@ pub struct Advert {
     pub incarnation: u64,
     /// The addresses at which the member accepts links.
     pub addresses: Vec<SocketAddr>,
+    /// The member's name.
+    pub name: NodeName,
     /// The product's version.
     pub version: String,
     /// Maximum number of links of the member.
@@ -681,6 +684,7 @@ mod tests {
             sequence: 1,
             incarnation: 1,
             addresses: Vec::new(),
+            name: NodeName::new("cedar").unwrap(),
             version: "1".to_owned(),
             max_links: 32,
             slots: 4,

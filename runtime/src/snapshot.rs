@@ -207,6 +207,7 @@ mod tests {
         let secret = || SECRET.to_owned();
         let member = MemberView {
             node_id: id,
+            name: engine::NodeName::new(SECRET).unwrap(),
             addresses: vec![address],
             version: secret(),
             hops: 1,
@@ -214,9 +215,12 @@ mod tests {
             models: Vec::new(),
             slots: 1,
             load: None,
+            link: None,
+            unreachable_millis: None,
         };
         let status = StatusView {
             node_id: id,
+            name: engine::NodeName::new(SECRET).unwrap(),
             version: secret(),
             network: secret(),
             addresses: vec![address],

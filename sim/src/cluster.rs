@@ -8,7 +8,7 @@ use crate::simulated_file::{self, SimulatedFile};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use engine::journal::{self, Start};
 use engine::wire::PROTOCOL_VERSION;
-use engine::{Config, Identity, Instant, NodeId, PublicKey, UnixMillis};
+use engine::{Config, Identity, Instant, NodeId, NodeName, PublicKey, UnixMillis};
 use std::collections::BTreeMap;
 
 /// The nodes of one run.
@@ -188,7 +188,8 @@ impl Cluster {
     pub(crate) fn config(&self, node: NodeIndex) -> Config {
         let bootstrap = self.bootstrap.get(node as usize).map(Vec::as_slice).unwrap_or_default();
         let bootstrap_peers = bootstrap.iter().map(|&other| address(other)).collect();
-        let mut config = Config { bootstrap_peers, ..self.config.clone() };
+        let name = NodeName::new(&format!("n{node}")).unwrap_or_default();
+        let mut config = Config { name, bootstrap_peers, ..self.config.clone() };
         if !self.real_models {
             for offer in &mut config.models {
                 offer.fingerprint = Some(inference::fingerprint(self.model(node), false));

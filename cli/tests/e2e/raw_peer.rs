@@ -3,7 +3,7 @@
 use crate::harness::Node;
 use engine::identity::Domain;
 use engine::wire::{Advert, Hello, Message, SharedBytes, Signature, SignedAdvert};
-use engine::{DialId, Identity, UnixMillis};
+use engine::{DialId, Identity, NodeName, UnixMillis};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use runtime::ports::{Transport, TransportEvent};
 use runtime::transport::{Libp2pTransport, Limits, LinkStream};
@@ -117,6 +117,7 @@ pub(crate) fn advert(identity: &Identity) -> SignedAdvert {
         sequence: 1,
         incarnation: 1,
         addresses: Vec::new(),
+        name: NodeName::default(),
         version: "0".to_owned(),
         max_links: 32,
         slots: 1,

@@ -108,6 +108,7 @@ mod tests {
             key: identity.public_key(),
             sequence: 1,
             incarnation: 1,
+            name: crate::NodeName::default(),
             addresses: Vec::new(),
             version: "1".to_owned(),
             max_links: 1,

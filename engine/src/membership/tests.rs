@@ -1,6 +1,7 @@
 //! Small meshes of maps alone. Messages between them are delivered at once.
 
 use super::*;
+use crate::node_name::NodeName;
 use proptest::prelude::*;
 
 fn at(millis: u64) -> Instant {
@@ -17,6 +18,7 @@ fn member(secret: u8) -> Membership {
         key: identity.public_key(),
         sequence: 1,
         incarnation: u64::from(secret),
+        name: NodeName::default(),
         addresses: Vec::new(),
         version: "1".to_owned(),
         max_links: 32,

@@ -1,7 +1,6 @@
 //! Handles the requests of users.
 
 use super::Node;
-use super::views::finished_view;
 use crate::error::{Rejection, WriteError};
 use crate::event::Event;
 use crate::ids::{Fingerprint, RequestId, TaskId, TraceId};
@@ -39,6 +38,7 @@ impl Node {
             },
             Request::Diagnosis => Ok(Response::Diagnosis(self.diagnosis_view())),
             Request::Dump => Ok(Response::Dump(Box::new(self.dump_view()))),
+            Request::FormerMembers => Ok(Response::Members(self.former_member_views())),
             Request::Fetch(spec) => return self.fetch(id, spec),
             Request::Fetches => Ok(Response::Fetches(self.downloader.views())),
             Request::Health => {
@@ -306,7 +306,7 @@ impl Node {
     fn last_update(&self, task: TaskId, seen: Cursor) -> Answer {
         let summary = self.results.get(task).ok_or(Rejection::TaskNotFound(task))?;
         let update = TaskUpdate { attempt: seen.attempt, offset: seen.bytes, text: String::new() };
-        Ok(Response::TaskUpdate(Box::new(finished_view(summary)), update))
+        Ok(Response::TaskUpdate(Box::new(self.finished_view(summary)), update))
     }
 }
 

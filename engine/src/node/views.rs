@@ -2,32 +2,35 @@
 
 use super::Node;
 use crate::error::Rejection;
-use crate::ids::TaskId;
+use crate::heartbeat::Liveness;
+use crate::ids::{LinkId, NodeId, TaskId};
 use crate::input::ModelState;
+use crate::node_name::NodeName;
 use crate::observers::diagnostics::Issue;
+use crate::peers::Link;
 use crate::request::{
     Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Response, StatusView, TaskFilter,
     TaskView,
 };
-use crate::scheduler::Scheduler;
 use crate::task::{ResultSummary, TaskStatus};
 use crate::tasks::OpenTask;
-use crate::time::{Instant, micros};
+use crate::time::micros;
+use crate::wire::Advert;
 use crate::worker::Model;
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 
 impl Node {
-    pub(super) fn find_task(&mut self, task: TaskId) -> Answer {
+    pub(super) fn find_task(&self, task: TaskId) -> Answer {
         self.view_task(task).map(|view| Response::Task(Box::new(view)))
     }
 
-    pub(super) fn view_task(&mut self, task: TaskId) -> Result<TaskView, Rejection> {
+    pub(super) fn view_task(&self, task: TaskId) -> Result<TaskView, Rejection> {
         if let Some(summary) = self.results.get(task) {
-            return Ok(finished_view(summary));
+            return Ok(self.finished_view(summary));
         }
-        let (now, scheduler) = (self.clock.now, &self.scheduler);
-        let open = self.tasks.get_mut(task).filter(|open| open.is_accepted());
-        open.map(|open| open_view(now, open, scheduler)).ok_or(Rejection::TaskNotFound(task))
+        let open = self.tasks.get(task).filter(|open| open.is_accepted());
+        open.map(|open| self.open_view(open)).ok_or(Rejection::TaskNotFound(task))
     }
 
     pub(super) fn list_tasks(&self, filter: TaskFilter, limit: u32, offset: u32) -> Response {
@@ -52,9 +55,9 @@ impl Node {
                 (open, _) => open.is_some(),
             };
             if open_first {
-                open.next().map(|open| open_view(self.clock.now, open, &self.scheduler))
+                open.next().map(|open| self.open_view(open))
             } else {
-                finished.next().map(finished_view)
+                finished.next().map(|summary| self.finished_view(summary))
             }
         });
         Response::Tasks { total, tasks: merged.skip(offset).take(limit).collect() }
@@ -71,6 +74,7 @@ impl Node {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         StatusView {
             node_id: self.me,
+            name: self.config.name.clone(),
             state: self.state,
             version: self.config.version.clone(),
             network: self.config.network.clone(),
@@ -113,10 +117,11 @@ impl Node {
     }
 
     pub(super) fn peer_views(&self) -> Vec<PeerView> {
-        let view = |(link, entry): (_, &crate::peers::Link)| {
+        let view = |(link, entry): (LinkId, &Link)| {
             let (last_heard, round_trip_micros) = self.heartbeat.quality(self.clock.now, link);
             PeerView {
                 node_id: entry.node,
+                name: self.name(entry.node),
                 address: entry.remote,
                 network_port: entry.network_port,
                 version: entry.version.clone(),
@@ -134,54 +139,95 @@ impl Node {
     }
 
     pub(super) fn member_views(&self) -> Vec<MemberView> {
-        let view = |(node_id, advert): (_, &crate::wire::Advert)| MemberView {
-            node_id,
-            addresses: advert.addresses.clone(),
-            version: advert.version.clone(),
-            hops: self.membership.hops(node_id).unwrap_or_default(),
-            links: advert.links.clone(),
-            models: advert.models.clone(),
-            slots: advert.slots,
-            load: if node_id == self.me { Some(self.own_load()) } else { self.loads.get(&node_id).copied() },
+        let quality = |(link, entry): (LinkId, &Link)| {
+            let (last_heard, _) = self.heartbeat.quality(self.clock.now, link);
+            (entry.node, (self.heartbeat.liveness(link), micros(last_heard) / 1000))
+        };
+        let links: BTreeMap<NodeId, (Liveness, u64)> = self.peers.iter().map(quality).collect();
+        let view = |(node_id, advert)| {
+            let own = (node_id == self.me).then(|| self.own_load());
+            MemberView {
+                hops: self.membership.hops(node_id).unwrap_or_default(),
+                load: own.or_else(|| self.loads.get(&node_id).copied()),
+                link: links.get(&node_id).copied(),
+                ..member_view(node_id, advert)
+            }
         };
         let mut members: Vec<MemberView> = self.membership.reachable().map(view).collect();
         members.sort_by_key(|member| member.node_id);
         members
     }
-}
 
-fn open_view(now: Instant, open: &OpenTask, scheduler: &Scheduler) -> TaskView {
-    let (status, worker) = open.status();
-    let remaining = open.remaining(now, |worker| scheduler.expected(worker));
-    TaskView {
-        id: open.stored.id,
-        kind: open.stored.spec.kind(),
-        model: open.stored.spec.model.clone().unwrap_or_default(),
-        status,
-        submitted_at: open.stored.submitted_at,
-        elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
-        attempts: open.stored.attempts,
-        worker,
-        preview: open.stored.spec.input.preview(),
-        tokens: open.tokens(),
-        remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
-        result: None,
+    pub(super) fn former_member_views(&self) -> Vec<MemberView> {
+        let view = |(since, node_id, advert)| MemberView {
+            unreachable_millis: Some(self.millis_since(since)),
+            ..member_view(node_id, advert)
+        };
+        let most = usize::try_from(LIST_MAX).unwrap_or(usize::MAX);
+        self.membership.former().map(view).take(most).collect()
+    }
+
+    /// Returns the name of a node, or the empty name if its advert is not held.
+    pub fn name(&self, node: NodeId) -> NodeName {
+        if node == self.me {
+            return self.config.name.clone();
+        }
+        self.membership.advert(node).map_or_else(NodeName::default, |advert| advert.name.clone())
+    }
+
+    fn open_view(&self, open: &OpenTask) -> TaskView {
+        let (status, worker) = open.status();
+        let now = self.clock.now;
+        let remaining = open.remaining(now, |worker| self.scheduler.expected(worker));
+        TaskView {
+            id: open.stored.id,
+            kind: open.stored.spec.kind(),
+            model: open.stored.spec.model.clone().unwrap_or_default(),
+            status,
+            submitted_at: open.stored.submitted_at,
+            elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
+            attempts: open.stored.attempts,
+            worker,
+            worker_name: worker.map_or_else(NodeName::default, |worker| self.name(worker)),
+            preview: open.stored.spec.input.preview(),
+            tokens: open.tokens(),
+            remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
+            result: None,
+        }
+    }
+
+    pub(super) fn finished_view(&self, summary: &ResultSummary) -> TaskView {
+        TaskView {
+            id: summary.id,
+            kind: summary.kind,
+            model: summary.model.clone(),
+            status: summary.status,
+            submitted_at: summary.submitted_at,
+            elapsed_millis: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
+            attempts: summary.attempts,
+            worker: summary.worker,
+            worker_name: summary.worker.map_or_else(NodeName::default, |worker| self.name(worker)),
+            preview: summary.preview.clone(),
+            tokens: None,
+            remaining_millis: None,
+            result: Some(summary.clone()),
+        }
     }
 }
 
-pub(super) fn finished_view(summary: &ResultSummary) -> TaskView {
-    TaskView {
-        id: summary.id,
-        kind: summary.kind,
-        model: summary.model.clone(),
-        status: summary.status,
-        submitted_at: summary.submitted_at,
-        elapsed_millis: summary.completed_at.0.saturating_sub(summary.submitted_at.0),
-        attempts: summary.attempts,
-        worker: summary.worker,
-        preview: summary.preview.clone(),
-        tokens: None,
-        remaining_millis: None,
-        result: Some(summary.clone()),
+/// Returns what the advert of a member says.
+fn member_view(node_id: NodeId, advert: &Advert) -> MemberView {
+    MemberView {
+        node_id,
+        name: advert.name.clone(),
+        addresses: advert.addresses.clone(),
+        version: advert.version.clone(),
+        hops: 0,
+        links: advert.links.clone(),
+        models: advert.models.clone(),
+        slots: advert.slots,
+        load: None,
+        link: None,
+        unreachable_millis: None,
     }
 }

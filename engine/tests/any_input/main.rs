@@ -68,6 +68,7 @@ fn request() -> impl Strategy<Value = Request> {
         4 => fetch().prop_map(Request::Fetch),
         1 => Just(Request::Fetches),
         1 => Just(Request::Health),
+        1 => Just(Request::FormerMembers),
         1 => Just(Request::Members),
         1 => Just(Request::Metrics),
         1 => Just(Request::Peers),

@@ -11,7 +11,7 @@ use engine::request::{Cursor, TaskFilter, TaskUpdate};
 use engine::task::{Classification, InputFault, TaskFailure, TaskInput, TaskKind, TaskSpec, TaskStatus};
 use engine::testing::{MODEL, Network, offer};
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
-use engine::{NodeId, Rejection, Request, Response, TaskId, UnixMillis};
+use engine::{NodeId, NodeName, Rejection, Request, Response, TaskId, UnixMillis};
 use std::cmp::Reverse;
 use std::time::Duration;
 
@@ -297,6 +297,7 @@ fn hello(identity: &engine::Identity, incarnation: u64) -> Message {
         incarnation,
         session_key: [0; 32],
         addresses: Vec::new(),
+        name: NodeName::default(),
         version: "1".to_owned(),
         max_links: 32,
         slots: 0,

@@ -6,7 +6,7 @@ use engine::event::{DropReason, Event};
 use engine::request::{PingSpec, PingView};
 use engine::testing::Network;
 use engine::wire::{Advert, Beat, Hello, Message, SharedBytes, Signature, SignedAdvert};
-use engine::{Request, Response, UnixMillis};
+use engine::{NodeName, Request, Response, UnixMillis};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -94,6 +94,7 @@ fn hello(secret: [u8; 32]) -> Message {
         sequence: 1,
         incarnation: 1,
         addresses: Vec::new(),
+        name: NodeName::default(),
         version: engine::Config::default().version,
         max_links: 4,
         slots: 1,

@@ -121,6 +121,7 @@ impl FakeNode {
                 let prompt = node.tasks.get(task).map_or("", |spec| spec.input.texts()[0]).to_owned();
                 return news(*task, *seen, &prompt);
             }
+            Request::FormerMembers => Ok(Response::Members(Vec::new())),
             Request::Members => Ok(Response::Members(vec![member()])),
             Request::Status => Ok(Response::Status(Box::new(testing::status()))),
             other => panic!("nobody asks this here: {other:?}"),
@@ -262,6 +263,7 @@ fn view(id: TaskId, status: TaskStatus) -> TaskView {
         elapsed_millis: 1,
         attempts: 1,
         worker: None,
+        worker_name: engine::NodeName::default(),
         preview: String::new(),
         tokens: None,
         remaining_millis: None,
@@ -277,6 +279,7 @@ fn member() -> MemberView {
     });
     MemberView {
         node_id: NodeId([7; 16]),
+        name: engine::NodeName::new("cedar").unwrap(),
         addresses: Vec::new(),
         version: "1".to_owned(),
         hops: 0,
@@ -284,6 +287,8 @@ fn member() -> MemberView {
         models: models.into(),
         slots: 1,
         load: None,
+        link: None,
+        unreachable_millis: None,
     }
 }
 

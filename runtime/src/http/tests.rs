@@ -46,7 +46,7 @@ fn answer(request: &Request) -> Option<Answer> {
         Request::Status => Ok(Response::Status(Box::new(testing::status()))),
         Request::Metrics => Ok(Response::Metrics(Box::new(metrics_view()))),
         Request::Peers => Ok(Response::Peers(Vec::new())),
-        Request::Members => Ok(Response::Members(Vec::new())),
+        Request::FormerMembers | Request::Members => Ok(Response::Members(Vec::new())),
         Request::Health => Err(Rejection::TooManyWaiting),
         Request::Diagnosis => {
             let view = engine::request::DiagnosisView { heard: 0, issues: Vec::new(), conflicts: Vec::new() };
@@ -131,6 +131,7 @@ fn task_view(id: TaskId) -> TaskView {
         elapsed_millis: 1,
         attempts: 1,
         worker: Some(NodeId([7; 16])),
+        worker_name: engine::NodeName::default(),
         preview: "hello".to_owned(),
         tokens: None,
         remaining_millis: None,

@@ -95,7 +95,7 @@ mod tests {
     use crate::invariants::testing::cluster;
     use engine::output::Priority;
     use engine::wire::{SharedBytes, Signature};
-    use engine::{Identity, LinkId, NodeId};
+    use engine::{Identity, LinkId, NodeId, NodeName};
 
     #[test]
     fn an_invented_node_is_no_member() {
@@ -120,6 +120,7 @@ mod tests {
                 sequence: 1,
                 incarnation: 1,
                 addresses: Vec::new(),
+                name: NodeName::default(),
                 version: String::new(),
                 max_links: 1,
                 slots: 1,

@@ -136,6 +136,7 @@ const fn is_read(request: &Request) -> bool {
             | Request::Diagnosis
             | Request::Dump
             | Request::Fetches
+            | Request::FormerMembers
             | Request::Members
             | Request::Metrics
             | Request::Peers

@@ -8,6 +8,7 @@ const FAR: NodeId = NodeId([9; 16]);
 fn member(node_id: NodeId, hops: u32, links: &[NodeId]) -> MemberView {
     MemberView {
         node_id,
+        name: engine::NodeName::default(),
         addresses: Vec::new(),
         version: "1".to_owned(),
         hops,
@@ -15,12 +16,15 @@ fn member(node_id: NodeId, hops: u32, links: &[NodeId]) -> MemberView {
         models: Vec::new(),
         slots: 4,
         load: (hops <= 1).then_some(2),
+        link: None,
+        unreachable_millis: None,
     }
 }
 
 fn peer(node_id: NodeId) -> PeerView {
     PeerView {
         node_id,
+        name: engine::NodeName::default(),
         address: "192.168.1.2:9000".parse().unwrap(),
         network_port: 9000,
         version: "1".to_owned(),
