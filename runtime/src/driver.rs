@@ -237,7 +237,7 @@ where
     fn carry_out(&mut self) -> Option<u8> {
         let now = self.world.clock.now();
         while let Some(output) = self.node.poll_output() {
-            self.world.journal.output(now, &output);
+            self.world.journal.output(now, &output, &self.node);
             match output {
                 Output::Blob(order) => self.world.blobs.order(order),
                 Output::Cancel { job } => self.world.inference.cancel(job),

@@ -15,7 +15,7 @@ pub use event_log::EventLog;
 pub use page_feed::{Changes, PageFeed, SECONDS_MAX};
 
 use crate::ports::Journal;
-use engine::{Event, Input, Instant, Output};
+use engine::{Event, Input, Instant, Node, NodeId, NodeName, Output};
 use recording::Recording;
 use std::fmt;
 
@@ -23,6 +23,24 @@ use std::fmt;
 pub trait EventObserver: Send {
     /// Handles one event.
     fn event(&mut self, now: Instant, event: &Event);
+
+    /// Handles one event, and may show the names of the nodes in it.
+    fn named_event(&mut self, now: Instant, event: &Event, names: &dyn NodeNames) {
+        let _ = names;
+        self.event(now, event);
+    }
+}
+
+/// The names by which a node knows others.
+pub trait NodeNames {
+    /// Returns the name of a node; the empty name if it has none or is not known.
+    fn name(&self, node: NodeId) -> NodeName;
+}
+
+impl NodeNames for Node {
+    fn name(&self, node: NodeId) -> NodeName {
+        self.name(node)
+    }
 }
 
 /// Everything that observes one node.
@@ -53,12 +71,12 @@ impl Journal for Observers {
         }
     }
 
-    fn output(&mut self, now: Instant, output: &Output) {
+    fn output(&mut self, now: Instant, output: &Output, node: &Node) {
         if let Output::Event(event) = output {
-            self.events.iter_mut().for_each(|observer| observer.event(now, event));
+            self.events.iter_mut().for_each(|observer| observer.named_event(now, event, node));
         }
         if let Some(recording) = &mut self.recording {
-            recording.output(now, output);
+            recording.output(now, output, node);
         }
     }
 }
@@ -92,8 +110,11 @@ mod tests {
             observers.with(Names("first", Arc::clone(&seen))).with(Names("second", Arc::clone(&seen)));
         let event = Event::StateChanged { from: State::Registering, to: State::Active };
         observers.input(Instant::ZERO, &Input::Tick);
-        observers.output(Instant::ZERO, &Output::Examine);
-        observers.output(Instant::ZERO, &Output::Event(event.clone()));
+        let identity = engine::Identity::from_secret(&[1; 32]);
+        let (config, saved) = (engine::Config::default(), engine::Saved::default());
+        let node = Node::new(config, identity, [2; 32], Instant::ZERO, engine::UnixMillis(0), saved);
+        observers.output(Instant::ZERO, &Output::Examine, &node);
+        observers.output(Instant::ZERO, &Output::Event(event.clone()), &node);
         assert_eq!(*seen.lock().unwrap(), [("first", event.clone()), ("second", event)]);
     }
 }

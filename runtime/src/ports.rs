@@ -13,7 +13,7 @@ use engine::output::{InferenceJob, Output};
 use engine::record::Record;
 use engine::task::{TaskKind, TaskOutput};
 use engine::{
-    Fingerprint, InferenceError, Instant, NodeId, PublicKey, StrangerFault, UnixMillis, WriteError,
+    Fingerprint, InferenceError, Instant, Node, NodeId, PublicKey, StrangerFault, UnixMillis, WriteError,
 };
 use futures::{AsyncRead, AsyncWrite};
 use std::future::Future;
@@ -191,6 +191,6 @@ pub trait Journal: Send + 'static {
     /// Records an input that is about to be handled.
     fn input(&mut self, now: Instant, input: &Input);
 
-    /// Records an output that is about to be carried out.
-    fn output(&mut self, now: Instant, output: &Output);
+    /// Records an output of `node` that is about to be carried out.
+    fn output(&mut self, now: Instant, output: &Output, node: &Node);
 }

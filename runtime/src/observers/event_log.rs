@@ -1,11 +1,11 @@
 //! The engine's event stream as log lines.
 
-use super::EventObserver;
+use super::{EventObserver, NodeNames};
 use crate::config::LogLevel;
 use crate::logging::{Line, Log};
 use engine::health::Verdict;
 use engine::observers::alerts::Severity;
-use engine::{Event, Instant, TraceContext};
+use engine::{Event, Instant, NodeId, NodeName, TraceContext};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -23,11 +23,16 @@ impl EventLog {
 }
 
 impl EventObserver for EventLog {
-    fn event(&mut self, _now: Instant, event: &Event) {
+    fn event(&mut self, now: Instant, event: &Event) {
+        self.named_event(now, event, &NoNames);
+    }
+
+    fn named_event(&mut self, _now: Instant, event: &Event, names: &dyn NodeNames) {
         let (level, component) = severity(event);
         // Most events concern messages and are below the level. They must cost nothing.
         if self.log.takes(level, component) {
-            let (name, fields) = name_and_fields(event);
+            let (name, mut fields) = name_and_fields(event);
+            add_names(&mut fields, names);
             let message = described(event, &name);
             self.log.write_as(&Line { level, component, message: &message, fields }, &name);
         }
@@ -101,6 +106,24 @@ fn name_and_fields(event: &Event) -> (String, Map<String, Value>) {
     (name.replace('_', " "), fields)
 }
 
+/// Adds the name of each node after its id, if it has one.
+fn add_names(fields: &mut Map<String, Value>, names: &dyn NodeNames) {
+    for key in ["destination", "from", "member", "next", "node", "origin", "peer", "worker"] {
+        let id = fields.get(key).and_then(Value::as_str).and_then(|id| id.parse::<NodeId>().ok());
+        let name = id.map(|id| names.name(id)).filter(|name| !name.is_empty());
+        name.and_then(|name| fields.insert(format!("{key}_name"), Value::from(name.as_str())));
+    }
+}
+
+/// Stands for a node that knows no names.
+struct NoNames;
+
+impl NodeNames for NoNames {
+    fn name(&self, _node: NodeId) -> NodeName {
+        NodeName::default()
+    }
+}
+
 /// Returns the message for an event of this name. That of an alert describes its value.
 fn described<'name>(event: &Event, name: &'name str) -> Cow<'name, str> {
     #[allow(clippy::wildcard_enum_match_arm, reason = "only alerts have a value to describe")]
@@ -121,8 +144,17 @@ mod tests {
     use super::*;
     use crate::logging::LogOptions;
     use engine::lifecycle::State;
-    use engine::{MessageId, NodeId, TaskId, TraceId};
+    use engine::{MessageId, TaskId, TraceId};
     use serde_json::json;
+
+    /// A node that knows another one.
+    struct Cedar;
+
+    impl NodeNames for Cedar {
+        fn name(&self, node: NodeId) -> NodeName {
+            if node == NodeId([1; 16]) { NodeName::new("cedar").unwrap() } else { NodeName::default() }
+        }
+    }
 
     #[test]
     fn engine_events_are_lines_and_messages_are_trace() {
@@ -134,7 +166,7 @@ mod tests {
         let (from, to) = (State::Registering, State::Active);
         let trace = TraceContext { id: TraceId([3; 16]), sampled: false };
         events.event(now, &Event::StateChanged { from, to });
-        events.event(now, &Event::PeerSlow { peer: NodeId([1; 16]) });
+        events.named_event(now, &Event::PeerSlow { peer: NodeId([1; 16]) }, &Cedar);
         events.event(now, &Event::MessageDuplicate { message: MessageId([2; 16]), trace });
         events.event(now, &Event::InputTruncated { task: TaskId([4; 16]), inputs: 1, dropped: 2, trace });
         assert!(log.flush());
@@ -145,6 +177,7 @@ mod tests {
         assert_eq!(found[0]["message"], "state changed");
         assert_eq!(found[0]["to"], "ACTIVE");
         assert_eq!((&found[1]["level"], &found[1]["peer"]), (&json!("WARN"), &json!("01".repeat(16))));
+        assert_eq!(found[1]["peer_name"], "cedar");
         assert_eq!(found[2]["trace_id"], "03".repeat(16));
         assert_eq!(found[2].get("trace"), None);
     }

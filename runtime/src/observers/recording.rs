@@ -8,7 +8,7 @@
 use crate::ports::Journal;
 use engine::identity::KeyUses;
 use engine::journal::{End, MAGIC, Recorder, Start};
-use engine::{Input, Instant, Output, Saved};
+use engine::{Input, Instant, Node, Output, Saved};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -129,7 +129,7 @@ impl Journal for Recording {
         }
     }
 
-    fn output(&mut self, _now: Instant, output: &Output) {
+    fn output(&mut self, _now: Instant, output: &Output, _node: &Node) {
         if !self.closed {
             self.recorder.output(output, &mut self.encoded);
             self.hand_over();

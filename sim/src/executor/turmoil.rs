@@ -453,7 +453,7 @@ impl Journal for SimJournal {
         self.machine.observe(now, Observation::Input(input));
     }
 
-    fn output(&mut self, now: Instant, output: &Output) {
+    fn output(&mut self, now: Instant, output: &Output, _node: &Node) {
         self.machine.observe(now, Observation::Output(output));
     }
 }

@@ -55,7 +55,7 @@ impl Recorded {
         self.recording.input(now, &input);
         self.node.handle_input(now, input);
         while let Some(output) = self.node.poll_output() {
-            self.recording.output(now, &output);
+            self.recording.output(now, &output, &self.node);
         }
     }
 
