@@ -18,6 +18,7 @@ pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod node;
 mod node_id;
+mod node_names;
 mod paths;
 pub(crate) mod route;
 mod sample_task;

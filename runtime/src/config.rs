@@ -17,6 +17,7 @@ pub use share::Share;
 use crate::cgroup::{self, MemoryLimit};
 use crate::home::{self, Home};
 use crate::text::without_mark;
+use engine::NodeName;
 use field::FORMER_NAMES;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,6 +34,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
+    /// The name of the node; `None` if neither the user nor the host gives one.
+    pub name: Option<NodeName>,
     /// The port for peers.
     pub port: u16,
     /// The port of the control API, on loopback.
@@ -107,6 +110,7 @@ impl Settings {
     /// Returns the configuration of the engine, without `models`, which the caller adds.
     pub fn engine_config(&self) -> engine::Config {
         engine::Config {
+            name: self.name.clone().unwrap_or_default(),
             network: self.network.clone(),
             max_peers: self.max_peers,
             discovery: self.discovery,
@@ -126,6 +130,8 @@ impl Settings {
 pub enum Source {
     /// The default.
     Default,
+    /// The name of this host.
+    HostName,
     /// The memory limit of a container, which is below the default.
     MemoryLimit(MemoryLimit),
     /// The home's own configuration file.
@@ -144,6 +150,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::HostName => f.write_str("host name"),
             Self::MemoryLimit(MemoryLimit { bytes, file }) => {
                 write!(f, "memory limit of {} MB, {}", bytes >> 20, file.display())
             }
@@ -169,7 +176,17 @@ pub struct Effective {
 impl Effective {
     /// Tells whether the user set this value.
     pub fn is_explicit(&self, key: &str) -> bool {
-        !matches!(self.sources.get(key), None | Some(Source::Default | Source::MemoryLimit(_)))
+        let source = self.sources.get(key);
+        !matches!(source, None | Some(Source::Default | Source::HostName | Source::MemoryLimit(_)))
+    }
+
+    /// Names the node after its host, if the user gave it no name.
+    fn named(mut self, host: &str) -> Self {
+        if self.settings.name.is_none() {
+            self.settings.name = Some(NodeName::from_host(host)).filter(|name| !name.is_empty());
+            self.sources.insert("name", Source::HostName);
+        }
+        self
     }
 
     /// Lowers a default memory setting to a container's limit, with a warning. Warns if an explicit one exceeds it.
@@ -240,6 +257,8 @@ pub struct Overrides {
     pub config_file: Option<PathBuf>,
     /// The environment. Only names that begin with `P2P_AI_` matter.
     pub environment: Vec<(OsString, OsString)>,
+    /// The name of this host.
+    pub host_name: String,
     /// The memory limit of the container in which the node runs.
     pub memory_limit: Option<MemoryLimit>,
     /// Whether the node may start although its data is gone.
@@ -249,8 +268,12 @@ pub struct Overrides {
 impl Overrides {
     /// Reads the environment and the memory limit of this process.
     pub fn from_environment() -> Self {
-        let environment = std::env::vars_os().collect();
-        Self { environment, memory_limit: cgroup::memory_limit(), ..Self::default() }
+        Self {
+            environment: std::env::vars_os().collect(),
+            host_name: host_name(),
+            memory_limit: cgroup::memory_limit(),
+            ..Self::default()
+        }
     }
 }
 
@@ -260,7 +283,8 @@ impl Overrides {
 /// [`ConfigError`], with all problems at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, |path, values| write(path, &values))?;
-    Ok(gathered.finish(home, probe_storage)?.within(overrides.memory_limit.as_ref()))
+    let effective = gathered.finish(home, probe_storage)?.named(&overrides.host_name);
+    Ok(effective.within(overrides.memory_limit.as_ref()))
 }
 
 /// Loads and validates the settings like [`load`], without a change to the disk.
@@ -269,7 +293,8 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
 /// [`ConfigError`], with all problems at once.
 pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
     let gathered = gather(home, overrides, |_, _| Ok(()))?;
-    Ok(gathered.finish(home, |_| Ok(()))?.within(overrides.memory_limit.as_ref()))
+    let effective = gathered.finish(home, |_| Ok(()))?.named(&overrides.host_name);
+    Ok(effective.within(overrides.memory_limit.as_ref()))
 }
 
 fn gather(
@@ -644,6 +669,14 @@ fn probe_storage(path: &Path) -> io::Result<()> {
     fs::remove_file(&probe)
 }
 
+/// Returns the name of this host; empty if the system does not tell.
+fn host_name() -> String {
+    let mut text = String::new();
+    let read = File::open("/proc/sys/kernel/hostname")
+        .and_then(|file| file.take(HOST_NAME_BYTES_MAX).read_to_string(&mut text));
+    read.map_or_else(|_| String::new(), |_| text)
+}
+
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> &'a str {
     let given: String = given.chars().take(SHOWN_CHARS_MAX).collect();
     known.min_by_key(|known| strsim::damerau_levenshtein(&given, known)).unwrap_or_default()
@@ -663,6 +696,8 @@ pub const FILE_BYTES_MAX: u64 = 1_000_000;
 
 /// The smallest `max_memory_mb`.
 const MEMORY_MB_MIN: u32 = 128;
+/// More than a host name has.
+const HOST_NAME_BYTES_MAX: u64 = 256;
 const PREFIX: &str = "P2P_AI_";
 const OTHER_VARIABLES: &[&str] = &["P2P_AI_HOME"];
 /// A variable with at most this many changes to that of a setting is a typing error.

@@ -258,6 +258,9 @@ pub struct RunInfo {
     pub pid: u32,
     /// Its id.
     pub node_id: engine::NodeId,
+    /// Its name.
+    #[serde(default)]
+    pub name: engine::NodeName,
     /// The address of its control API.
     pub api_address: SocketAddr,
     /// The address of its metrics, if they have a port.

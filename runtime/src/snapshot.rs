@@ -55,7 +55,7 @@ fn figure(kind: Kind, value: &Value) -> SettingValue {
         Kind::Addresses | Kind::Command | Kind::Interfaces | Kind::Models => {
             SettingValue::Entries(value.as_array().map_or(0, |all| all.len() as u64))
         }
-        Kind::File | Kind::Name | Kind::Path | Kind::Share | Kind::Url => {
+        Kind::File | Kind::Name | Kind::NodeName | Kind::Path | Kind::Share | Kind::Url => {
             SettingValue::Text(!value.is_null())
         }
     }

@@ -2,6 +2,7 @@
 
 use super::trace::{path, words};
 use crate::client::{Client, block_on};
+use crate::commands::node_names::NodeNames;
 use crate::error::{Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output::{self, Format};
@@ -42,7 +43,10 @@ pub(super) fn run(id: &str, format: Format, home: &SelectedHome) -> Outcome {
         let client = Client::connect(&home)?;
         let trace: Trace = client.get(&path(id)?).await?;
         let explanation = explain(&trace, id)?;
-        if format.json { output::json(&explanation) } else { show(&explanation) }
+        if format.json {
+            return output::json(&explanation);
+        }
+        show(&explanation, &NodeNames::fetch(&client).await?)
     })
 }
 
@@ -98,19 +102,20 @@ fn explain(trace: &Trace, id: &str) -> Result<Explanation, Failure> {
     Ok(Explanation { task, trace_id: trace.trace_id, attempts: attempts.collect() })
 }
 
-fn show(explanation: &Explanation) -> Result<(), Failure> {
+fn show(explanation: &Explanation, names: &NodeNames) -> Result<(), Failure> {
     output::line(&format!("Task {}", explanation.task))?;
     if explanation.attempts.is_empty() {
         return output::line("No node has been chosen for it");
     }
     for attempt in &explanation.attempts {
         let considered = words::count(u64::from(attempt.considered), "candidate");
-        output::line(&format!("Attempt {} ran at {}, of {considered}", attempt.number, attempt.worker))?;
-        let rows: Vec<[String; 6]> =
-            attempt.candidates.iter().map(|candidate| row(candidate, attempt.worker)).collect();
+        let (number, worker) = (attempt.number, names.named(attempt.worker));
+        output::line(&format!("Attempt {number} ran at {worker}, of {considered}"))?;
+        let row = |candidate| row(candidate, attempt.worker, names);
+        let rows: Vec<[String; 6]> = attempt.candidates.iter().map(row).collect();
         output::table(["CANDIDATE", "EXPECTED", "PER TASK", "AHEAD", "ROUND TRIP", "NOTE"], &rows)?;
         if !attempt.path.is_empty() {
-            let path: Vec<String> = attempt.path.iter().map(|node| words::node(*node)).collect();
+            let path: Vec<String> = attempt.path.iter().map(|node| names.label(*node)).collect();
             output::line(&format!("Path: {}", path.join(" -> ")))?;
         }
         if attempt.retries > 0 {
@@ -126,7 +131,7 @@ fn show(explanation: &Explanation) -> Result<(), Failure> {
     )
 }
 
-fn row(candidate: &Estimate, worker: NodeId) -> [String; 6] {
+fn row(candidate: &Estimate, worker: NodeId, names: &NodeNames) -> [String; 6] {
     let notes = [
         (candidate.node == worker, "chosen"),
         (candidate.full, "full"),
@@ -134,7 +139,7 @@ fn row(candidate: &Estimate, worker: NodeId) -> [String; 6] {
     ];
     let notes: Vec<&str> = notes.into_iter().filter_map(|(is, note)| is.then_some(note)).collect();
     [
-        candidate.node.to_string(),
+        names.named(candidate.node),
         output::micros(candidate.finish_micros),
         candidate.service_micros.map_or_else(|| "not measured".to_owned(), output::micros),
         candidate.ahead.to_string(),

@@ -5,6 +5,7 @@ pub(super) mod health;
 mod install_service;
 mod list;
 mod logs;
+mod members;
 mod monitor;
 pub(super) mod peers;
 mod ready;
@@ -51,6 +52,14 @@ pub(crate) enum NodeCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// List the nodes of the network, also those beyond the peers
+    Members {
+        /// List the members that each running node of this user knows
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
     /// List the peers of the node
     Peers {
         /// List the peers of all running nodes of this user
@@ -83,6 +92,8 @@ pub(super) fn run(command: NodeCommand, home: &SelectedHome) -> Outcome {
         NodeCommand::Status { all: false, format } => block_on(status::run(&home.open()?, format)),
         NodeCommand::Health { all: true, format } => health::run_all(format),
         NodeCommand::Health { all: false, format } => health::run(&home.open()?, format),
+        NodeCommand::Members { all: true, format } => members::run_all(format),
+        NodeCommand::Members { all: false, format } => block_on(members::run(&home.open()?, format)),
         NodeCommand::Peers { all: true, format } => peers::run_all(format),
         NodeCommand::Peers { all: false, format } => block_on(peers::run(&home.open()?, format)),
         NodeCommand::Config(arguments) => config::run(&home.open()?, &arguments),

@@ -13,7 +13,7 @@ use clap::Subcommand;
 pub(crate) enum RouteCommand {
     /// Show the route to a node, the delay of each hop and alternative routes
     Explain {
-        /// Id of the node, or the start of it
+        /// Name or id of the node, or the start of it
         id: String,
         #[command(flatten)]
         format: Format,

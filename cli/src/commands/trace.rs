@@ -4,12 +4,12 @@ mod perfetto;
 pub(super) mod words;
 
 use crate::client::{Client, block_on};
+use crate::commands::node_names::{NodeNames, named};
 use crate::error::{Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output::{self, Format};
 use api::{Trace, TraceNode, TraceSpan};
 use clap::Args;
-use engine::NodeId;
 use engine::observers::traces::IdPrefix;
 use engine::observers::traces::timeline::{ClockSource, NodeAnswer, SpanKind};
 use std::path::PathBuf;
@@ -35,9 +35,10 @@ pub(super) fn run(arguments: &Arguments, home: &SelectedHome) -> Outcome {
             return output::write(&[&body[..], b"\n"].concat());
         }
         let trace: Trace = client.get(&path).await?;
+        let names = trace.nodes.iter().map(|node| (node.id, node.name.clone())).collect();
         match &arguments.perfetto {
-            Some(file) => perfetto::write(&trace, file),
-            None => show(&trace),
+            Some(file) => perfetto::write(&trace, &names, file),
+            None => show(&trace, &names),
         }
     })
 }
@@ -52,7 +53,7 @@ pub(super) fn path(id: &str) -> Result<String, Failure> {
     Ok(format!("/api/v1/traces/{id}"))
 }
 
-fn show(trace: &Trace) -> Result<(), Failure> {
+fn show(trace: &Trace, names: &NodeNames) -> Result<(), Failure> {
     output::line(&format!("Trace {}", trace.trace_id))?;
     for span in &trace.spans {
         if let (Some(task), SpanKind::Task { kind, model, status, attempts, .. }) = (span.task, &span.what) {
@@ -72,7 +73,7 @@ fn show(trace: &Trace) -> Result<(), Failure> {
             Some(took) => output::micros(took),
         };
         let at = output::micros(span.start_us.saturating_sub(start));
-        [at, took, words::node(span.node), words::what(span)]
+        [at, took, names.label(span.node), words::what(span, names)]
     };
     output::table(["AT", "TOOK", "NODE", "WHAT"], &trace.spans.iter().map(row).collect::<Vec<_>>())?;
     for node in &trace.nodes {
@@ -89,7 +90,7 @@ fn show(trace: &Trace) -> Result<(), Failure> {
 
 /// Returns what must be known about a node to read the timeline.
 fn notes(node: &TraceNode) -> Vec<String> {
-    let id: NodeId = node.id;
+    let id = named(&node.name, node.id);
     let answer = match node.answer {
         NodeAnswer::Answered => None,
         NodeAnswer::Away => Some(format!("Node {id} is not reachable: its steps are missing")),

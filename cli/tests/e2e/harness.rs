@@ -96,6 +96,7 @@ impl Node<'_> {
         let mut command = self.sandbox.command(arguments);
         command
             .env("P2P_AI_HOME", self.home.root())
+            .env("P2P_AI_NODE_NAME", self.home.root().file_name().unwrap_or_default())
             .env("P2P_AI_PORT", self.port.to_string())
             .env("P2P_AI_API_PORT", self.api_port.to_string());
         command

@@ -102,7 +102,7 @@ pub use diagnosis::{Conflict, DamagedRecord, Diagnosis, ModelVersion, RecentIssu
 pub use error::{ErrorBody, ErrorDetail};
 pub use files::{Fetch, FetchLine, Fetches, NewFetch, NewShare};
 pub use models::{Availability, ModelAvailability, ModelStatus, Models, NewPull, Pull, PullState};
-pub use network::{Hop, Member, Members, Peer, Peers, Ping, Route};
+pub use network::{Hop, Member, MemberRole, Members, Peer, Peers, Ping, Route};
 pub use new_task::{InputBody, InvalidTask, Message, NewTask, OneOrMany, thousandths};
 pub use status::{Health, Liveness, Model, Readiness, StartingStatus, Status, StatusResponse};
 pub use tasks::{Dropped, OutputBody, ResultBody, Score, Submitted, Summary, Task, Tasks, TruncatedInput};

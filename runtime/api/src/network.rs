@@ -1,10 +1,11 @@
 //! Peers, members, and the paths to them.
 
 use crate::millis;
-use engine::NodeId;
 use engine::heartbeat;
 use engine::request::{HopView, MemberView, PeerView, PingView, RoundTrips, RouteView};
+use engine::{NodeId, NodeName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// Peers of a node.
@@ -19,6 +20,9 @@ pub struct Peers {
 pub struct Peer {
     /// Id of the peer.
     pub id: NodeId,
+    /// Name of the peer.
+    #[serde(default)]
+    pub name: NodeName,
     /// Remote address of the link.
     pub address: SocketAddr,
     /// TCP port on which the peer accepts connections.
@@ -43,8 +47,11 @@ pub struct Peer {
 /// All known members, including the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Members {
-    /// Members, ordered by id.
+    /// Members that can be reached, ordered by id.
     pub members: Vec<Member>,
+    /// Members that left within the last ten minutes, the last one first.
+    #[serde(default)]
+    pub former: Vec<Member>,
 }
 
 /// A node known through membership gossip.
@@ -52,6 +59,9 @@ pub struct Members {
 pub struct Member {
     /// Id of the member.
     pub id: NodeId,
+    /// Name of the member.
+    #[serde(default)]
+    pub name: NodeName,
     /// Addresses that the member advertises.
     pub addresses: Vec<SocketAddr>,
     /// Version of the program that the member runs.
@@ -60,6 +70,55 @@ pub struct Member {
     pub hops: u32,
     /// Peers of the member.
     pub links: Vec<NodeId>,
+    /// Whether the member runs models, or only relays messages.
+    #[serde(default)]
+    pub role: MemberRole,
+    /// Names of the models that the member offers.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Maximum number of inference jobs that the member runs at the same time.
+    #[serde(default)]
+    pub slots: u16,
+    /// Tasks that the member has to run; absent if it is no peer, or has not told yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<u16>,
+    /// Verdict of the failure detector; peers only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub liveness: Option<heartbeat::Liveness>,
+    /// Time since the last sign of life; absent for a member that is reached through others, and for the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_ms: Option<u64>,
+}
+
+impl Member {
+    /// Returns a member of which only id and name are known.
+    pub fn new(id: NodeId, name: NodeName) -> Self {
+        Self {
+            id,
+            name,
+            addresses: Vec::new(),
+            version: String::new(),
+            hops: 0,
+            links: Vec::new(),
+            role: MemberRole::default(),
+            models: Vec::new(),
+            slots: 0,
+            load: None,
+            liveness: None,
+            last_seen_ms: None,
+        }
+    }
+}
+
+/// What a member does for its network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberRole {
+    /// It relays messages, and passes its tasks to others.
+    #[default]
+    Relay,
+    /// It runs models as well.
+    Worker,
 }
 
 /// The path that a message to a node would take.
@@ -74,10 +133,13 @@ pub struct Route {
 }
 
 /// One node on a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hop {
     /// Id of the node.
     pub id: NodeId,
+    /// Name of the node; absent if it is not known.
+    #[serde(default, skip_serializing_if = "NodeName::is_empty")]
+    pub name: NodeName,
     /// Round-trip time of a message to the node; null if there was no answer within a second.
     pub round_trip_us: Option<u64>,
 }
@@ -104,6 +166,7 @@ impl From<PeerView> for Peer {
     fn from(view: PeerView) -> Self {
         Self {
             id: view.node_id,
+            name: view.name,
             address: view.address,
             network_port: view.network_port,
             version: view.version,
@@ -119,19 +182,34 @@ impl From<PeerView> for Peer {
 
 impl From<MemberView> for Member {
     fn from(view: MemberView) -> Self {
+        let role = if view.models.is_empty() { MemberRole::Relay } else { MemberRole::Worker };
+        // A model that serves several types of tasks is offered for each.
+        let models: BTreeSet<String> = view.models.into_iter().map(|offer| offer.name).collect();
+        let (liveness, last_seen_ms) = view.link.unzip();
         Self {
             id: view.node_id,
+            name: view.name,
             addresses: view.addresses,
             version: view.version,
             hops: view.hops,
             links: view.links,
+            role,
+            models: models.into_iter().collect(),
+            slots: view.slots,
+            load: view.load,
+            liveness,
+            last_seen_ms: view.unreachable_millis.or(last_seen_ms),
         }
     }
 }
 
 impl From<RouteView> for Route {
     fn from(view: RouteView) -> Self {
-        let hop = |hop: HopView| Hop { id: hop.node_id, round_trip_us: hop.round_trip_micros };
+        let hop = |hop: HopView| Hop {
+            id: hop.node_id,
+            name: NodeName::default(),
+            round_trip_us: hop.round_trip_micros,
+        };
         Self {
             destination: view.destination,
             hops: view.hops.into_iter().map(hop).collect(),

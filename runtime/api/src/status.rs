@@ -8,7 +8,7 @@ use engine::lifecycle::State;
 use engine::observers::fault_counters::FaultCounters;
 use engine::request::{DiscoveryView, ModelView, StatusView};
 use engine::task::TaskKind;
-use engine::{Fingerprint, NodeId, UnixMillis};
+use engine::{Fingerprint, NodeId, NodeName, UnixMillis};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -61,6 +61,9 @@ pub struct StartingStatus {
 pub struct Status {
     /// Id of the node.
     pub node_id: NodeId,
+    /// Name of the node.
+    #[serde(default)]
+    pub name: NodeName,
     /// Lifecycle state.
     pub state: State,
     /// Version of the program.
@@ -180,6 +183,7 @@ impl From<StatusView> for Status {
     fn from(view: StatusView) -> Self {
         Self {
             node_id: view.node_id,
+            name: view.name,
             state: view.state,
             version: view.version,
             network: view.network,

@@ -6,7 +6,7 @@ use engine::request::TaskView;
 use engine::task::{
     FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation,
 };
-use engine::{Fingerprint, NodeId, TaskId, TraceId};
+use engine::{Fingerprint, NodeId, NodeName, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// A page of tasks, newest first.
@@ -48,6 +48,9 @@ pub struct Task {
     /// Node that runs the task or produced its outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<NodeId>,
+    /// Name of that node; absent if it is not known.
+    #[serde(default, skip_serializing_if = "NodeName::is_empty")]
+    pub worker_name: NodeName,
     /// The first 100 characters of the input.
     pub preview: String,
     /// Tokens produced so far by a running generation.
@@ -103,6 +106,9 @@ pub struct ResultBody {
     /// Node that produced the outcome.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<NodeId>,
+    /// Name of that node; absent if it is not known.
+    #[serde(default, skip_serializing_if = "NodeName::is_empty")]
+    pub worker_name: NodeName,
     /// When the origin accepted the task.
     pub submitted_at: String,
     /// Time from acceptance to the outcome.
@@ -229,6 +235,7 @@ impl From<TaskView> for Task {
             elapsed_ms: view.result.as_ref().map_or(view.elapsed_millis, elapsed_millis),
             attempts: view.attempts,
             worker: view.worker,
+            worker_name: view.worker_name,
             preview: view.preview,
             tokens: view.tokens.map(|tokens| tokens.produced),
             max_tokens: view.tokens.map(|tokens| tokens.most),
@@ -271,6 +278,7 @@ impl From<TaskResult> for ResultBody {
             kind: summary.kind,
             status: summary.status,
             worker: summary.worker,
+            worker_name: NodeName::default(),
             submitted_at: summary.submitted_at.to_string(),
             elapsed_ms: elapsed_millis(&summary),
             attempts: summary.attempts,

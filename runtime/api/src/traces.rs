@@ -2,7 +2,7 @@
 
 use engine::observers::traces::timeline::{ClockSource, NodeAnswer, NodeClock, Span, SpanKind, Timeline};
 use engine::request::TraceView;
-use engine::{NodeId, SpanId, TaskId, TraceId};
+use engine::{NodeId, NodeName, SpanId, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
 
 /// A trace: what happened to its tasks on the nodes that took part.
@@ -23,6 +23,9 @@ pub struct Trace {
 pub struct TraceNode {
     /// Id of the node.
     pub id: NodeId,
+    /// Name of the node; absent if it is not known.
+    #[serde(default, skip_serializing_if = "NodeName::is_empty")]
+    pub name: NodeName,
     /// Whether its steps are part of the timeline.
     pub answer: NodeAnswer,
     /// How the difference between its clock and the first node's was found.
@@ -67,6 +70,7 @@ impl From<TraceView> for Trace {
         };
         let node = |clock: NodeClock| TraceNode {
             id: clock.node,
+            name: NodeName::default(),
             answer: answer(clock.node),
             clock: clock.source,
             ahead_us: clock.ahead_micros,

@@ -2,6 +2,7 @@
 
 use super::{MEMORY_MB_MIN, Problem, Settings, Share, Source, models};
 use crate::text::origin;
+use engine::NodeName;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -45,6 +46,8 @@ pub enum Kind {
     OptionalPort,
     /// A directory.
     Path,
+    /// The name of a node, or `null`.
+    NodeName,
     /// A part of the whole, 0.0 to 1.0.
     Share,
     /// `true` or `false`.
@@ -72,7 +75,9 @@ impl Kind {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(parts.map(Value::from).collect())
             }),
-            Self::File | Self::Url => Some(if text.is_empty() { Value::Null } else { Value::from(text) }),
+            Self::File | Self::NodeName | Self::Url => {
+                Some(if text.is_empty() { Value::Null } else { Value::from(text) })
+            }
             Self::Level => Some(Value::from(text.trim().to_uppercase())),
             Self::Name | Self::Path => Some(Value::from(text)),
         }
@@ -101,6 +106,10 @@ impl Kind {
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
             }),
             Self::File => value.is_null() || Self::Path.admits(value),
+            Self::NodeName => {
+                let is_name = |text: &str| NodeName::new(text).is_some_and(|name| !name.is_empty());
+                value.is_null() || value.as_str().is_some_and(is_name)
+            }
             Self::Path => {
                 value.as_str().is_some_and(|text| (1..=4096).contains(&text.len()) && !text.contains('\0'))
             }
@@ -130,6 +139,10 @@ impl Kind {
             ),
             Self::Name => "allowed: 1 to 64 letters, digits, '-', '_' or '.'".to_owned(),
             Self::File => "allowed: a file to write, or null".to_owned(),
+            Self::NodeName => format!(
+                "allowed: 1 to {} bytes in one line, without invisible characters, or null",
+                NodeName::BYTES_MAX
+            ),
             Self::Path => "allowed: a directory that can be read and written".to_owned(),
             Self::Share => "allowed: 0.0 to 1.0".to_owned(),
             Self::Switch => "allowed: true, false".to_owned(),
@@ -158,6 +171,7 @@ impl Field {
             | Kind::Level
             | Kind::Models
             | Kind::Name
+            | Kind::NodeName
             | Kind::Path
             | Kind::Switch
             | Kind::Url => return Some(format!("{}_invalid", self.key)),
@@ -226,6 +240,14 @@ pub(super) const FORMER_NAMES: &[(&str, &str)] =
 
 /// All fields, in display order.
 pub const FIELDS: &[Field] = &[
+    Field {
+        key: "name",
+        variable: "P2P_AI_NODE_NAME",
+        flag: Some("--name"),
+        kind: Kind::NodeName,
+        default: || Value::Null,
+        meaning: "The name of the node, shown on all nodes; `null` means the host name without its domain.",
+    },
     Field {
         key: "port",
         variable: "P2P_AI_PORT",

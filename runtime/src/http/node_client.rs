@@ -16,7 +16,8 @@ use axum::http::StatusCode;
 use engine::record::RecordKind;
 use engine::request::{Cursor, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView};
 use engine::task::{TaskResult, TaskSpec};
-use engine::{Fingerprint, Rejection, TaskId};
+use engine::{Fingerprint, NodeId, NodeName, Rejection, TaskId};
+use std::collections::BTreeMap;
 
 /// Sends a request to the node and returns its response.
 ///
@@ -108,6 +109,17 @@ pub(super) async fn result(api: &Api, task: TaskId) -> Result<Option<TaskResult>
             Err(internal("internal_error", "the result could not be read".to_owned()))
         }
     }
+}
+
+/// Returns the names of the members that the node knows, also of those that left lately; none if it does not respond.
+pub(super) async fn node_names(api: &Api) -> BTreeMap<NodeId, NodeName> {
+    let mut names = BTreeMap::new();
+    for request in [NodeRequest::FormerMembers, NodeRequest::Members] {
+        if let Ok(NodeResponse::Members(members)) = ask(api, request).await {
+            names.extend(members.into_iter().map(|member| (member.node_id, member.name)));
+        }
+    }
+    names
 }
 
 /// Returns the model names that stand for different models on different nodes; none if the node does not respond.

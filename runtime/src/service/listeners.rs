@@ -54,6 +54,7 @@ impl Listeners {
         let info = RunInfo {
             pid: std::process::id(),
             node_id: key.identity.node_id(),
+            name: settings.name.clone().unwrap_or_default(),
             api_address,
             metrics_address: metrics.as_ref().and_then(|listener| listener.local_addr().ok()),
             network_port: transport.port(),

@@ -6,7 +6,7 @@
 mod hops;
 
 use crate::client::Client;
-use crate::commands::trace::words;
+use crate::commands::node_names::NodeNames;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::progress;
@@ -59,7 +59,7 @@ struct Measured {
 pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let own = client.info().node_id;
-    let Members { members } = client.get("/api/v1/members").await?;
+    let Members { members, .. } = client.get("/api/v1/members").await?;
     let others: Vec<&Member> = members.iter().filter(|member| member.id != own).collect();
     let bar = progress::bar(others.len() as u64, "members");
     let mut measured = Vec::new();
@@ -72,7 +72,7 @@ pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failur
     if arguments.format.json {
         return output::json(&report);
     }
-    print(&report)
+    print(&report, &members.iter().map(|member| (member.id, member.name.clone())).collect())
 }
 
 /// Measures one member. It may leave meanwhile, so a failure is part of the result.
@@ -116,15 +116,15 @@ async fn ping(client: &Client, id: NodeId, count: u32, bytes: u32, at_once: u32)
     client.post(&path, &()).await?.read()
 }
 
-fn print(report: &Report) -> Result<(), Failure> {
+fn print(report: &Report, names: &NodeNames) -> Result<(), Failure> {
     if report.members.is_empty() {
         return output::line("No other members");
     }
-    let rows: Vec<[String; 7]> = report.members.iter().map(row).collect();
+    let rows: Vec<[String; 7]> = report.members.iter().map(|measured| row(measured, names)).collect();
     output::table(["NODE", "PATH", "LEAST", "MEDIAN", "P99", "LOST", "THROUGHPUT"], &rows)?;
     for measured in &report.members {
         if let Some(error) = &measured.error {
-            output::line(&format!("{}: {}", measured.id, terminal::sanitize_line(error)))?;
+            output::line(&format!("{}: {}", names.named(measured.id), terminal::sanitize_line(error)))?;
         }
     }
     match report.matrix.text(terminal::columns()) {
@@ -133,10 +133,10 @@ fn print(report: &Report) -> Result<(), Failure> {
     }
 }
 
-fn row(of: &Measured) -> [String; 7] {
+fn row(of: &Measured, names: &NodeNames) -> [String; 7] {
     let time =
         |micros: Option<u32>| micros.map_or_else(|| "-".to_owned(), |micros| output::micros(micros.into()));
-    let relays: Vec<String> = of.path.iter().rev().skip(1).rev().copied().map(words::node).collect();
+    let relays: Vec<String> = of.path.iter().rev().skip(1).rev().map(|relay| names.label(*relay)).collect();
     let path = match relays.as_slice() {
         [] if of.path.is_empty() => "-".to_owned(),
         [] => "direct".to_owned(),
@@ -144,7 +144,7 @@ fn row(of: &Measured) -> [String; 7] {
     };
     let trips = of.round_trip_us;
     [
-        of.id.to_string(),
+        names.named(of.id),
         path,
         time(trips.map(|trips| trips.least)),
         time(trips.map(|trips| trips.median)),

@@ -349,6 +349,7 @@ impl Process {
             .arg(self.home.root())
             .args(["node", "start", "--foreground", "--detached", "--end-with-stdin", "--interface", "lo"])
             .args(["--network", &self.network, "--metrics-port", "0"])
+            .args(["--name", &names::name(self.index)])
             .args(["--port", &self.port.to_string(), "--api-port", &self.api_port.to_string()])
             // The user's own list of running nodes does not show it.
             .env("XDG_RUNTIME_DIR", self.home.root())

@@ -120,6 +120,7 @@ async fn serve<B: Backend>(
     let info = RunInfo {
         pid: std::process::id(),
         node_id: backend.nodes().first().map_or(engine::NodeId([0; 16]), |node| node.id),
+        name: engine::NodeName::default(),
         api_address: address,
         metrics_address: None,
         network_port: 0,

@@ -44,7 +44,7 @@ struct Labels {
 
 pub(super) async fn run(home: &Home, arguments: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let Members { members } = client.get("/api/v1/members").await?;
+    let Members { members, .. } = client.get("/api/v1/members").await?;
     let here: Vec<RunInfo> = homes::running()?.iter().filter_map(Home::info).collect();
     let network = client.info().network.clone();
     let found = Found::new(members, here, &network, arguments.forwarded_port);
@@ -131,13 +131,8 @@ mod tests {
     use super::*;
 
     fn member(id: u8) -> Member {
-        Member {
-            id: NodeId([id; 16]),
-            addresses: vec![SocketAddr::from(([192, 168, 0, id], 9000))],
-            version: "1".to_owned(),
-            hops: 1,
-            links: Vec::new(),
-        }
+        let addresses = vec![SocketAddr::from(([192, 168, 0, id], 9000))];
+        Member { addresses, ..Member::new(NodeId([id; 16]), engine::NodeName::default()) }
     }
 
     fn info(id: u8, network: &str, metrics_port: Option<u16>) -> RunInfo {
@@ -145,6 +140,7 @@ mod tests {
         RunInfo {
             pid: 1,
             node_id: NodeId([id; 16]),
+            name: engine::NodeName::default(),
             api_address: address(8080),
             metrics_address: metrics_port.map(address),
             network_port: 9000,

@@ -4,6 +4,7 @@ use crate::commands::all_nodes;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::StatusResponse;
+use engine::NodeName;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
 use serde::Serialize;
@@ -16,6 +17,8 @@ struct Running {
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<NodeName>,
     /// Absent if the node does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<State>,
@@ -39,8 +42,8 @@ pub(super) async fn run(format: Format) -> Result<(), Failure> {
     if nodes.is_empty() {
         return output::line("No running nodes");
     }
-    let rows: Vec<[String; 6]> = nodes.iter().map(row).collect();
-    output::table(["ID", "STATE", "PORT", "API", "PID", "HOME"], &rows)
+    let rows: Vec<[String; 7]> = nodes.iter().map(row).collect();
+    output::table(["NAME", "ID", "STATE", "PORT", "API", "PID", "HOME"], &rows)
 }
 
 fn running(home: &Home, state: Option<State>) -> Running {
@@ -53,6 +56,7 @@ fn running(home: &Home, state: Option<State>) -> Running {
         home: home.root().to_owned(),
         pid,
         node_id: info.as_ref().map(|info| info.node_id.to_string()),
+        name: info.as_ref().map(|info| info.name.clone()),
         state,
         network: info.as_ref().map(|info| info.network.clone()),
         network_port: info.as_ref().map(|info| info.network_port),
@@ -60,9 +64,11 @@ fn running(home: &Home, state: Option<State>) -> Running {
     }
 }
 
-fn row(node: &Running) -> [String; 6] {
+fn row(node: &Running) -> [String; 7] {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let name = node.name.as_ref().filter(|name| !name.is_empty());
     [
+        or_dash(name.map(NodeName::to_string)),
         or_dash(node.node_id.clone()),
         node.state.map_or_else(|| "no answer".to_owned(), |state| state.to_string()),
         or_dash(node.network_port.map(|port| port.to_string())),

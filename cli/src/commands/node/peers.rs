@@ -31,17 +31,21 @@ pub(in crate::commands) fn print(peers: &[Peer]) -> Result<(), Failure> {
     if peers.is_empty() {
         return output::line("No connected peers");
     }
-    let rows: Vec<[String; 7]> = peers.iter().map(row).collect();
-    output::table(["ID", "ADDRESS", "PORT", "CONNECTED", "MESSAGES IN/OUT", "LAST HEARTBEAT", "STATE"], &rows)
+    let rows: Vec<[String; 8]> = peers.iter().map(row).collect();
+    output::table(
+        ["NAME", "ID", "ADDRESS", "PORT", "CONNECTED", "MESSAGES IN/OUT", "LAST HEARTBEAT", "STATE"],
+        &rows,
+    )
 }
 
-fn row(peer: &Peer) -> [String; 7] {
+fn row(peer: &Peer) -> [String; 8] {
     let liveness = match peer.liveness {
         Liveness::Alive => "ALIVE",
         Liveness::Slow => "SLOW",
         Liveness::Dead => "DEAD",
     };
     [
+        if peer.name.is_empty() { "-".to_owned() } else { peer.name.to_string() },
         peer.id.to_string(),
         peer.address.ip().to_string(),
         peer.network_port.to_string(),

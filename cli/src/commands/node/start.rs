@@ -7,7 +7,6 @@ use crate::output::{self, Format};
 use crate::terminal;
 use clap::Args;
 use nix::unistd::setsid;
-use runtime::cgroup;
 use runtime::config::Overrides;
 use runtime::hardening::harden_this_process;
 use runtime::home::{Home, RunInfo};
@@ -31,6 +30,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Args, Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Arguments {
+    /// Name of the node, shown on all nodes [default: the host name without its domain]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Port on which the node accepts peers [default: 9000]
     #[arg(long, value_parser = port, value_name = "PORT", allow_negative_numbers = true)]
     pub(crate) port: Option<u16>,
@@ -229,6 +231,7 @@ fn diagnostics(timeline: &Timeline) -> String {
 
 fn overrides(start: &Arguments) -> io::Result<Overrides> {
     let mut flags = Vec::new();
+    flags.extend(start.name.as_ref().map(|name| ("name", json!(name), "--name")));
     flags.extend(start.port.map(|port| ("port", json!(port), "--port")));
     flags.extend(start.api_port.map(|port| ("api_port", json!(port), "--api-port")));
     flags.extend(start.metrics_port.map(|port| ("metrics_port", json!(port), "--metrics-port")));
@@ -257,9 +260,8 @@ fn overrides(start: &Arguments) -> io::Result<Overrides> {
     Ok(Overrides {
         flags,
         config_file: start.config.clone(),
-        environment: std::env::vars_os().collect(),
-        memory_limit: cgroup::memory_limit(),
         accept_data_loss: start.accept_data_loss,
+        ..Overrides::from_environment()
     })
 }
 
@@ -272,11 +274,12 @@ pub(super) fn explain(error: StartError) -> Failure {
 }
 
 fn announcement(info: &RunInfo) -> String {
+    let name = if info.name.is_empty() { String::new() } else { format!(", name: {}", info.name) };
     let metrics = info
         .metrics_address
         .map_or_else(String::new, |address| format!("\nmetrics http://{address}/metrics, without a token"));
     format!(
-        "Node started (id: {}, port: {})\npid {}, API http://{}, network {:?} (open on this local network){metrics}",
+        "Node started (id: {}, port: {}{name})\npid {}, API http://{}, network {:?} (open on this local network){metrics}",
         info.node_id, info.network_port, info.pid, info.api_address, info.network
     )
 }
@@ -347,6 +350,7 @@ impl Arguments {
         let switch = |flag: &str, on: bool| on.then(|| OsString::from(flag)).into_iter().collect::<Vec<_>>();
         let peers = self.bootstrap_peers.iter().map(ToString::to_string);
         [
+            text("--name", &self.name),
             number("--port", self.port.map(u64::from)),
             number("--api-port", self.api_port.map(u64::from)),
             number("--metrics-port", self.metrics_port.map(u64::from)),
@@ -374,6 +378,7 @@ impl Arguments {
         let peers =
             if self.bootstrap_peers.is_empty() { before.bootstrap_peers } else { self.bootstrap_peers };
         Self {
+            name: self.name.or(before.name),
             port: self.port.or(before.port),
             api_port: self.api_port.or(before.api_port),
             metrics_port: self.metrics_port.or(before.metrics_port),

@@ -3,6 +3,7 @@
 use super::health::{self, word};
 use crate::client::Client;
 use crate::commands::all_nodes;
+use crate::commands::node_names::named;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use api::{Alert, Availability, Health, Model, StartingStatus, Status, StatusResponse};
@@ -62,7 +63,7 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
     let models = models(&status);
     let alerts = alerts(&status.alerts);
     vec![
-        ("Node", status.node_id.to_string()),
+        ("Node", named(&status.name, status.node_id)),
         ("State", status.state.to_string()),
         ("Version", status.version),
         ("Network", format!("{} (open on this local network)", status.network)),

@@ -2,10 +2,10 @@
 
 use crate::client::Client;
 use crate::commands::node_id;
+use crate::commands::node_names::{NodeNames, named};
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::Route;
-use engine::NodeId;
 use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
@@ -27,15 +27,21 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
             before = hop.round_trip_us;
             let milliseconds =
                 |micros: Option<u64>| micros.map_or_else(|| "no answer".to_owned(), output::micros);
-            [number.to_string(), hop.id.to_string(), milliseconds(took), milliseconds(hop.round_trip_us)]
+            [
+                number.to_string(),
+                named(&hop.name, hop.id),
+                milliseconds(took),
+                milliseconds(hop.round_trip_us),
+            ]
         })
         .collect();
     output::table(["HOP", "NODE", "THIS HOP", "ROUND TRIP"], &rows)?;
     if route.alternatives.is_empty() {
         return output::line("No alternative route");
     }
+    let names = NodeNames::fetch(&client).await?;
     for path in &route.alternatives {
-        let nodes: Vec<String> = path.iter().map(NodeId::to_string).collect();
+        let nodes: Vec<String> = path.iter().map(|node| names.named(*node)).collect();
         output::line(&format!("Alternative route: {}", nodes.join(" -> ")))?;
     }
     Ok(())

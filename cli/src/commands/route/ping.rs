@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::commands::node_id;
+use crate::commands::node_names::NodeNames;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::Ping;
@@ -11,7 +12,7 @@ use runtime::home::Home;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Id of the node, or the start of it
+    /// Name or id of the node, or the start of it
     pub(crate) id: String,
     /// Number of messages to send
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=PING_COUNT_MAX as i64), value_name = "N")]
@@ -37,9 +38,10 @@ pub(super) async fn run(home: &Home, ping: &Arguments) -> Result<(), Failure> {
             serde_json::to_string(&told).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         return output::line(&told);
     }
+    let name = NodeNames::fetch(&client).await?.named(id);
     let hops = if told.hops == 1 { "1 hop".to_owned() } else { format!("{} hops", told.hops) };
     output::line(&format!(
-        "{} messages of {bytes} bytes to {id}, {hops}: {} answered, {} lost",
+        "{} messages of {bytes} bytes to {name}, {hops}: {} answered, {} lost",
         told.answered + told.lost,
         told.answered,
         told.lost

@@ -18,8 +18,8 @@ pub(crate) struct Arguments {
     /// Number of newest tasks to skip
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..), allow_negative_numbers = true, value_name = "N")]
     pub(crate) offset: u32,
-    /// List only tasks run by this node, given by its id or the start of it
-    #[arg(long, value_name = "ID")]
+    /// List only tasks run by this node, given by its name or id, or the start of it
+    #[arg(long, value_name = "NODE")]
     pub(crate) worker: Option<String>,
     /// List only tasks with this status
     #[arg(long, value_enum, ignore_case = true, value_name = "STATUS")]

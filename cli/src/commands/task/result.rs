@@ -2,6 +2,7 @@
 
 use super::{answer, id};
 use crate::client::Client;
+use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output;
 use crate::terminal;
@@ -75,7 +76,7 @@ fn properties(result: &ResultBody) -> Vec<(&'static str, String)> {
         ("Type", result.kind.to_string()),
         ("Model", result.model.clone()),
     ];
-    rows.extend(result.worker.map(|worker| ("Worker", worker.to_string())));
+    rows.extend(result.worker.map(|worker| ("Worker", named(&result.worker_name, worker))));
     rows.extend(execution(&result.summary));
     if result.output.is_none() {
         rows.push(("Elapsed", output::duration(result.elapsed_ms)));

@@ -2,6 +2,7 @@
 
 use super::{id, result};
 use crate::client::Client;
+use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::Task;
@@ -30,7 +31,7 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
         ("Elapsed", output::duration(task.elapsed_ms)),
         ("Attempts", task.attempts.to_string()),
     ];
-    rows.extend(task.worker.map(|worker| ("Worker", worker.to_string())));
+    rows.extend(task.worker.map(|worker| ("Worker", named(&task.worker_name, worker))));
     if let (Some(tokens), Some(most)) = (task.tokens, task.max_tokens) {
         rows.push(("Tokens", format!("{tokens} of at most {most}")));
     }
@@ -55,14 +56,14 @@ mod tests {
         let task = json!({
             "id": "01010101-0101-0101-0101-010101010101", "type": "generation", "model": "tiny",
             "status": "RUNNING", "submitted_at": "2026-11-22T14:45:20.973Z", "elapsed_ms": 1500, "attempts": 1,
-            "worker": "07070707070707070707070707070707", "preview": "once", "tokens": 12, "max_tokens": 256,
+            "worker": "07070707070707070707070707070707", "worker_name": "cedar", "preview": "once", "tokens": 12, "max_tokens": 256,
             "remaining_ms": 65_000,
         });
         let rows = properties(&serde_json::from_value(task).unwrap());
         let rows: Vec<String> = rows.iter().skip(7).map(|(name, value)| format!("{name}: {value}")).collect();
         let expected = [
             "Attempts: 1",
-            "Worker: 07070707070707070707070707070707",
+            "Worker: cedar (07070707070707070707070707070707)",
             "Tokens: 12 of at most 256",
             "Remaining: about 1m 5s",
         ];

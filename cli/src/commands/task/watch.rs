@@ -3,6 +3,7 @@
 
 use super::{answer, id, result, text_stream};
 use crate::client::Client;
+use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::terminal;
@@ -130,7 +131,7 @@ impl Watched {
     fn print_status(&mut self, task: &Task) -> Result<(), Failure> {
         let mut text = format!("{:>8}  {}", output::duration(task.elapsed_ms), task.status);
         if let Some(worker) = task.worker {
-            text = format!("{text}  on {worker}");
+            text = format!("{text}  on {}", named(&task.worker_name, worker));
         }
         if task.attempts > 1 {
             text = format!("{text}  (attempt {})", task.attempts);

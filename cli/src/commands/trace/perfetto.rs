@@ -5,6 +5,7 @@
 //! Format: <https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU>.
 
 use super::words;
+use crate::commands::node_names::NodeNames;
 use crate::error::Failure;
 use crate::output;
 use api::{Trace, TraceSpan};
@@ -13,8 +14,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub(super) fn write(trace: &Trace, path: &Path) -> Result<(), Failure> {
-    let text = serde_json::to_vec(&events(trace))
+pub(super) fn write(trace: &Trace, names: &NodeNames, path: &Path) -> Result<(), Failure> {
+    let text = serde_json::to_vec(&events(trace, names))
         .map_err(|error| Failure::from_error(&error).id("internal_error"))?;
     std::fs::write(path, text).map_err(|error| {
         Failure::new(format!("cannot write {}", path.display())).id("output_failed").because(Some(&error))
@@ -22,13 +23,13 @@ pub(super) fn write(trace: &Trace, path: &Path) -> Result<(), Failure> {
     output::notice(&format!("Trace written to {}", path.display()))
 }
 
-fn events(trace: &Trace) -> Value {
+fn events(trace: &Trace, names: &NodeNames) -> Value {
     let process = |node: NodeId| {
         trace.nodes.iter().position(|known| known.id == node).map_or(0, |position| position + 1)
     };
     let mut events: Vec<Value> = Vec::new();
     for node in &trace.nodes {
-        let name = json!({"name": format!("node {}", node.id)});
+        let name = json!({"name": format!("node {}", names.named(node.id))});
         events.push(
             json!({"ph": "M", "name": "process_name", "pid": process(node.id), "tid": 0, "args": name}),
         );
@@ -46,7 +47,7 @@ fn events(trace: &Trace) -> Value {
         ends[thread] = span.start_us.saturating_add(duration.max(1));
         events.push(json!({
             "ph": "X",
-            "name": words::what(span),
+            "name": words::what(span, names),
             "cat": category(span),
             "ts": span.start_us,
             "dur": duration,

@@ -1,14 +1,9 @@
 //! Spans in words.
 
+use crate::commands::node_names::NodeNames;
 use api::TraceSpan;
-use engine::NodeId;
 use engine::observers::traces::timeline::SpanKind;
 use serde::Serialize;
-
-/// Returns the start of a node's id.
-pub(in crate::commands) fn node(id: NodeId) -> String {
-    id.to_string().chars().take(NODE_CHARS).collect()
-}
 
 /// Returns a number with its noun.
 pub(in crate::commands) fn count(number: u64, noun: &str) -> String {
@@ -24,12 +19,12 @@ pub(in crate::commands) fn name(value: &impl Serialize) -> String {
 }
 
 /// Describes a span.
-pub(in crate::commands) fn what(span: &TraceSpan) -> String {
+pub(in crate::commands) fn what(span: &TraceSpan, names: &NodeNames) -> String {
     let attempt = span.attempt.map(|number| format!("attempt {number}")).unwrap_or_default();
     match &span.what {
         SpanKind::Attempt { worker, taken } => {
             let taken = taken.map(|why| format!(", taken back: {}", name(&why))).unwrap_or_default();
-            format!("{attempt} at {}{taken}", node(*worker))
+            format!("{attempt} at {}{taken}", names.label(*worker))
         }
         SpanKind::Compute { ending, batch, input_tokens, output_tokens, first_token_micros, .. } => {
             let ending = ending.map_or_else(|| "running".to_owned(), |ending| name(&ending));
@@ -50,11 +45,11 @@ pub(in crate::commands) fn what(span: &TraceSpan) -> String {
         }
         SpanKind::Drop { reason } => format!("message dropped: {}", name(reason)),
         SpanKind::Hop { number, to, message } => {
-            format!("hop {number} of {} to {}", name(message), node(*to))
+            format!("hop {number} of {} to {}", name(message), names.label(*to))
         }
         SpanKind::Load => format!("{attempt} waited for the model to load"),
         SpanKind::Message { kind, to, hops, retries, acknowledged_micros } => {
-            let mut text = format!("{} to {}", name(kind), node(*to));
+            let mut text = format!("{} to {}", name(kind), names.label(*to));
             if *hops > 1 {
                 text += &format!(", {}", count(u64::from(*hops), "hop"));
             }
@@ -74,7 +69,7 @@ pub(in crate::commands) fn what(span: &TraceSpan) -> String {
         SpanKind::Schedule { worker, considered, .. } => {
             format!(
                 "{attempt} scheduled on {}, of {}",
-                node(*worker),
+                names.label(*worker),
                 count(u64::from(*considered), "candidate")
             )
         }
@@ -87,6 +82,3 @@ pub(in crate::commands) fn what(span: &TraceSpan) -> String {
         SpanKind::Wait { ending: Some(ending) } => format!("{attempt} never started: {}", name(ending)),
     }
 }
-
-/// Characters of a node's id that are shown.
-pub(in crate::commands) const NODE_CHARS: usize = 8;

@@ -7,9 +7,9 @@
 
 use super::answer::{JsonResult, QueryOf, query_malformed};
 use crate::http::error::ApiError;
-use crate::http::node_client::{ask, unexpected};
+use crate::http::node_client::{ask, node_names, unexpected};
 use crate::http::state::Api;
-use api::{Members, Peers, Ping, Route};
+use api::{Member, Members, Peers, Ping, Route};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -25,17 +25,27 @@ pub(super) async fn peers(State(api): State<Api>) -> JsonResult<Peers> {
 }
 
 pub(super) async fn members(State(api): State<Api>) -> JsonResult<Members> {
-    match ask(&api, NodeRequest::Members).await? {
-        NodeResponse::Members(members) => {
-            Ok(Json(Members { members: members.into_iter().map(Into::into).collect() }))
-        }
+    let members = members_of(ask(&api, NodeRequest::Members).await?)?;
+    let former = members_of(ask(&api, NodeRequest::FormerMembers).await?)?;
+    Ok(Json(Members { members, former }))
+}
+
+fn members_of(response: NodeResponse) -> Result<Vec<Member>, ApiError> {
+    match response {
+        NodeResponse::Members(members) => Ok(members.into_iter().map(Into::into).collect()),
         other => Err(unexpected(&other)),
     }
 }
 
 pub(super) async fn route(State(api): State<Api>, Path(id): Path<String>) -> JsonResult<Route> {
     match ask(&api, NodeRequest::Route(node_id(&id)?)).await? {
-        NodeResponse::Route(route) => Ok(Json((*route).into())),
+        NodeResponse::Route(route) => {
+            let (mut route, names) = (Route::from(*route), node_names(&api).await);
+            for hop in &mut route.hops {
+                hop.name = names.get(&hop.id).cloned().unwrap_or_default();
+            }
+            Ok(Json(route))
+        }
         other => Err(unexpected(&other)),
     }
 }

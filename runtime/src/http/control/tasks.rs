@@ -137,7 +137,7 @@ pub(super) async fn result(State(api): State<Api>, id: TaskPath) -> JsonResult<R
     }
     // It may have expired between the two requests.
     let result = node_client::result(&api, id).await?.ok_or(Rejection::TaskNotFound(id))?;
-    Ok(Json(ResultBody::from(result)))
+    Ok(Json(ResultBody { worker_name: task.worker_name, ..ResultBody::from(result) }))
 }
 
 pub(super) async fn events(State(api): State<Api>, id: TaskPath) -> Result<Response, ApiError> {

@@ -6,7 +6,7 @@
 )]
 
 use super::answer::JsonResult;
-use crate::http::node_client::{ask, unexpected};
+use crate::http::node_client::{ask, node_names, unexpected};
 use crate::http::state::Api;
 use api::Trace;
 use axum::Json;
@@ -19,7 +19,13 @@ pub(super) async fn trace(State(api): State<Api>, Path(id): Path<String>) -> Jso
     // Text in another form is the id of no trace.
     let id = IdPrefix::parse(&id).ok_or(Rejection::TraceNotFound)?;
     match ask(&api, NodeRequest::Trace(id)).await? {
-        NodeResponse::Trace(view) => Ok(Json(Trace::from(*view))),
+        NodeResponse::Trace(view) => {
+            let (mut trace, mut names) = (Trace::from(*view), node_names(&api).await);
+            for node in &mut trace.nodes {
+                node.name = names.remove(&node.id).unwrap_or_default();
+            }
+            Ok(Json(trace))
+        }
         other => Err(unexpected(&other)),
     }
 }

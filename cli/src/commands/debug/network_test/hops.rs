@@ -1,6 +1,6 @@
 //! The number of links between each two members, from the links that they advertise.
 
-use crate::commands::trace::words;
+use crate::commands::node_names;
 use api::Member;
 use engine::NodeId;
 use serde::Serialize;
@@ -29,18 +29,18 @@ impl HopMatrix {
 
     /// Returns the matrix as text, unless it has more columns.
     pub(super) fn text(&self, columns: usize) -> Option<String> {
-        if (self.nodes.len() + 1) * (words::NODE_CHARS + 2) > columns {
+        if (self.nodes.len() + 1) * (node_names::SHORT_CHARS + 2) > columns {
             return None;
         }
         let cell = |hops: &Option<u32>| hops.map_or_else(|| "-".to_owned(), |hops| hops.to_string());
         let heading =
-            std::iter::once(String::new()).chain(self.nodes.iter().copied().map(words::node)).collect();
+            std::iter::once(String::new()).chain(self.nodes.iter().copied().map(node_names::short)).collect();
         let rows = self.nodes.iter().zip(&self.hops).map(|(node, hops)| {
-            std::iter::once(words::node(*node)).chain(hops.iter().map(cell)).collect::<Vec<String>>()
+            std::iter::once(node_names::short(*node)).chain(hops.iter().map(cell)).collect::<Vec<String>>()
         });
         let line = |cells: Vec<String>| {
             let cells: Vec<String> =
-                cells.iter().map(|cell| format!("{cell:width$}", width = words::NODE_CHARS)).collect();
+                cells.iter().map(|cell| format!("{cell:width$}", width = node_names::SHORT_CHARS)).collect();
             format!("{}\n", cells.join("  ").trim_end())
         };
         Some(std::iter::once(heading).chain(rows).map(line).collect())
@@ -67,11 +67,8 @@ mod tests {
     #[test]
     fn a_line_of_nodes_has_longer_ways_at_its_ends() {
         let member = |id: u8, links: &[u8]| Member {
-            id: NodeId([id; 16]),
-            addresses: Vec::new(),
-            version: String::new(),
-            hops: 0,
             links: links.iter().map(|id| NodeId([*id; 16])).collect(),
+            ..Member::new(NodeId([id; 16]), engine::NodeName::default())
         };
         // Node 9 is no member, and node 4 has no link.
         let matrix =

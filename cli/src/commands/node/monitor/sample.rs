@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::commands::node::health;
 use crate::error::Failure;
 use api::{Peer, Peers, StartingStatus, StatusResponse, Tasks};
+use engine::NodeName;
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
 use runtime::home::Home;
@@ -19,6 +20,7 @@ use std::time::Instant;
 pub(super) struct Sample {
     pub(super) timestamp: String,
     pub(super) node_id: String,
+    pub(super) name: NodeName,
     pub(super) version: String,
     pub(super) network: String,
     pub(super) state: State,
@@ -110,6 +112,7 @@ impl Observer {
         Ok(Sample {
             timestamp: status.timestamp,
             node_id: status.node_id.to_string(),
+            name: status.name,
             version: status.version,
             network: status.network,
             state: status.state,

@@ -4,6 +4,7 @@
 //! A node that does not answer is polled again, so a restart can be watched.
 
 use super::sample::{Observer, Sample};
+use crate::commands::node_names;
 use crate::error::Failure;
 use crate::output;
 use engine::heartbeat::Liveness;
@@ -166,7 +167,12 @@ impl Screen {
 
     fn head(&self) -> Vec<Line<'_>> {
         let sample = &self.sample;
-        let mut first = vec![Span::styled(sample.node_id.as_str(), bold())];
+        let mut first = Vec::new();
+        if !sample.name.is_empty() {
+            first.push(Span::styled(sample.name.as_str(), bold()));
+            first.push(Span::raw("  "));
+        }
+        first.push(Span::raw(sample.node_id.as_str()));
         first.push(Span::raw(format!("  {}  network {:?}", sample.version, sample.network)));
         if let Some(error) = &self.error {
             let text = format!("{error}; retrying");
@@ -226,13 +232,14 @@ impl Screen {
                 trip,
                 format!("{}/{}", peer.messages_in, peer.messages_out),
                 output::duration(peer.connected_ms),
+                if peer.name.is_empty() { node_names::short(peer.id) } else { peer.name.to_string() },
                 peer.address.to_string(),
                 peer.id.to_string(),
             ];
             Row::new(cells).style(Style::new().fg(colour))
         });
-        let widths = [5, 11, 15, 9, 21, 32].map(Constraint::Length);
-        let head = Row::new(["STATE", "ROUND TRIP", "MESSAGES IN/OUT", "CONNECTED", "ADDRESS", "ID"]);
+        let widths = [5, 11, 15, 9, 12, 21, 32].map(Constraint::Length);
+        let head = Row::new(["STATE", "ROUND TRIP", "MESSAGES IN/OUT", "CONNECTED", "NAME", "ADDRESS", "ID"]);
         let table = Table::new(rows, widths).column_spacing(2).header(head.style(bold()));
         frame.render_widget(table.block(block(&title)), area);
     }
@@ -287,6 +294,7 @@ mod tests {
         Sample {
             timestamp: "2026-01-31T12:00:00.000Z".to_owned(),
             node_id: "35cd10d577f8303202919d71c4459b7e".to_owned(),
+            name: engine::NodeName::new("cedar").unwrap(),
             version: "0.1.0".to_owned(),
             network: "local".to_owned(),
             state: State::Active,
@@ -317,6 +325,7 @@ mod tests {
         insta::assert_snapshot!("alone", draw(&screen, 80, 20));
         let peer = Peer {
             id: engine::NodeId([7; 16]),
+            name: engine::NodeName::new("birch").unwrap(),
             address: ([10, 0, 0, 7], 9000).into(),
             network_port: 9000,
             version: "0.1.0".to_owned(),
