@@ -81,7 +81,7 @@ pub(crate) enum Command {
     Trace(trace::Arguments),
     /// Explain why a task ran where it did
     Explain {
-        /// Id of the task, or the start of it
+        /// Id of the task, the start of it, or @last
         id: String,
         #[command(flatten)]
         format: Format,

@@ -132,14 +132,17 @@ pub struct ModelWish {
 pub struct TaskFilter {
     /// The status.
     pub status: Option<TaskStatus>,
+    /// The first digits of the id.
+    pub id: Option<IdPrefix>,
     /// The node that runs the task or produced its outcome.
     pub worker: Option<NodeId>,
 }
 
 impl TaskFilter {
     /// Tells whether a task matches.
-    pub fn matches(self, status: TaskStatus, worker: Option<NodeId>) -> bool {
-        self.status.is_none_or(|wanted| wanted == status)
+    pub fn matches(self, id: TaskId, status: TaskStatus, worker: Option<NodeId>) -> bool {
+        self.id.is_none_or(|wanted| wanted.matches(&id.0))
+            && self.status.is_none_or(|wanted| wanted == status)
             && self.worker.is_none_or(|wanted| Some(wanted) == worker)
     }
 }

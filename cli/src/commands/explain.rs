@@ -3,6 +3,7 @@
 use super::trace::{path, words};
 use crate::client::{Client, block_on};
 use crate::commands::node_names::NodeNames;
+use crate::commands::task;
 use crate::error::{Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output::{self, Format};
@@ -41,8 +42,9 @@ pub(super) fn run(id: &str, format: Format, home: &SelectedHome) -> Outcome {
     let home = home.open()?;
     block_on(async {
         let client = Client::connect(&home)?;
-        let trace: Trace = client.get(&path(id)?).await?;
-        let explanation = explain(&trace, id)?;
+        let id = task::id::last_or(&client, id).await?;
+        let trace: Trace = client.get(&path(&id)?).await?;
+        let explanation = explain(&trace, &id)?;
         if format.json {
             return output::json(&explanation);
         }

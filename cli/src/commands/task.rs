@@ -2,7 +2,7 @@
 
 pub(super) mod answer;
 mod cancel;
-mod id;
+pub(super) mod id;
 pub(super) mod list;
 pub(super) mod result;
 mod status;
@@ -22,14 +22,14 @@ pub(crate) enum TaskCommand {
     Submit(Box<submit::Arguments>),
     /// Show the status of a task
     Status {
-        /// Id of the task
+        /// Id of the task, the start of it, or @last
         id: String,
         #[command(flatten)]
         format: Format,
     },
     /// Show the result of a finished task
     Result {
-        /// Id of the task
+        /// Id of the task, the start of it, or @last
         id: String,
         /// Output format
         #[arg(long, value_enum, default_value_t = result::ResultFormat::Text)]
@@ -40,7 +40,7 @@ pub(crate) enum TaskCommand {
     },
     /// Follow a task until it ends
     Watch {
-        /// Id of the task
+        /// Id of the task, the start of it, or @last
         id: String,
         #[command(flatten)]
         format: Format,
@@ -49,7 +49,7 @@ pub(crate) enum TaskCommand {
     List(list::Arguments),
     /// Cancel a task that has not ended
     Cancel {
-        /// Id of the task
+        /// Id of the task, the start of it, or @last
         id: String,
         #[command(flatten)]
         format: Format,

@@ -5,6 +5,7 @@ pub(super) mod words;
 
 use crate::client::{Client, block_on};
 use crate::commands::node_names::{NodeNames, named};
+use crate::commands::task;
 use crate::error::{Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output::{self, Format};
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
-    /// Id of a task or of a trace, or the start of it
+    /// Id of a task or of a trace, the start of it, or @last for the last task
     id: String,
     /// Write the trace to this file, for ui.perfetto.dev or chrome://tracing
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, home: &SelectedHome) -> Outcome {
     let home = home.open()?;
     block_on(async {
         let client = Client::connect(&home)?;
-        let path = path(&arguments.id)?;
+        let path = path(&task::id::last_or(&client, &arguments.id).await?)?;
         if arguments.format.json {
             let body = client.get_raw(&path).await?;
             return output::write(&[&body[..], b"\n"].concat());

@@ -496,8 +496,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "node_ambiguous",
-        what: "More than one node id starts with this text.",
-        todo: "Give more characters of the id.",
+        what: "More than one node has a name or an id that starts with this text.",
+        todo: "Give more characters of the id; `node members` lists the nodes.",
     },
     Entry {
         id: "node_in_foreground",
@@ -771,6 +771,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "task_cancelled",
         what: "The task of the request was cancelled.",
         todo: "Send the request again.",
+    },
+    Entry {
+        id: "task_ambiguous",
+        what: "More than one task has an id that starts with these digits.",
+        todo: "Give more digits of the id; `task list` shows the tasks.",
     },
     Entry {
         id: "task_finished",

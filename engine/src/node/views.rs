@@ -38,9 +38,10 @@ impl Node {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let is_wanted = |open: &&OpenTask| {
             let (status, worker) = open.status();
-            open.is_accepted() && filter.matches(status, worker)
+            open.is_accepted() && filter.matches(open.stored.id, status, worker)
         };
-        let finished = || self.results.newest_first().filter(|done| filter.matches(done.status, done.worker));
+        let finished =
+            || self.results.newest_first().filter(|done| filter.matches(done.id, done.status, done.worker));
         let mut open: Vec<&OpenTask> = self.tasks.iter().filter(is_wanted).collect();
         open.sort_by_key(|open| core::cmp::Reverse((open.stored.submitted_at, open.stored.id)));
         let done = if filter == TaskFilter::default() { self.results.len() } else { finished().count() };

@@ -14,6 +14,7 @@ use engine::error::{DialError, InferenceError, WriteError};
 use engine::input::{Interface, ModelState};
 
 use engine::observers::alerts::Threshold;
+use engine::observers::traces::IdPrefix;
 use engine::request::{Cursor, FetchSpec, TaskFilter};
 use engine::task::{
     ChatMessage, ChatRole, Classification, EmbeddingInput, Generation, Prompt, Reranking, TaskInput,
@@ -55,7 +56,8 @@ fn request() -> impl Strategy<Value = Request> {
         }),
         1 => node.clone().prop_map(Request::Route),
         1 => (any::<u32>(), any::<u32>(), proptest::option::of(node)).prop_map(|(limit, offset, worker)| {
-            Request::Tasks { filter: TaskFilter { status: None, worker }, limit, offset }
+            let id = (limit % 2 == 0).then(|| IdPrefix::parse(&format!("{limit:08x}"))).flatten();
+            Request::Tasks { filter: TaskFilter { id, status: None, worker }, limit, offset }
         }),
         1 => Just(Request::Alerts),
         1 => (any::<u32>(), any::<u32>())

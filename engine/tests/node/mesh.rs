@@ -96,7 +96,7 @@ fn work_is_shared_and_ends_once() {
     let (total, listed) = list(TaskFilter::default(), 3, 1);
     let ids: Vec<TaskId> = listed.iter().map(|view| view.id).collect();
     assert_eq!((total, ids), (20, vec![tasks[18], tasks[17], tasks[16]]));
-    let by = |worker, status| TaskFilter { worker: Some(worker), status: Some(status) };
+    let by = |worker, status| TaskFilter { id: None, worker: Some(worker), status: Some(status) };
     let (total, all) = list(by(here, TaskStatus::Completed), 100, 0);
     assert_eq!((total as usize, all.len()), (20 - elsewhere, 20 - elsewhere));
     assert!(all.iter().all(|view| view.worker == Some(here)));

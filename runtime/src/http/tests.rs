@@ -70,7 +70,7 @@ fn answer(request: &Request) -> Option<Answer> {
             assert_eq!((*limit, *offset), (3, 1));
             let views = [DONE, OPEN].map(task_view);
             let tasks: Vec<TaskView> =
-                views.into_iter().filter(|view| which.matches(view.status, view.worker)).collect();
+                views.into_iter().filter(|view| which.matches(view.id, view.status, view.worker)).collect();
             Ok(Response::Tasks { total: u32::try_from(tasks.len()).unwrap(), tasks })
         }
         Request::Submit(TaskSpec { input, .. }) if input.texts() == ["full"] => {

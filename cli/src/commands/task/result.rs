@@ -22,8 +22,8 @@ pub(crate) enum ResultFormat {
 }
 
 pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool) -> Result<(), Failure> {
-    let id = id::parse(id)?;
     let client = Client::connect(home)?;
+    let id = id::resolve(&client, id).await?;
     let (body, result) = fetch(&client, id).await?;
     print_as(&body, &result, json || format == ResultFormat::Json)
 }

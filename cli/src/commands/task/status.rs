@@ -9,8 +9,8 @@ use api::Task;
 use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
-    let id = id::parse(id)?;
     let client = Client::connect(home)?;
+    let id = id::resolve(&client, id).await?;
     let path = format!("/api/v1/tasks/{id}");
     if format.json {
         let body = client.get_raw(&path).await?;

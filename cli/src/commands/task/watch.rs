@@ -16,8 +16,8 @@ use serde_json::Value;
 use std::ops::ControlFlow;
 
 pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
-    let id = id::parse(id)?;
     let client = Client::connect(home)?;
+    let id = id::resolve(&client, id).await?;
     if output::is_quiet() && !format.json {
         return print_answer(&client, id).await;
     }

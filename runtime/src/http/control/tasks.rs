@@ -20,6 +20,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use engine::observers::traces::IdPrefix;
 use engine::request::{Request as NodeRequest, Response as NodeResponse, TaskFilter};
 use engine::task::TaskStatus;
 use engine::{NodeId, Rejection, TaskId};
@@ -54,6 +55,7 @@ fn invalid_task(error: ApiError) -> ApiError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
+    id: Option<String>,
     limit: Option<u32>,
     offset: Option<u32>,
     status: Option<String>,
@@ -79,7 +81,13 @@ impl Page {
                 ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", format!("worker: {error}"))
             })
         });
-        Ok(TaskFilter { status: status.transpose()?, worker: worker.transpose()? })
+        let id = self.id.as_deref().map(|text| {
+            IdPrefix::parse(text).ok_or_else(|| {
+                let message = "id must be four or more hexadecimal digits of the id of a task";
+                ApiError::new(StatusCode::BAD_REQUEST, "query_malformed", message)
+            })
+        });
+        Ok(TaskFilter { id: id.transpose()?, status: status.transpose()?, worker: worker.transpose()? })
     }
 }
 
