@@ -25,6 +25,7 @@ mod shutdown;
 mod storage;
 mod traces;
 mod views;
+mod work;
 
 use crate::blobs::downloader::Downloader;
 use crate::blobs::provider::Provider;

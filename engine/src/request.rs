@@ -98,6 +98,8 @@ pub enum Request {
     Metrics,
     /// Replies with [`Response::Dump`].
     Dump,
+    /// Replies with [`Response::Attempts`].
+    Attempts,
     /// Replies with [`Response::Members`]: those that no path leads to any more, the last to leave first, at most
     /// [`LIST_MAX`].
     FormerMembers,
@@ -130,10 +132,10 @@ pub struct ModelWish {
 /// A filter for tasks. A task matches if all the given fields match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskFilter {
-    /// The status.
-    pub status: Option<TaskStatus>,
     /// The first digits of the id.
     pub id: Option<IdPrefix>,
+    /// The status.
+    pub status: Option<TaskStatus>,
     /// The node that runs the task or produced its outcome.
     pub worker: Option<NodeId>,
 }
@@ -232,6 +234,8 @@ pub enum Response {
     Metrics(Box<MetricsView>),
     /// All that the node reports about itself at one moment.
     Dump(Box<DumpView>),
+    /// The attempts that this node runs or has queued: its own ones first, then by origin.
+    Attempts(Vec<AttemptView>),
 }
 
 /// The steps of a trace at the nodes that took part.
@@ -301,6 +305,8 @@ pub struct StatusView {
     pub tasks_queued: u32,
     /// Accepted tasks that run.
     pub tasks_running: u32,
+    /// What it computes now.
+    pub work: WorkView,
     /// Number of stored results.
     pub results: u32,
     /// The models that it offers.
@@ -315,6 +321,53 @@ pub struct StatusView {
     pub alerts: Vec<Alert>,
     /// The node's wall-clock time.
     pub timestamp: UnixMillis,
+}
+
+/// What a node computes, for itself and for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkView {
+    /// Maximum number of inference jobs that it runs at the same time.
+    pub slots: u32,
+    /// Number of inference jobs that run. One job may compute several attempts.
+    pub slots_busy: u32,
+    /// Its attempts by origin: its own ones first, then by id.
+    pub origins: Vec<OriginWorkView>,
+}
+
+/// What a node computes for one origin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OriginWorkView {
+    /// The origin.
+    pub node_id: NodeId,
+    /// Its name; empty if it is not known here.
+    pub name: NodeName,
+    /// Number of attempts that run.
+    pub running: u32,
+    /// Number of attempts that wait for a slot or for their model.
+    pub queued: u32,
+    /// Time since the start of the oldest attempt that runs, in milliseconds.
+    pub running_millis: Option<u64>,
+}
+
+/// An attempt that a node runs or has queued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// The node that accepted the task.
+    pub origin: NodeId,
+    /// Its name; empty if it is not known here.
+    pub origin_name: NodeName,
+    /// The task.
+    pub task: TaskId,
+    /// The number of the attempt, from 1.
+    pub attempt: u32,
+    /// The kind of the task.
+    pub kind: TaskKind,
+    /// The model's name.
+    pub model: String,
+    /// From its arrival to its start or until now, in milliseconds.
+    pub queued_millis: u64,
+    /// Time since its start, in milliseconds; `None` if it waits.
+    pub running_millis: Option<u64>,
 }
 
 /// All that a node reports about itself at one moment, without the texts of tasks.

@@ -20,7 +20,7 @@ use crate::observers::fault_counters::FaultCounters;
 use crate::observers::traces::Shelf;
 use crate::output::{InferenceJob, Output, Priority};
 use crate::record::{Record, Saved};
-use crate::request::{Answer, DiscoveryState, DiscoveryView, Request, StatusView};
+use crate::request::{Answer, DiscoveryState, DiscoveryView, Request, StatusView, WorkView};
 use crate::task::{
     EmbeddingInput, FinishReason, ResultSummary, StoredTask, TaskKind, TaskOutput, TaskStatus,
 };
@@ -76,6 +76,7 @@ pub fn status() -> StatusView {
         members: 1,
         tasks_queued: 0,
         tasks_running: 0,
+        work: WorkView::default(),
         results: 0,
         models: Vec::new(),
         discovery: DiscoveryView {

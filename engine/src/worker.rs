@@ -71,6 +71,20 @@ pub(crate) struct Begun {
     pub(crate) trace: TraceContext,
 }
 
+/// An attempt that runs or waits here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkingAttempt<'worker> {
+    pub(crate) origin: NodeId,
+    pub(crate) task: TaskId,
+    pub(crate) number: u32,
+    pub(crate) kind: TaskKind,
+    pub(crate) model: &'worker str,
+    /// The time at which it arrived.
+    pub(crate) queued_since: Instant,
+    /// The time of its start; `None` if it waits.
+    pub(crate) begun_at: Option<Instant>,
+}
+
 /// An attempt that has ended here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Ended {
@@ -470,6 +484,24 @@ impl Worker {
     /// Returns the origin of each attempt, and whether it runs.
     pub(crate) fn attempts(&self) -> impl Iterator<Item = (NodeId, bool)> {
         self.attempts.iter().map(|((origin, _), entry)| (*origin, entry.job.is_some()))
+    }
+
+    /// Returns each attempt with its origin, by origin.
+    pub(crate) fn attempt_views(&self) -> impl Iterator<Item = WorkingAttempt<'_>> {
+        self.attempts.iter().map(|((origin, task), entry)| WorkingAttempt {
+            origin: *origin,
+            task: *task,
+            number: entry.assignment.attempt.number,
+            kind: entry.assignment.input.kind(),
+            model: &entry.assignment.model,
+            queued_since: entry.times.queued_since,
+            begun_at: entry.times.begun.map(|(at, _)| at),
+        })
+    }
+
+    /// Returns the number of jobs that run, and their limit.
+    pub(crate) fn slots(&self) -> (usize, usize) {
+        (self.jobs.len(), self.slots)
     }
 
     /// Returns the number of queued and running attempts.

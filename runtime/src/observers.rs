@@ -9,6 +9,7 @@ mod event_log;
 pub mod otlp;
 mod page_feed;
 pub mod recording;
+mod work_log;
 
 pub use alert_sinks::{AlertReceivers, AlertSinkStates, AlertSinks};
 pub use event_log::EventLog;

@@ -9,6 +9,7 @@ mod status;
 pub(super) mod submit;
 pub(super) mod text_stream;
 mod watch;
+pub(super) mod work;
 
 use crate::client::block_on;
 use crate::error::Outcome;

@@ -768,11 +768,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Check its limits: `ulimit -a`.",
     },
     Entry {
-        id: "task_cancelled",
-        what: "The task of the request was cancelled.",
-        todo: "Send the request again.",
-    },
-    Entry {
         id: "task_ambiguous",
         what: "More than one task has an id that starts with these digits.",
         todo: "Give more digits of the id; `task list` shows the tasks.",
@@ -781,6 +776,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "task_finished",
         what: "The task has already ended.",
         todo: "Run `task result` to show its outcome.",
+    },
+    Entry {
+        id: "task_cancelled",
+        what: "The task of the request was cancelled.",
+        todo: "Send the request again.",
     },
     Entry {
         id: "task_malformed",

@@ -28,6 +28,7 @@ impl Node {
                 Ok(Response::AlertHistory(self.observers.alerts.history(limit, offset)))
             }
             Request::Alerts => Ok(Response::Alerts(self.observers.alerts.view())),
+            Request::Attempts => Ok(Response::Attempts(self.attempt_views())),
             Request::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
                 None => return,

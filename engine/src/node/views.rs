@@ -86,6 +86,7 @@ impl Node {
             members: count(self.membership.reachable().count()),
             tasks_queued: count(open - running),
             tasks_running: count(running),
+            work: self.work_view(),
             results: count(self.results.len()),
             models: models.collect(),
             discovery: self.discovery.view(),

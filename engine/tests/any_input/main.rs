@@ -59,6 +59,7 @@ fn request() -> impl Strategy<Value = Request> {
             let id = (limit % 2 == 0).then(|| IdPrefix::parse(&format!("{limit:08x}"))).flatten();
             Request::Tasks { filter: TaskFilter { id, status: None, worker }, limit, offset }
         }),
+        1 => Just(Request::Attempts),
         1 => Just(Request::Alerts),
         1 => (any::<u32>(), any::<u32>())
             .prop_map(|(limit, offset)| Request::AlertHistory { limit, offset }),

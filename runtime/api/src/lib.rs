@@ -14,6 +14,7 @@
 //! | `GET /api/v1/diagnosis` | | [`Diagnosis`] |
 //! | `GET /api/v1/peers` | | [`Peers`] |
 //! | `GET /api/v1/members` | | [`Members`] |
+//! | `GET /api/v1/attempts` | | [`Attempts`] |
 //! | `GET /api/v1/routes/{id}` | | [`Route`] |
 //! | `POST /api/v1/routes/{id}/ping` | | [`Ping`] |
 //! | `POST /api/v1/tasks` | [`NewTask`] | [`Submitted`] |
@@ -83,6 +84,7 @@ mod new_task;
 mod status;
 mod tasks;
 mod traces;
+mod work;
 
 pub use alerts::{
     Alert, AlertNotice, AlertPage, AlertSink, AlertSinkKind, Alerts, NewThresholds, ThresholdValue,
@@ -107,6 +109,7 @@ pub use new_task::{InputBody, InvalidTask, Message, NewTask, OneOrMany, thousand
 pub use status::{Health, Liveness, Model, Readiness, StartingStatus, Status, StatusResponse};
 pub use tasks::{Dropped, OutputBody, ResultBody, Score, Submitted, Summary, Task, Tasks, TruncatedInput};
 pub use traces::{Trace, TraceNode, TraceSpan};
+pub use work::{Attempt, Attempts, OriginWork, Work};
 
 /// Converts microseconds to milliseconds; exact up to 2^53 microseconds.
 fn millis(micros: u64) -> f64 {

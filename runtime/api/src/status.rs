@@ -3,6 +3,7 @@
 use crate::alerts::Alert;
 use crate::millis;
 use crate::models::{Availability, ModelStatus};
+use crate::work::Work;
 use engine::health::{Finding, HealthReport, Verdict};
 use engine::lifecycle::State;
 use engine::observers::fault_counters::FaultCounters;
@@ -83,8 +84,11 @@ pub struct Status {
     pub members: u32,
     /// Accepted tasks that are queued.
     pub tasks_queued: u32,
-    /// Accepted tasks that are running.
+    /// Accepted tasks that are running, on this node or on others.
     pub tasks_running: u32,
+    /// What the node computes now, for itself and for others.
+    #[serde(default)]
+    pub work: Work,
     /// Stored results.
     pub results: u32,
     /// Models that the node can run.
@@ -194,6 +198,7 @@ impl From<StatusView> for Status {
             members: view.members,
             tasks_queued: view.tasks_queued,
             tasks_running: view.tasks_running,
+            work: view.work.into(),
             results: view.results,
             models: view.models.into_iter().map(Model::from).collect(),
             models_unusable: Vec::new(),

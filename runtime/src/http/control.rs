@@ -38,6 +38,7 @@ pub(super) fn router(api: &Api) -> Router<Api> {
         .route("/diagnosis", get(status::diagnosis))
         .route("/health", get(status::health))
         .route("/metrics", get(metrics::metrics))
+        .route("/attempts", get(tasks::attempts))
         .route("/tasks", post(tasks::submit).get(tasks::tasks))
         .route("/tasks/{id}", get(tasks::task).delete(tasks::cancel))
         .route("/tasks/{id}/events", get(tasks::events))

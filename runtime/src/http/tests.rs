@@ -42,6 +42,7 @@ fn answer(request: &Request) -> Option<Answer> {
         | Request::AlertHistory { .. }
         | Request::Alerts
         | Request::SetThresholds { .. } => return None,
+        Request::Attempts => Ok(Response::Attempts(Vec::new())),
         Request::Fetches => Ok(Response::Fetches(Vec::new())),
         Request::Status => Ok(Response::Status(Box::new(testing::status()))),
         Request::Metrics => Ok(Response::Metrics(Box::new(metrics_view()))),

@@ -1,24 +1,26 @@
 //! The engine's event stream as log lines.
 
+use super::work_log::{WorkLine, WorkLog};
 use super::{EventObserver, NodeNames};
 use crate::config::LogLevel;
 use crate::logging::{Line, Log};
 use engine::health::Verdict;
 use engine::observers::alerts::Severity;
 use engine::{Event, Instant, NodeId, NodeName, TraceContext};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Writes every event of the engine to a log.
 #[derive(Debug)]
 pub struct EventLog {
     log: Log,
+    work: WorkLog,
 }
 
 impl EventLog {
     /// Returns the observer that writes to `log`.
     pub fn new(log: Log) -> Self {
-        Self { log }
+        Self { log, work: WorkLog::default() }
     }
 }
 
@@ -27,7 +29,10 @@ impl EventObserver for EventLog {
         self.named_event(now, event, &NoNames);
     }
 
-    fn named_event(&mut self, _now: Instant, event: &Event, names: &dyn NodeNames) {
+    fn named_event(&mut self, now: Instant, event: &Event, names: &dyn NodeNames) {
+        if let Some(line) = self.work.handle_event(now, event) {
+            self.write_work(line, names);
+        }
         let (level, component) = severity(event);
         // Most events concern messages and are below the level. They must cost nothing.
         if self.log.takes(level, component) {
@@ -36,6 +41,32 @@ impl EventObserver for EventLog {
             let message = described(event, &name);
             self.log.write_as(&Line { level, component, message: &message, fields }, &name);
         }
+    }
+}
+
+impl EventLog {
+    fn write_work(&self, line: WorkLine, names: &dyn NodeNames) {
+        let (level, component) = (LogLevel::Info, "tasks");
+        if !self.log.takes(level, component) {
+            return;
+        }
+        let (message, fields) = match line {
+            WorkLine::Finished { origin, tasks, failed, elapsed } => (
+                "work finished",
+                json!({
+                    "origin": origin,
+                    "tasks": tasks,
+                    "failed": failed,
+                    "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                }),
+            ),
+            WorkLine::Started { origin, kind, model } => {
+                ("work started", json!({ "origin": origin, "kind": kind, "model": model }))
+            }
+        };
+        let Value::Object(mut fields) = fields else { return };
+        add_names(&mut fields, names);
+        self.log.write_as(&Line { level, component, message, fields }, message);
     }
 }
 
@@ -145,7 +176,6 @@ mod tests {
     use crate::logging::LogOptions;
     use engine::lifecycle::State;
     use engine::{MessageId, TaskId, TraceId};
-    use serde_json::json;
 
     /// A node that knows another one.
     struct Cedar;

@@ -130,6 +130,7 @@ impl Invariant for DurableBeforeAcknowledged {
                 Response::Tasks { tasks, .. } => tasks.iter().try_for_each(|view| self.shown(node, view)),
                 Response::AlertHistory(_)
                 | Response::Alerts(_)
+                | Response::Attempts(_)
                 | Response::Chosen(..)
                 | Response::Trace(_)
                 | Response::Diagnosis(_)

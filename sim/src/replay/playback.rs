@@ -133,6 +133,7 @@ const fn is_read(request: &Request) -> bool {
         request,
         Request::AlertHistory { .. }
             | Request::Alerts
+            | Request::Attempts
             | Request::Diagnosis
             | Request::Dump
             | Request::Fetches

@@ -60,7 +60,7 @@ fn line(sample: &Sample) -> String {
         _ => "-".to_owned(),
     };
     format!(
-        "{}  {}  health {}  peers {}  members {}  queued {}  running {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
+        "{}  {}  health {}  peers {}  members {}  queued {}  running {}  here: {}  {:.1} tasks/s  {times}  {} MB  {:.1} % CPU",
         sample.timestamp,
         sample.state,
         sample.health.as_deref().unwrap_or("-"),
@@ -68,6 +68,7 @@ fn line(sample: &Sample) -> String {
         sample.members,
         sample.tasks_queued,
         sample.tasks_running,
+        sample.running_here,
         sample.tasks_per_second,
         sample.memory_bytes >> 20,
         sample.cpu_percent,

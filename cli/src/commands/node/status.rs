@@ -4,6 +4,7 @@ use super::health::{self, word};
 use crate::client::Client;
 use crate::commands::all_nodes;
 use crate::commands::node_names::named;
+use crate::commands::task::work;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use api::{Alert, Availability, Health, Model, StartingStatus, Status, StatusResponse};
@@ -77,6 +78,7 @@ fn full_rows(client: &Client, status: Status) -> Vec<(&'static str, String)> {
         ("Peers", status.peers.to_string()),
         ("Members", status.members.to_string()),
         ("Tasks", format!("{} queued, {} running", status.tasks_queued, status.tasks_running)),
+        ("Running", work::summary(&status.work, status.node_id)),
         ("Results", status.results.to_string()),
         ("Models", models),
         ("Process", client.info().pid.to_string()),

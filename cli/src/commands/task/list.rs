@@ -1,14 +1,16 @@
 //! `task list`: lists the tasks of this node, newest first.
 
+use super::work;
 use crate::client::Client;
 use crate::commands::node_id;
 use crate::error::Failure;
 use crate::output::{self, Format};
-use api::{Task, Tasks};
+use api::{Attempts, Task, Tasks};
 use clap::{Args, ValueEnum};
 use engine::NodeId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
+use serde::Serialize;
 
 #[derive(Args, Debug)]
 pub(crate) struct Arguments {
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     /// List only tasks with this status
     #[arg(long, value_enum, ignore_case = true, value_name = "STATUS")]
     pub(crate) status: Option<StatusFilter>,
+    /// Also list what this node runs now, for itself and for other nodes
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -52,9 +57,18 @@ impl From<StatusFilter> for TaskStatus {
     }
 }
 
+/// The tasks of a node, and what it runs.
+#[derive(Serialize)]
+struct All {
+    #[serde(flatten)]
+    tasks: Tasks,
+    #[serde(flatten)]
+    attempts: Attempts,
+}
+
 pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let Arguments { limit, offset, worker, status, format } = arguments;
+    let Arguments { limit, offset, worker, status, all, format } = arguments;
     let mut path = format!("/api/v1/tasks?limit={limit}&offset={offset}");
     if let Some(worker) = worker {
         // A worker that left the network still has results, so a complete id is not resolved.
@@ -67,6 +81,15 @@ pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure
     }
     if let Some(status) = status.map(TaskStatus::from) {
         path = format!("{path}&status={status}");
+    }
+    if all {
+        let tasks: Tasks = client.get(&path).await?;
+        let attempts: Attempts = client.get("/api/v1/attempts").await?;
+        if format.json {
+            return output::json(&All { tasks, attempts });
+        }
+        print(tasks.total, &tasks.tasks)?;
+        return work::print(&attempts, client.info().node_id);
     }
     if format.json {
         let body = client.get_raw(&path).await?;

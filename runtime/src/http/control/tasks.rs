@@ -13,7 +13,7 @@ use crate::http::limits::WAIT_SECS_MAX;
 use crate::http::node_client::{self, ask, unexpected};
 use crate::http::state::Api;
 use crate::http::{body, model_rejection, trace_context};
-use api::{InvalidTask, NewTask, ResultBody, Submitted, Task, Tasks};
+use api::{Attempt, Attempts, InvalidTask, NewTask, ResultBody, Submitted, Task, Tasks};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
@@ -103,6 +103,21 @@ pub(super) async fn tasks(State(api): State<Api>, page: QueryOf<Page>) -> JsonRe
         NodeResponse::Tasks { total, tasks } => {
             Ok(Json(Tasks { total, tasks: tasks.into_iter().map(Task::from).collect() }))
         }
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) async fn attempts(State(api): State<Api>) -> JsonResult<Attempts> {
+    let work = match ask(&api, NodeRequest::Status).await? {
+        NodeResponse::Status(status) => status.work,
+        other => return Err(unexpected(&other)),
+    };
+    match ask(&api, NodeRequest::Attempts).await? {
+        NodeResponse::Attempts(attempts) => Ok(Json(Attempts {
+            slots: work.slots,
+            slots_busy: work.slots_busy,
+            attempts: attempts.into_iter().map(Attempt::from).collect(),
+        })),
         other => Err(unexpected(&other)),
     }
 }

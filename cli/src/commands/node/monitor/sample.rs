@@ -2,8 +2,9 @@
 
 use crate::client::Client;
 use crate::commands::node::health;
+use crate::commands::task::work;
 use crate::error::Failure;
-use api::{Peer, Peers, StartingStatus, StatusResponse, Tasks};
+use api::{Peer, Peers, StartingStatus, StatusResponse, Tasks, Work};
 use engine::NodeName;
 use engine::lifecycle::State;
 use engine::task::TaskStatus;
@@ -30,6 +31,9 @@ pub(super) struct Sample {
     pub(super) members: u32,
     pub(super) tasks_queued: u32,
     pub(super) tasks_running: u32,
+    pub(super) work: Work,
+    #[serde(skip)]
+    pub(super) running_here: String,
     /// Completed tasks per second since the previous sample.
     pub(super) tasks_per_second: f64,
     pub(super) latency_ms_median: Option<u64>,
@@ -122,6 +126,8 @@ impl Observer {
             members: status.members,
             tasks_queued: status.tasks_queued,
             tasks_running: status.tasks_running,
+            running_here: work::summary(&status.work, status.node_id),
+            work: status.work,
             tasks_per_second: took.len() as f64 / seconds,
             latency_ms_median: took.get(took.len() / 2).copied(),
             latency_ms_p99: took.get(took.len() * 99 / 100).copied(),

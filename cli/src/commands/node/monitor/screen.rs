@@ -148,12 +148,12 @@ impl Screen {
     fn draw(&self, frame: &mut Frame<'_>) {
         let peers = u16::try_from(self.sample.peers.len()).unwrap_or(u16::MAX).clamp(1, PEERS_SHOWN_MAX);
         let heights =
-            [Constraint::Length(4), Constraint::Length(4), Constraint::Length(peers + 3), Constraint::Min(3)];
+            [Constraint::Length(4), Constraint::Length(5), Constraint::Length(peers + 3), Constraint::Min(3)];
         let [head, work, middle, bottom] = Layout::vertical(heights).areas(frame.area());
         frame.render_widget(Paragraph::new(self.head()).block(block(" p2p-ai-agents ")), head);
         let [numbers, curve] =
             Layout::horizontal([Constraint::Percentage(60), Constraint::Percentage(40)]).areas(work);
-        frame.render_widget(Paragraph::new(self.work()).block(block(" tasks of this node ")), numbers);
+        frame.render_widget(Paragraph::new(self.work()).block(block(" tasks ")), numbers);
         let room = usize::from(curve.width.saturating_sub(2));
         let newest = self.rates.iter().skip(self.rates.len().saturating_sub(room));
         frame.render_widget(Sparkline::default().data(newest.copied()).block(block(" tasks/s ")), curve);
@@ -205,6 +205,7 @@ impl Screen {
                 sample.tasks_per_second, sample.tasks_queued, sample.tasks_running
             )),
             Line::from(format!("latency: median {median}, p99 {p99}")),
+            Line::from(format!("running here: {}", sample.running_here)),
         ]
     }
 
@@ -304,6 +305,8 @@ mod tests {
             members: 1,
             tasks_queued: 2,
             tasks_running: 4,
+            work: api::Work::default(),
+            running_here: "2 of 4 slots busy: 1 own, 1 task for birch".to_owned(),
             tasks_per_second: 12.5,
             latency_ms_median: Some(8),
             latency_ms_p99: Some(31),
