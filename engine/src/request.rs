@@ -14,7 +14,7 @@ use crate::observers::fault_counters::FaultCounters;
 use crate::observers::metrics::MetricsView;
 use crate::observers::traces::IdPrefix;
 use crate::observers::traces::timeline::NodeTrace;
-use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus};
+use crate::task::{ResultSummary, TaskKind, TaskSpec, TaskStatus, WaitsFor};
 use crate::time::UnixMillis;
 use crate::trace::Caller;
 use core::net::SocketAddr;
@@ -607,6 +607,8 @@ pub struct TaskView {
     pub worker_name: NodeName,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// What it waits for, if it is queued and that is known.
+    pub waits_for: Option<WaitsFor>,
     /// Tokens of a generation that has not ended.
     pub tokens: Option<TokenCount>,
     /// Estimated time to the outcome, in milliseconds; only while it runs.

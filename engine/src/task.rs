@@ -266,7 +266,32 @@ impl FinishReason {
     }
 }
 
-/// Why a task failed.
+/// What a queued task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitsFor {
+    /// For a heartbeat: the nodes that run its model do not answer.
+    Answer,
+    /// For a free slot: all nodes that run its model have enough other tasks.
+    FreeSlot,
+    /// For its model, which is being loaded.
+    Model,
+    /// For a node that runs its model: none can be reached.
+    Worker,
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answer => "the nodes that run the model do not answer",
+            Self::FreeSlot => "all nodes that run the model are busy",
+            Self::Model => "the model is still loading",
+            Self::Worker => "no node in reach runs the model",
+        })
+    }
+}
+
+/// Why a task failed, or timed out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TaskFailure {
     /// The model rejected the input, for this reason.
@@ -284,6 +309,8 @@ pub enum TaskFailure {
     },
     /// The model with which the request began has left the network.
     ModelChanged,
+    /// No attempt started before the timeout, as the task waited for this.
+    NotStarted(WaitsFor),
 }
 
 impl TaskFailure {
@@ -294,6 +321,7 @@ impl TaskFailure {
             Self::ModelFailed(_) => "model_failed",
             Self::Poison => "poison",
             Self::ModelChanged => "model_changed",
+            Self::NotStarted(_) => "not_started",
         }
     }
 }
@@ -306,6 +334,7 @@ impl fmt::Display for TaskFailure {
             Self::PartRejected { part, reason } => {
                 write!(f, "the model rejected input {part} (the first is 0): {reason}")
             }
+            Self::NotStarted(waits_for) => write!(f, "it was not started in its time: {waits_for}"),
             Self::Poison => f.write_str("the model process crashed in every attempt"),
             Self::ModelChanged => f.write_str(
                 "the model was replaced by another one of the same name while the request ran; try again",

@@ -19,7 +19,7 @@ use crate::occupancy::Occupancy;
 use crate::request::{Cursor, TaskUpdate, TokenCount};
 use crate::task::{
     ModelChoice, OUTPUT_BYTES_MAX, Outcome, ResultSummary, StoredTask, TaskFailure, TaskInput, TaskKind,
-    TaskOutput, TaskResult, TaskStatus,
+    TaskOutput, TaskResult, TaskStatus, WaitsFor,
 };
 use crate::time::{Instant, UnixMillis, micros};
 use crate::wire::{Assignment, Attempt, ProgressChunk};
@@ -115,6 +115,8 @@ pub(crate) struct OpenTask {
     asked: BTreeSet<NodeId>,
     deaths: u32,
     failures: u32,
+    /// What it waits for, as long as it has not started.
+    waits_for: Option<WaitsFor>,
     /// Whether a user was shown a part of the attempt's text.
     told: bool,
     /// The error of the last worker whose model failed.
@@ -224,6 +226,13 @@ impl Tasks {
         self.waiting.iter().filter_map(|id| Some(&self.open.get(id)?.stored))
     }
 
+    /// Notes what a task waits for.
+    pub(crate) fn note_wait(&mut self, id: TaskId, waits_for: WaitsFor) {
+        if let Some(open) = self.open.get_mut(&id) {
+            open.waits_for = Some(waits_for);
+        }
+    }
+
     /// Assigns a waiting task to a worker, and returns the assignment to send.
     pub(crate) fn assign(&mut self, now: Instant, id: TaskId, worker: NodeId) -> Option<Assignment> {
         let open = self.open.get_mut(&id).filter(|open| matches!(open.phase, Phase::Waiting))?;
@@ -234,6 +243,7 @@ impl Tasks {
         }
         open.asked.insert(worker);
         open.assigned_at = now;
+        open.waits_for = None;
         open.phase = Phase::Assigned { worker, started: false, lease: Lease::from(now) };
         self.progress_bytes -= open.progress.take().map_or(0, |progress| progress.bytes());
         let spec = &open.stored.spec;
@@ -520,6 +530,7 @@ impl Tasks {
             asked: BTreeSet::new(),
             deaths: 0,
             failures: 0,
+            waits_for: None,
             told: false,
             failure: None,
             model_chosen: false,
@@ -574,6 +585,8 @@ impl Tasks {
     ) {
         let Some(open) = self.open.get_mut(&id) else { return };
         let phase = Phase::Ending { status: outcome.status(), worker };
+        let timed_out = matches!(outcome, Outcome::Timeout);
+        let waits_for = open.waits_for().filter(|_| timed_out);
         match core::mem::replace(&mut open.phase, phase) {
             // A task that is not durable yet cannot end. Its deadline is deferred.
             before @ Phase::Storing => {
@@ -591,7 +604,10 @@ impl Tasks {
         open.ending_since = Some(now);
         self.timers.remove(&(open.timer, id));
         self.waiting.retain(|waiting| *waiting != id);
-        let result = result(&open.stored, outcome, worker, execution_micros, wall, self.limits.retention);
+        let mut result = result(&open.stored, outcome, worker, execution_micros, wall, self.limits.retention);
+        if let Some(waits_for) = waits_for {
+            result.summary.failure = Some(TaskFailure::NotStarted(waits_for));
+        }
         self.actions.push(Action::Ending(Box::new(result)));
     }
 }
@@ -606,6 +622,14 @@ impl OpenTask {
             // The end is not visible before it is durable.
             Phase::Ending { status: TaskStatus::Completed, worker } => (TaskStatus::Running, worker),
             Phase::Ending { .. } => (TaskStatus::Queued, None),
+        }
+    }
+
+    /// Returns what the task waits for, if no attempt runs and that is known.
+    pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
+        match self.phase {
+            Phase::Waiting | Phase::Assigned { started: false, .. } => self.waits_for,
+            Phase::Storing | Phase::Assigned { .. } | Phase::Ending { .. } => None,
         }
     }
 

@@ -532,8 +532,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
     },
     Entry {
         id: "node_unknown",
-        what: "No known node has this id.",
-        todo: "Run `node peers` to list the peers.",
+        what: "No known node has this name or id.",
+        todo: "Run `node members` to list the nodes of the network.",
+    },
+    Entry {
+        id: "not_started",
+        what: "No node started the task before its timeout.",
+        todo: "The message says what it waited for; `node members` shows which nodes run models.",
     },
     Entry {
         id: "offline",
@@ -773,14 +778,14 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Give more digits of the id; `task list` shows the tasks.",
     },
     Entry {
-        id: "task_finished",
-        what: "The task has already ended.",
-        todo: "Run `task result` to show its outcome.",
-    },
-    Entry {
         id: "task_cancelled",
         what: "The task of the request was cancelled.",
         todo: "Send the request again.",
+    },
+    Entry {
+        id: "task_finished",
+        what: "The task has already ended.",
+        todo: "Run `task result` to show its outcome.",
     },
     Entry {
         id: "task_malformed",

@@ -10,7 +10,7 @@ use crate::input::ModelState;
 use crate::lifecycle::State;
 use crate::mutants::{Mutant, shows};
 use crate::scheduler::{Candidate, Scheduler};
-use crate::task::{TaskFailure, TaskKind};
+use crate::task::{TaskFailure, TaskKind, WaitsFor};
 use crate::wire::{Advert, Assignment, Payload};
 
 impl Node {
@@ -20,15 +20,18 @@ impl Node {
             return false;
         }
         let mut busy = false;
-        let mut none_for: Vec<(TaskKind, String, Option<Fingerprint>)> = Vec::new();
+        let mut none_for: Vec<(TaskKind, String, Option<Fingerprint>, WaitsFor)> = Vec::new();
         let waiting: Vec<TaskId> = self.tasks.waiting().map(|task| task.id).collect();
         for task in waiting {
             let Some(stored) = self.tasks.get(task).map(|open| &open.stored) else { continue };
             let (kind, trace) = (stored.spec.kind(), stored.trace_context());
             let model = stored.spec.model.as_deref().unwrap_or_default();
             let fingerprint = stored.choice.map(|choice| choice.fingerprint);
-            if none_for.iter().any(|(none, of, which)| *none == kind && of == model && *which == fingerprint)
-            {
+            let is_it = |(none, of, which, _): &&(TaskKind, String, Option<Fingerprint>, WaitsFor)| {
+                *none == kind && of == model && *which == fingerprint
+            };
+            if let Some((.., waits_for)) = none_for.iter().find(is_it) {
+                self.tasks.note_wait(task, *waits_for);
                 continue;
             }
             let model = model.to_owned();
@@ -38,9 +41,15 @@ impl Node {
                 busy = true;
                 continue;
             }
+            let waits_for = if candidates.is_empty() {
+                self.missing(kind, &model, fingerprint)
+            } else {
+                WaitsFor::FreeSlot
+            };
             let mut estimates = self.scheduler.estimate(self.clock.now, candidates.into_iter());
             let Some(worker) = Scheduler::choose(&estimates, &mut self.rng) else {
-                none_for.push((kind, model, fingerprint));
+                self.tasks.note_wait(task, waits_for);
+                none_for.push((kind, model, fingerprint, waits_for));
                 continue;
             };
             let Some(assignment) = self.tasks.assign(self.clock.now, task, worker) else { continue };
@@ -55,9 +64,32 @@ impl Node {
                 Vec::new()
             };
             self.event(Event::TaskAssigned { task, worker, attempt, kind, candidates, considered, trace });
+            let loads = worker == self.me && !self.is_ready(kind, &model);
+            self.tasks.note_wait(task, if loads { WaitsFor::Model } else { WaitsFor::FreeSlot });
             self.assign(worker, assignment);
         }
         busy
+    }
+
+    /// Tells whether a model of this node is loaded.
+    pub(super) fn is_ready(&self, kind: TaskKind, model: &str) -> bool {
+        self.worker.model(kind, model).is_some_and(|model| model.state == ModelState::Ready)
+    }
+
+    /// Returns what a task for a model without candidates waits for.
+    fn missing(&self, kind: TaskKind, model: &str, fingerprint: Option<Fingerprint>) -> WaitsFor {
+        let offered = |advert: &Advert| {
+            let mut offers = advert.models.iter().filter(|offer| offer.is(kind, model));
+            offers.any(|offer| fingerprint.is_none() || offer.fingerprint == fingerprint)
+        };
+        if self.own_model(kind, model).is_some() {
+            // Its files are being hashed.
+            WaitsFor::Model
+        } else if self.others().any(|(_, advert)| offered(advert)) {
+            WaitsFor::Answer
+        } else {
+            WaitsFor::Worker
+        }
     }
 
     fn assign(&mut self, worker: NodeId, assignment: Assignment) {

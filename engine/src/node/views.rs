@@ -12,7 +12,7 @@ use crate::request::{
     Answer, DiagnosisView, LIST_MAX, MemberView, ModelView, PeerView, Response, StatusView, TaskFilter,
     TaskView,
 };
-use crate::task::{ResultSummary, TaskStatus};
+use crate::task::{ResultSummary, TaskStatus, WaitsFor};
 use crate::tasks::OpenTask;
 use crate::time::micros;
 use crate::wire::Advert;
@@ -177,6 +177,14 @@ impl Node {
         self.membership.advert(node).map_or_else(NodeName::default, |advert| advert.name.clone())
     }
 
+    /// Returns what an open task waits for. A model that this node waited for may have been loaded meanwhile.
+    fn waits_for(&self, open: &OpenTask) -> Option<WaitsFor> {
+        let waits_for = open.waits_for()?;
+        let spec = &open.stored.spec;
+        let loaded = || self.is_ready(spec.kind(), spec.model.as_deref().unwrap_or_default());
+        Some(if waits_for == WaitsFor::Model && loaded() { WaitsFor::FreeSlot } else { waits_for })
+    }
+
     fn open_view(&self, open: &OpenTask) -> TaskView {
         let (status, worker) = open.status();
         let now = self.clock.now;
@@ -192,6 +200,7 @@ impl Node {
             worker,
             worker_name: worker.map_or_else(NodeName::default, |worker| self.name(worker)),
             preview: open.stored.spec.input.preview(),
+            waits_for: self.waits_for(open),
             tokens: open.tokens(),
             remaining_millis: remaining.map(|remaining| micros(remaining) / 1000),
             result: None,
@@ -210,6 +219,7 @@ impl Node {
             worker: summary.worker,
             worker_name: summary.worker.map_or_else(NodeName::default, |worker| self.name(worker)),
             preview: summary.preview.clone(),
+            waits_for: None,
             tokens: None,
             remaining_millis: None,
             result: Some(summary.clone()),

@@ -4,7 +4,7 @@ use crate::error::ErrorDetail;
 use crate::millis;
 use engine::request::TaskView;
 use engine::task::{
-    FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation,
+    FinishReason, Outcome, ResultSummary, TaskKind, TaskOutput, TaskResult, TaskStatus, Truncation, WaitsFor,
 };
 use engine::{Fingerprint, NodeId, NodeName, TaskId, TraceId};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct Task {
     pub worker_name: NodeName,
     /// The first 100 characters of the input.
     pub preview: String,
+    /// What a queued task waits for; absent if it is not queued, or was accepted just now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<WaitsFor>,
     /// Tokens produced so far by a running generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u32>,
@@ -81,7 +84,7 @@ pub struct Summary {
     /// The first 100 characters of the output.
     #[serde(default)]
     pub output_preview: String,
-    /// Why the task failed; failed tasks only.
+    /// Why the task failed; failed tasks, and those that timed out before they started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorDetail>,
     /// Trace id that connects all steps of the task across nodes.
@@ -237,6 +240,7 @@ impl From<TaskView> for Task {
             worker: view.worker,
             worker_name: view.worker_name,
             preview: view.preview,
+            waits_for: view.waits_for,
             tokens: view.tokens.map(|tokens| tokens.produced),
             max_tokens: view.tokens.map(|tokens| tokens.most),
             remaining_ms: view.remaining_millis,

@@ -265,6 +265,7 @@ fn view(id: TaskId, status: TaskStatus) -> TaskView {
         worker: None,
         worker_name: engine::NodeName::default(),
         preview: String::new(),
+        waits_for: None,
         tokens: None,
         remaining_millis: None,
         result: None,

@@ -291,7 +291,8 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
             return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "task_cancelled", message));
         }
         Outcome::Timeout => {
-            let message = "the task was not done in its time";
+            let failure = result.summary.failure.as_ref().map(ToString::to_string);
+            let message = failure.unwrap_or_else(|| "the task was not done in its time".to_owned());
             return Err(ApiError::new(StatusCode::GATEWAY_TIMEOUT, "task_timeout", message));
         }
         Outcome::Failed(failure) => failure,
@@ -300,6 +301,7 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
         TaskFailure::InputRejected(_) | TaskFailure::PartRejected { .. } => StatusCode::BAD_REQUEST,
         TaskFailure::ModelChanged => StatusCode::SERVICE_UNAVAILABLE,
         TaskFailure::ModelFailed(_) | TaskFailure::Poison => StatusCode::INTERNAL_SERVER_ERROR,
+        TaskFailure::NotStarted(_) => StatusCode::GATEWAY_TIMEOUT,
     };
     let code = failure.code();
     let message = match failure {
@@ -307,9 +309,10 @@ pub(super) fn output(part: Part, result: TaskResult) -> Result<TaskOutput, ApiEr
             return Err(ApiError::new(status, code, refusal(&reason)).for_input(part.first + number as usize));
         }
         TaskFailure::InputRejected(reason) => refusal(&reason),
-        failure @ (TaskFailure::ModelChanged | TaskFailure::ModelFailed(_) | TaskFailure::Poison) => {
-            failure.to_string()
-        }
+        failure @ (TaskFailure::ModelChanged
+        | TaskFailure::ModelFailed(_)
+        | TaskFailure::NotStarted(_)
+        | TaskFailure::Poison) => failure.to_string(),
     };
     Err(part.name(ApiError::new(status, code, message)))
 }

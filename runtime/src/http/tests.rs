@@ -134,6 +134,7 @@ fn task_view(id: TaskId) -> TaskView {
         worker: Some(NodeId([7; 16])),
         worker_name: engine::NodeName::default(),
         preview: "hello".to_owned(),
+        waits_for: None,
         tokens: None,
         remaining_millis: None,
         result: done.then(summary),

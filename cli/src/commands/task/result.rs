@@ -145,6 +145,9 @@ pub(super) fn execution(summary: &Summary) -> Option<(&'static str, String)> {
 /// Returns why a task ended without an output.
 pub(super) fn reason(status: TaskStatus, summary: &Summary) -> Option<String> {
     match &summary.error {
+        Some(error) if error.code == "not_started" => {
+            Some(format!("{}; p2p-ai-agents node members shows who runs models", error.message))
+        }
         Some(error) => Some(format!("{} ({})", error.message, error.code)),
         None if status == TaskStatus::Timeout => {
             Some("it was not done in its time; --timeout SECONDS gives a task more".to_owned())

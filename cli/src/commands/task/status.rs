@@ -32,6 +32,7 @@ fn properties(task: &Task) -> Vec<(&'static str, String)> {
         ("Attempts", task.attempts.to_string()),
     ];
     rows.extend(task.worker.map(|worker| ("Worker", named(&task.worker_name, worker))));
+    rows.extend(task.waits_for.map(|waits_for| ("Waiting", waits_for.to_string())));
     if let (Some(tokens), Some(most)) = (task.tokens, task.max_tokens) {
         rows.push(("Tokens", format!("{tokens} of at most {most}")));
     }

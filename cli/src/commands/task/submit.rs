@@ -4,10 +4,11 @@ mod bulk;
 
 use super::{answer, result, text_stream};
 use crate::client::Client;
+use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::{progress, terminal};
-use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, OutputBody, Submitted};
+use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, OutputBody, Submitted, Task};
 use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
@@ -410,11 +411,34 @@ async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Res
     if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
 }
 
-/// Waits until a task has ended.
+/// Waits until a task ends. If that takes more than a moment, says what it waits for, once for each reason.
 pub(in crate::commands) async fn ended(client: &Client, id: TaskId) -> Result<(), Failure> {
+    let (mut wait, mut told) = (FIRST_POLL, None);
     // Every task ends, because it has a timeout.
-    while !client.await_task(id, LONG_POLL).await?.status.is_terminal() {}
-    Ok(())
+    loop {
+        let task = client.await_task(id, wait).await?;
+        if task.status.is_terminal() {
+            return Ok(());
+        }
+        let now = wait_reason(&task);
+        if told.as_ref() != Some(&now) {
+            if !output::is_quiet() {
+                output::write_error(format!("waiting: {}\n", terminal::sanitize_line(&now)).as_bytes())?;
+            }
+            told = Some(now);
+        }
+        // A queued task may start, or wait for something else.
+        wait = if task.status == TaskStatus::Queued { QUEUED_POLL } else { LONG_POLL };
+    }
+}
+
+/// Describes why a task has not ended.
+fn wait_reason(task: &Task) -> String {
+    match (task.waits_for, task.worker) {
+        (Some(waits_for), _) => waits_for.to_string(),
+        (None, Some(worker)) => format!("{} runs it", named(&task.worker_name, worker)),
+        (None, None) => "it is queued".to_owned(),
+    }
 }
 
 /// Reads a text that is not too long for a task.
@@ -437,5 +461,9 @@ const SUBMISSIONS_MAX: usize = 16;
 /// Poll interval for a model that is being fetched.
 const PULL_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Duration of the first poll for a task. If it has not ended by then, the user is told why.
+const FIRST_POLL: Duration = Duration::from_secs(1);
+/// Duration of a poll for a task that has not started.
+const QUEUED_POLL: Duration = Duration::from_secs(2);
 /// Duration of one long poll for a task.
 const LONG_POLL: Duration = Duration::from_secs(30);
