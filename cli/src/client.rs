@@ -3,7 +3,7 @@
 //! Every request has a timeout and fails with a reason.
 
 use crate::error::{Failure, Outcome};
-use crate::terminal;
+use crate::{homes, terminal};
 use api::{ErrorBody, Task};
 use engine::TaskId;
 use http_body_util::{BodyExt, Full, Limited};
@@ -44,13 +44,8 @@ pub(crate) struct Reply {
 impl Client {
     /// Finds the running node of a home.
     pub(crate) fn connect(home: &Home) -> Result<Self, Failure> {
-        let stopped = || {
-            Failure::new(format!("No node is running (home: {})", home.root().display()))
-                .id("node_not_running")
-                .hint("start one with: p2p-ai-agents node start")
-        };
         if home.holder() == Holder::Nobody {
-            return Err(stopped());
+            return Err(homes::not_running(home));
         }
         let info = home.info().ok_or_else(|| {
             Failure::new(format!("The node is starting or stopping (home: {})", home.root().display()))

@@ -5,7 +5,7 @@ mod catalogue;
 pub(crate) use catalogue::{ENTRIES, Entry};
 
 use crate::output;
-use crate::terminal;
+use crate::{homes, terminal};
 use api::ErrorDetail;
 use runtime::text::plain_words;
 use serde::Serialize;
@@ -180,6 +180,7 @@ impl Failure {
             let _ = writeln!(text, "  caused by: {}", terminal::sanitize(&plain_words(cause)));
         }
         if let Some(hint) = self.advice() {
+            let hint = homes::in_hint(&hint);
             let _ = writeln!(text, "{cyan}hint:{plain} {}", terminal::sanitize(&hint).trim_end());
         }
         let _ = writeln!(text, "  id: {}", terminal::sanitize_line(&self.id));

@@ -1,9 +1,12 @@
 //! The homes of this user's nodes: the selected one, and those with running nodes.
 
 use crate::error::Failure;
+use nix::unistd::{Uid, User};
 use runtime::home::{Holder, Home};
 use runtime::registry::Registry;
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// The home that the command line selects. Only the verbs that need it open it.
@@ -25,8 +28,14 @@ impl SelectedHome {
     }
 }
 
-/// Remembers the selected home for [`running`], which looks for nodes at all places.
+/// Remembers the selected home for [`running`], which looks for nodes at all places, and for hints whether `--home` gave
+/// it.
 pub(crate) fn select(selected: &SelectedHome) {
+    let variable = std::env::var_os(HOME_VARIABLE).map(PathBuf::from);
+    if let Some(home) = selected.0.as_ref().filter(|home| Some(*home) != variable.as_ref()) {
+        // A process has one command line.
+        let _ = GIVEN.set(home.clone());
+    }
     if let Ok(home) = selected.open() {
         // A process has one command line, so nothing was selected before.
         let _ = SELECTED.set(home);
@@ -48,4 +57,89 @@ pub(crate) fn running() -> Result<Vec<Home>, Failure> {
     Ok(homes)
 }
 
+/// Returns the failure of a command that needs a running node, with the reason why there is none.
+pub(crate) fn not_running(home: &Home) -> Failure {
+    let place = home.root().display();
+    if home.is_unreadable() {
+        let failure = Failure::new(format!("this user may not read the home {place}")).id("home_unreadable");
+        return failure.hint(match owner(home.root()) {
+            Some(owner) => format!("run the command as its owner: sudo -u {owner} p2p-ai-agents …"),
+            None => "run the command as the user of the node".to_owned(),
+        });
+    }
+    let failure = Failure::new(format!("No node is running (home: {place})")).id("node_not_running");
+    match home.crashed() {
+        Some(info) => failure.hint(format!(
+            "the last one (pid {}) ended without a shutdown: it crashed or was killed; p2p-ai-agents node logs shows \
+             its last lines, and p2p-ai-agents node start resumes its tasks",
+            info.pid
+        )),
+        None => failure.hint("start one with: p2p-ai-agents node start"),
+    }
+}
+
+/// Adds the `--home` of this command to the commands in a hint, so that they are about the same node.
+pub(crate) fn in_hint(hint: &str) -> Cow<'_, str> {
+    match GIVEN.get() {
+        Some(home) => Cow::Owned(with_home(hint, home)),
+        None => Cow::Borrowed(hint),
+    }
+}
+
+fn with_home(hint: &str, home: &Path) -> String {
+    let mut parts = hint.split(PROGRAM);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for rest in parts {
+        text.push_str(PROGRAM);
+        if !ELSEWHERE.iter().any(|word| rest.starts_with(word)) {
+            text = format!("{text}--home {} ", quoted(&home.display().to_string()));
+        }
+        text.push_str(rest);
+    }
+    text
+}
+
+/// Quotes a word for a shell, if it needs that.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |character: char| character.is_alphanumeric() || "/._-+:@".contains(character);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
+/// Returns the name of the owner of a directory, if it is another user.
+fn owner(path: &Path) -> Option<String> {
+    let uid = Uid::from_raw(std::fs::metadata(path).ok()?.uid());
+    let other = (uid != nix::unistd::geteuid()).then_some(uid)?;
+    Some(User::from_uid(other).ok()??.name)
+}
+
 static SELECTED: OnceLock<Home> = OnceLock::new();
+/// The value of `--home`, if it was given.
+static GIVEN: OnceLock<PathBuf> = OnceLock::new();
+const HOME_VARIABLE: &str = "P2P_AI_HOME";
+const PROGRAM: &str = "p2p-ai-agents ";
+/// Commands that are about no home, and text that is no command.
+const ELSEWHERE: [&str; 6] = ["--home", "errors", "help", "node list", "sim", "…"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_keeps_the_home_that_was_given() {
+        let home = Path::new("/home/me/second node");
+        let hint = "start one with: p2p-ai-agents node start; p2p-ai-agents errors explains it";
+        assert_eq!(
+            with_home(hint, home),
+            "start one with: p2p-ai-agents --home '/home/me/second node' node start; p2p-ai-agents errors explains it"
+        );
+        assert_eq!(
+            with_home("systemctl restart p2p-ai-agents; or stop it", home),
+            "systemctl restart p2p-ai-agents; or stop it"
+        );
+        assert_eq!(quoted("/tmp/a-b_1"), "/tmp/a-b_1");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

@@ -161,6 +161,24 @@ impl Home {
         }
     }
 
+    /// Tells whether this user lacks the right to see whether a node holds this home.
+    pub fn is_unreadable(&self) -> bool {
+        let denied = |path: &Path| match File::open(path) {
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+            Ok(_) => false,
+        };
+        denied(&self.lock_file()) || denied(&self.root)
+    }
+
+    /// Returns what the last node published, if it ended without a shutdown: it crashed, was killed, or lost its
+    /// power.
+    pub fn crashed(&self) -> Option<RunInfo> {
+        if self.holder() != Holder::Nobody || self.exit_file().exists() {
+            return None;
+        }
+        self.info()
+    }
+
     /// Reads what the running node has published. Returns `None` if there is nothing yet.
     pub fn info(&self) -> Option<RunInfo> {
         read_info(&self.info_file())

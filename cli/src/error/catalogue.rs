@@ -223,6 +223,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         todo: "Send `blake3` or `sha256`.",
     },
     Entry {
+        id: "home_unreadable",
+        what: "This user may not read the home of the node.",
+        todo: "Run the command as the user of the node, such as with `sudo -u USER`.",
+    },
+    Entry {
         id: "home_unusable",
         what: "The home of the node, or a file in it, cannot be used.",
         todo: "Check its permissions and free disk space, or name another home with `--home`.",
@@ -503,6 +508,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
         id: "node_in_foreground",
         what: "Another program runs the node in the foreground and must restart it.",
         todo: "Run `systemctl restart p2p-ai-agents`, or restart it with the program that started it.",
+    },
+    Entry {
+        id: "node_is_this",
+        what: "The command is about another node, and this is the node itself.",
+        todo: "Name another node; `node members` lists them.",
     },
     Entry {
         id: "node_not_answering",

@@ -63,9 +63,7 @@ fn running(home: &SelectedHome, arguments: &Arguments) -> Result<Home, Failure> 
         None => home.open()?,
     };
     if home.holder() == Holder::Nobody {
-        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
-            .id("node_not_running")
-            .hint("start one with: p2p-ai-agents node start"));
+        return Err(homes::not_running(&home));
     }
     Ok(home)
 }

@@ -22,9 +22,7 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(home: &Home, arguments: &start::Arguments) -> Outcome {
     if home.holder() == Holder::Nobody {
-        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
-            .id("node_not_running")
-            .hint("start one with: p2p-ai-agents node start"));
+        return Err(homes::not_running(home));
     }
     if arguments.foreground {
         return Err(Failure::new("a restarted node runs in the background")

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 pub(super) fn run(home: &Home) -> Outcome {
     if home.holder() == Holder::Nobody {
-        return Err(Failure::new(format!("No node is running (home: {})", home.root().display()))
-            .id("node_not_running")
-            .hint(match homes::running() {
-                Ok(homes) if !homes.is_empty() => "p2p-ai-agents node list shows the running nodes",
-                Ok(_) | Err(_) => "no other node of this user runs either",
-            }));
+        let failure = homes::not_running(home);
+        if home.is_unreadable() {
+            return Err(failure);
+        }
+        return Err(failure.hint(match homes::running() {
+            Ok(homes) if !homes.is_empty() => "p2p-ai-agents node list shows the running nodes",
+            Ok(_) | Err(_) => "no other node of this user runs either",
+        }));
     }
     block_on(async {
         stop(home).await?;
