@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use crate::terminal;
-use api::{Alerts, Availability, Diagnosis, Status, StatusResponse};
+use api::{Alerts, Availability, Diagnosis, Members, Status, StatusResponse};
 use engine::lifecycle::State;
 use finding::{Finding, Report};
 use nix::sys::statvfs::statvfs;
@@ -45,10 +45,10 @@ async fn examine(home: &Home) -> Report {
     findings.extend(storage::caches());
     let mut summary = None;
     match running_node(home).await {
-        Ok((status, diagnosis, alerts)) => {
+        Ok((status, diagnosis, alerts, members)) => {
             findings.extend(storage::running_node(&status, &diagnosis));
             findings.extend(alerts.active.iter().filter_map(|alert| Finding::alert(alert, &status)));
-            examine_node(&status, &diagnosis, &mut findings);
+            examine_node(&status, &diagnosis, &members, &mut findings);
             findings.extend(network::check_port(status.network_port).await);
             summary = Some(finding::summary(&status));
         }
@@ -117,9 +117,12 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
     }
 }
 
-async fn running_node(home: &Home) -> Result<(Status, Diagnosis, Alerts), Finding> {
+async fn running_node(home: &Home) -> Result<(Status, Diagnosis, Alerts, Members), Finding> {
+    if home.is_unreadable() {
+        return Err(Finding::home_inaccessible(home.root()));
+    }
     if home.holder() == Holder::Nobody {
-        return Err(Finding::not_running());
+        return Err(home.crashed().map_or_else(Finding::not_running, |info| Finding::crashed(info.pid)));
     }
     let ask = async {
         let client = Client::connect(home)?;
@@ -130,24 +133,33 @@ async fn running_node(home: &Home) -> Result<(Status, Diagnosis, Alerts), Findin
         };
         let diagnosis = client.get("/api/v1/diagnosis").await?;
         let alerts = client.get("/api/v1/alerts").await?;
-        Ok::<_, Failure>(Ok((status, diagnosis, alerts)))
+        let members = client.get("/api/v1/members").await?;
+        Ok::<_, Failure>(Ok((status, diagnosis, alerts, members)))
     };
     ask.await.unwrap_or_else(|_| Err(Finding::not_answering(home)))
 }
 
-fn examine_node(status: &Status, diagnosis: &Diagnosis, findings: &mut Vec<Finding>) {
+fn examine_node(status: &Status, diagnosis: &Diagnosis, members: &Members, findings: &mut Vec<Finding>) {
     if status.state != State::Active {
         findings.push(Finding::not_active(status.state));
     }
     findings.extend(status.models_unusable.iter().map(|name| Finding::model_unusable(name)));
-    // A model is listed once for each kind of task.
-    let loading = status.models.iter().filter(|model| model.state == Availability::Loading);
+    // A model loads within moments of a start. One model may serve several types of tasks.
+    let settled = status.uptime_ms.is_none_or(|millis| millis >= LOADING_MILLIS);
+    let loading = status.models.iter().filter(|model| settled && model.state == Availability::Loading);
     let loading: BTreeSet<&str> = loading.map(|model| model.name.as_str()).collect();
     findings.extend(loading.into_iter().map(Finding::model_not_ready));
-    findings.extend(diagnosis.troubles.iter().map(Finding::from_recent));
+    let known = members.former.iter().chain(&members.members);
+    let names = known.map(|member| (member.id, member.name.clone())).collect();
+    findings.extend(diagnosis.troubles.iter().map(|recent| Finding::from_recent(recent, &names)));
     findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
-        findings.push(Finding::no_peers(&status.network));
+        findings.push(Finding::no_peers(&status.network, !status.models.is_empty()));
+    }
+    let no_models = status.models.is_empty() && members.members.iter().all(|member| member.models.is_empty());
+    // A network that only relays is no problem until somebody has a task for it.
+    if no_models && status.tasks_queued > 0 {
+        findings.push(Finding::no_worker(members.members.len()));
     }
 }
 
@@ -158,5 +170,7 @@ fn is_taken(port: u16) -> bool {
 
 /// Disk space for results, logs and the database's own maintenance.
 const DISK_BYTES_MIN: u64 = 256 << 20;
+/// How long after a start a model may load without a finding.
+const LOADING_MILLIS: u64 = 60_000;
 /// Memory for a node and the process of its model.
 const MEMORY_KIB_MIN: u64 = 128 << 10;

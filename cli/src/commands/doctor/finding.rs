@@ -1,6 +1,7 @@
 //! The findings of the doctor: what is wrong, why it matters and what to do.
 
-use crate::output;
+use crate::commands::node_names::NodeNames;
+use crate::{homes, output};
 use api::{Alert, Conflict, IssueFigures, IssueKind, ModelVersion, RecentIssue, Status};
 use engine::error::DialError;
 use engine::error::{PeerFault, StrangerFault};
@@ -44,6 +45,12 @@ pub(in crate::commands) struct Finding {
 impl Report {
     pub(in crate::commands) fn new(mut findings: Vec<Finding>, summary: Option<String>) -> Self {
         findings.sort_by_key(|finding| !finding.problem);
+        let mut seen: Vec<Finding> = Vec::new();
+        findings.retain(|finding| {
+            let is_new = !seen.contains(finding);
+            seen.extend(is_new.then(|| finding.clone()));
+            is_new
+        });
         Self { healthy: findings.iter().all(|finding| !finding.problem), findings, summary }
     }
 
@@ -59,7 +66,7 @@ impl Report {
             let mark = if *problem { "problem" } else { "note" };
             text += &format!("\n{mark}: {what}\n");
             text.extend(figures.iter().map(|figures| format!("  what shows it: {figures}\n")));
-            text += &format!("  why it matters: {why}\n  what to do: {fix}\n");
+            text += &format!("  why it matters: {why}\n  what to do: {}\n", homes::in_hint(fix));
         }
         text
     }
@@ -110,6 +117,29 @@ impl Finding {
             "No node is running here.".to_owned(),
             "this machine takes no tasks and runs none",
             "start one with: p2p-ai-agents node start",
+        )
+    }
+
+    pub(in crate::commands) fn crashed(pid: u32) -> Self {
+        Self::problem(
+            "crashed",
+            format!("No node is running here. The last one (pid {pid}) ended without a shutdown."),
+            "it crashed, was killed, or its machine lost its power; tasks that it had accepted wait in its storage",
+            "read its last lines with: p2p-ai-agents node logs; then start it: p2p-ai-agents node start",
+        )
+    }
+
+    /// Reports that no node in reach runs a model.
+    pub(in crate::commands) fn no_worker(members: usize) -> Self {
+        let what = match members {
+            0 | 1 => "This node runs no models, and no other node is in reach.".to_owned(),
+            count => format!("None of the {count} nodes in reach runs a model."),
+        };
+        Self::problem(
+            "no_worker",
+            what,
+            "the tasks that were submitted wait until they time out",
+            "start a node with models on this network, or this one without --no-model",
         )
     }
 
@@ -270,11 +300,15 @@ impl Finding {
         )
     }
 
-    pub(in crate::commands) fn no_peers(network: &str) -> Self {
+    pub(in crate::commands) fn no_peers(network: &str, runs_models: bool) -> Self {
         Self::note(
             "alone",
             format!("No other node of network {network:?} was found."),
-            "all tasks run on this machine",
+            if runs_models {
+                "all tasks run on this machine"
+            } else {
+                "this node runs no models, so no task can run"
+            },
             "start a node on another machine of this local network; if there is one, run doctor there too, or give \
              its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
         )
@@ -324,21 +358,21 @@ impl Finding {
     }
 
     /// Describes a recent problem between the node and another one.
-    pub(in crate::commands) fn from_recent(recent: &RecentIssue) -> Self {
+    pub(in crate::commands) fn from_recent(recent: &RecentIssue, names: &NodeNames) -> Self {
         let ago = output::duration(recent.age_ms);
         match recent.trouble {
             Issue::ClockDiffers { peer, ahead_millis } => {
-                Self::clock_differs(&peer.to_string(), ahead_millis)
+                Self::clock_differs(&names.named(peer), ahead_millis)
             }
             Issue::DialFailed { address, error } => {
                 Self::dial_failed(&format!("The node at {address}"), Some(address.port()), error, &ago)
             }
             Issue::IdentityCopied { address, fenced } => Self::identity_copied(address, fenced),
             Issue::LinkRefused { peer, reason: RefuseReason::IdentityCopied, by_us: true } => {
-                Self::peer_copied(&peer.to_string())
+                Self::peer_copied(&names.named(peer))
             }
-            Issue::LinkRefused { peer, reason, .. } => Self::link_refused(&peer.to_string(), reason, &ago),
-            Issue::PeerFault { peer, fault } => Self::peer_fault(&peer.to_string(), fault, &ago),
+            Issue::LinkRefused { peer, reason, .. } => Self::link_refused(&names.named(peer), reason, &ago),
+            Issue::PeerFault { peer, fault } => Self::peer_fault(&names.named(peer), fault, &ago),
             Issue::StrangerFault { address, fault } => {
                 Self::stranger_fault(&format!("A program at {address}"), fault, &ago)
             }
@@ -474,11 +508,15 @@ impl Finding {
                 format!("Node {peer} speaks another version of the protocol ({ago} ago)."),
                 "install the same version on both machines",
             ),
-            RefuseReason::OtherNetwork => (
-                "network_mismatch",
-                format!("Node {peer} belongs to another network ({ago} ago)."),
-                "start both with the same --network NAME, or remove its address from bootstrap_peers",
-            ),
+            // Several networks in one house are what the name of a network is for.
+            RefuseReason::OtherNetwork => {
+                return Self::note(
+                    "network_mismatch",
+                    format!("Node {peer} belongs to another network ({ago} ago)."),
+                    "the two nodes share no tasks, which is right if they should not",
+                    "nothing; or start both with the same --network NAME",
+                );
+            }
             RefuseReason::NotLocal => (
                 "not_local",
                 format!("Node {peer} and this one are not on one local network ({ago} ago)."),
@@ -510,7 +548,7 @@ fn capitalized(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::NodeId;
+    use engine::{NodeId, NodeName};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -531,15 +569,20 @@ mod tests {
             Issue::PeerFault { peer, fault: PeerFault::NotReading },
             Issue::StrangerFault { address: address.ip(), fault: StrangerFault::HandshakeBroken },
         ];
-        let findings = troubles.map(|trouble| Finding::from_recent(&RecentIssue { age_ms: 12_000, trouble }));
+        let names = [(peer, NodeName::new("cedar").unwrap())].into_iter().collect();
+        let findings =
+            troubles.map(|trouble| Finding::from_recent(&RecentIssue { age_ms: 12_000, trouble }, &names));
         insta::assert_snapshot!(Report::new(findings.to_vec(), None).text());
     }
 
     #[test]
     fn what_may_be_wrong_with_a_machine() {
         let findings = vec![
-            Finding::no_peers("local"),
+            Finding::no_peers("local", true),
             Finding::not_running(),
+            Finding::crashed(7),
+            Finding::no_worker(1),
+            Finding::no_worker(3),
             Finding::not_active(State::Registering),
             Finding::port_taken(9000),
             Finding::port_closed(9000),
@@ -556,12 +599,12 @@ mod tests {
             ),
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
-        assert!(Report::new(vec![Finding::no_peers("local")], None).healthy);
+        assert!(Report::new(vec![Finding::no_peers("local", true)], None).healthy);
     }
 
     #[test]
     fn findings_as_json() {
-        let report = Report::new(vec![Finding::no_peers("local"), Finding::not_running()], None);
+        let report = Report::new(vec![Finding::no_peers("local", true), Finding::not_running()], None);
         insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
     }
 }
