@@ -119,9 +119,13 @@ impl Catalog {
         OnDemand::Coming
     }
 
-    /// Returns the listed name of a cached model for other ways to name it: a GGUF file by its quantisation, or an
-    /// explicit default revision.
+    /// Returns the listed name of a model for other ways to name it: the path that is configured, a GGUF file by its
+    /// quantisation, or an explicit default revision.
     pub async fn listed(&self, asked: &str) -> Option<String> {
+        let configured = self.shared.sources.entries.iter().find(|entry| entry.model() == asked);
+        if let Some(entry) = configured.filter(|entry| entry.name() != asked) {
+            return Some(entry.name().to_owned());
+        }
         let id = asked.parse::<ModelId>().ok().filter(|id| matches!(id, ModelId::Hub { .. }))?;
         let hub = self.shared.sources.hub.clone()?;
         let name = tokio::task::spawn_blocking(move || hub.find(&id)).await.ok()?.ok()?.id.to_string();

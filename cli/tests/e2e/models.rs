@@ -174,14 +174,14 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     let on_demand = "(classification, on demand)";
     assert!(scene.ask(&node, &[], &["node", "status"]).good().contains(on_demand));
     let standing = models(&scene, &node);
-    let states = standing.iter().map(|model| (&model["ready"], &model["state"])).next();
-    assert_eq!(states, Some((&json!(false), &json!("on_demand"))));
+    let second = standing.iter().find(|model| model["name"] == "bert").unwrap();
+    assert_eq!((&second["ready"], &second["state"]), (&json!(false), &json!("on_demand")));
     let said = classify(&scene, &node, BERT).good();
-    assert!(said.contains(&format!("Model:      {BERT}")), "{said}");
+    assert!(said.contains("Model:      bert\n"), "a folder is called by its name: {said}");
     node.await_task(&node.submit("a text for the first of the list"));
     let standing = models(&scene, &node);
     let names: Vec<&str> = standing.iter().map(|model| model["name"].as_str().unwrap()).collect();
-    assert_eq!(names, [BERT, "all-MiniLM-L6-v2"]);
+    assert_eq!(names, ["all-MiniLM-L6-v2", "bert"]);
     assert!(
         standing.iter().all(|model| model["ready"] == true && model["loaded_at"].is_string()),
         "{standing:?}"
@@ -230,7 +230,7 @@ fn a_model_that_proves_damaged_fails_its_tasks_at_once_and_says_why() {
     let said = classify(&scene, &node, short).bad(1);
     assert!(said.contains("cannot be used here") && said.contains("it is cut short"), "{said}");
     let status = scene.ask(&node, &[], &["node", "status"]).good();
-    assert_eq!(status.matches(short).count(), 1, "{status}");
+    assert!(status.contains("not usable: short (") && !status.contains(short), "{status}");
     node.await_task(&node.submit("the node is as before"));
     scene.ask(&node, &[], &["node", "stop"]).good();
 }

@@ -19,7 +19,7 @@ pub enum ModelEntry {
 pub struct FullEntry {
     /// The built-in model, a name on the hub, a folder or a file.
     pub model: String,
-    /// The name under which tasks request it; by default `model`.
+    /// The name under which tasks request it; by default `model`, or the last part of a path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Whether to load it at the start; by default only the first of the list.
@@ -45,8 +45,8 @@ impl ModelEntry {
     /// Returns the name under which tasks request it.
     pub fn name(&self) -> &str {
         match self {
-            Self::Name(model) => model,
-            Self::Full(entry) => entry.name.as_deref().unwrap_or(&entry.model),
+            Self::Name(model) => short_name(model),
+            Self::Full(entry) => entry.name.as_deref().unwrap_or_else(|| short_name(&entry.model)),
         }
     }
 
@@ -75,6 +75,13 @@ impl ModelEntry {
     }
 }
 
+/// Returns the name of a model without a name of its own. Other nodes see it, so it is no path of this machine.
+fn short_name(model: &str) -> &str {
+    let is_path = ["/", "./", "../", "~/"].iter().any(|start| model.starts_with(start));
+    let last = is_path.then(|| model.trim_end_matches('/').rsplit('/').next()).flatten();
+    last.filter(|name| !["", ".", "..", "~"].contains(name)).unwrap_or(model)
+}
+
 /// Tells whether a value is a list of models with distinct names that fit an advert.
 pub(super) fn admits(value: &Value) -> bool {
     let Ok(entries) = serde_json::from_value::<Vec<ModelEntry>>(value.clone()) else { return false };
@@ -101,6 +108,23 @@ pub const NAME_BYTES_MAX: usize = 96;
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_folder_has_its_own_name_and_not_that_of_its_place() {
+        for (model, name) in [
+            ("/home/me/models/tiny", "tiny"),
+            ("./models/tiny/", "tiny"),
+            ("~/llama.gguf", "llama.gguf"),
+            ("owner/name", "owner/name"),
+            ("/", "/"),
+            ("../..", "../.."),
+        ] {
+            assert_eq!(ModelEntry::Name(model.to_owned()).name(), name);
+        }
+        let entry = json!({ "model": "/home/me/tiny", "name": "mine" });
+        assert_eq!(serde_json::from_value::<ModelEntry>(entry).unwrap().name(), "mine");
+        assert!(!admits(&json!(["/a/tiny", "/b/tiny"])), "each model has a name of its own");
+    }
 
     #[test]
     fn a_list_names_each_model_once() {

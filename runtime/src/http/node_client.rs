@@ -17,7 +17,7 @@ use engine::record::RecordKind;
 use engine::request::{Cursor, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView};
 use engine::task::{TaskResult, TaskSpec};
 use engine::{Fingerprint, NodeId, NodeName, Rejection, TaskId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sends a request to the node and returns its response.
 ///
@@ -73,8 +73,24 @@ pub(super) async fn submit(
 pub(super) async fn other_name(api: &Api, requested: &str) -> Option<String> {
     match api.models.listed(requested).await {
         None if requested.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
+        None => match ask(api, NodeRequest::Members).await {
+            Ok(NodeResponse::Members(members)) => {
+                let offers = members.iter().flat_map(|member| &member.models);
+                short_of(requested, offers.map(|offer| offer.name.as_str())).map(str::to_owned)
+            }
+            Ok(_) | Err(_) => None,
+        },
         listed => listed,
     }
+}
+
+/// Returns the only name whose last part is `requested`: `owner/name` may be called `name`.
+fn short_of<'a>(requested: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let is_it =
+        |name: &&str| name.rsplit_once('/').is_some_and(|(_, last)| last.eq_ignore_ascii_case(requested));
+    let found: BTreeSet<&str> = names.filter(is_it).collect();
+    let mut found = found.into_iter();
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Waits until a task has news beyond what was seen.
@@ -148,3 +164,17 @@ pub(super) fn unexpected_output() -> String {
 pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// Hint about an unknown task after records were lost.
 const RECORDS_LOST_HINT: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_may_be_called_by_the_last_part_of_its_name() {
+        let names = || ["TinyLlama/TinyLlama-1.1B", "one/bert", "two/bert", "one/bert", "mine"].into_iter();
+        assert_eq!(short_of("tinyllama-1.1b", names()), Some("TinyLlama/TinyLlama-1.1B"));
+        assert_eq!(short_of("bert", names()), None, "there are two");
+        assert_eq!(short_of("mine", names()), None, "it is the whole name");
+        assert_eq!(short_of("none", names()), None);
+    }
+}
