@@ -115,14 +115,18 @@ impl Tour {
     fn run(&mut self, arguments: &[String]) -> Ran {
         let home = arguments.iter().skip_while(|word| *word != "--home").nth(1).cloned();
         let home = home.unwrap_or_default();
-        let (port, api_port) = (self.port(&format!("{home} peers")), self.port(&format!("{home} API")));
+        let [port, api_port, metrics_port] =
+            ["peers", "API", "metrics"].map(|what| self.port(&format!("{home} {what}")));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let mut command = self.sandbox.command(&arguments);
         // Relative paths of a page start at the root of the repository.
         command
             .current_dir(root())
+            // The host of the pages.
+            .env("P2P_AI_NODE_NAME", "desk")
             .env("P2P_AI_PORT", port.to_string())
-            .env("P2P_AI_API_PORT", api_port.to_string());
+            .env("P2P_AI_API_PORT", api_port.to_string())
+            .env("P2P_AI_METRICS_PORT", metrics_port.to_string());
         run(command, b"")
     }
 

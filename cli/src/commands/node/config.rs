@@ -205,7 +205,7 @@ fn show(home: &Home, arguments: &Arguments) -> Outcome {
 }
 
 /// Reads the effective settings of the running node; `None` if none runs.
-fn running_settings(home: &Home) -> Option<Vec<Shown>> {
+pub(super) fn running_settings(home: &Home) -> Option<Vec<Shown>> {
     if home.holder() == Holder::Nobody {
         return None;
     }

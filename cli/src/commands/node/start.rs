@@ -1,13 +1,17 @@
 //! `node start`: runs a node in the foreground, or starts one in the background and waits until it is ACTIVE.
 
+use super::config;
+use crate::client::{Client, block_on};
 use crate::commands::background::{self, BackgroundError, Started};
 use crate::error::{Failure, Outcome};
+use crate::homes;
 use crate::notify::ServiceManager;
 use crate::output::{self, Format};
 use crate::terminal;
+use api::StatusResponse;
 use clap::Args;
 use nix::unistd::setsid;
-use runtime::config::Overrides;
+use runtime::config::{Overrides, Shown};
 use runtime::hardening::harden_this_process;
 use runtime::home::{Home, RunInfo};
 use runtime::host::raise_open_files_limit;
@@ -154,9 +158,10 @@ async fn run_node(home: &Home, start: &Arguments, refused: &[String]) -> Outcome
             became = ready.wait_for(|ready| *ready), if !told => {
                 told = true;
                 if became.is_ok() {
-                    manager.ready(&announcement(&info));
+                    let text = announcement(&info, &config::running_settings(home).unwrap_or_default());
+                    manager.ready(&text);
                     if !start.detached {
-                        output::try_notice(&announcement(&info));
+                        output::try_notice(&text);
                     }
                     if start.startup_diagnostics && !start.detached {
                         output::write_error(diagnostics(&startup.timeline()).as_bytes())?;
@@ -273,13 +278,38 @@ pub(super) fn explain(error: StartError) -> Failure {
     }
 }
 
-fn announcement(info: &RunInfo) -> String {
-    let name = if info.name.is_empty() { String::new() } else { format!(", name: {}", info.name) };
-    let metrics = info
-        .metrics_address
-        .map_or_else(String::new, |address| format!("\nmetrics http://{address}/metrics, without a token"));
+/// Returns the configured models that the node cannot use; none if it does not answer.
+fn unusable_models(home: &Home) -> Vec<String> {
+    let mut unusable = Vec::new();
+    let asked = block_on(async {
+        if let StatusResponse::Full(status) = Client::connect(home)?.get("/api/v1/status").await? {
+            unusable = status.models_unusable;
+        }
+        Ok(())
+    });
+    // The node has started, whatever it answers.
+    drop(asked);
+    unusable
+}
+
+/// Says why a port is not the one of the settings, if so.
+fn moved_port(settings: &[Shown], key: &str, port: u16) -> String {
+    let wanted = settings.iter().find(|shown| shown.key == key).and_then(|shown| shown.value.as_u64());
+    match wanted.filter(|wanted| *wanted != u64::from(port)) {
+        Some(wanted) => format!(" (port {wanted} is in use)"),
+        None => String::new(),
+    }
+}
+
+fn announcement(info: &RunInfo, settings: &[Shown]) -> String {
+    let name = if info.name.is_empty() { String::new() } else { format!(", name {}", info.name) };
+    let metrics = info.metrics_address.map_or_else(String::new, |address| {
+        let moved = moved_port(settings, "metrics_port", address.port());
+        format!("\nmetrics http://{address}/metrics{moved}, without a token")
+    });
+    let moved = moved_port(settings, "api_port", info.api_address.port());
     format!(
-        "Node started (id: {}, port: {}{name})\npid {}, API http://{}, network {:?} (open on this local network){metrics}",
+        "Node started (id: {}, port: {})\npid {}{name}, API http://{}{moved}, network {:?} (open on this local network){metrics}",
         info.node_id, info.network_port, info.pid, info.api_address, info.network
     )
 }
@@ -311,7 +341,15 @@ pub(super) fn start_in_background(home: &Home, command: &Command) -> Outcome {
     match started {
         Started::Ready { info, said } => {
             output::write_error(&said)?;
-            output::done(&announcement(&info), &started_json(home, &info))?;
+            let text = announcement(&info, &config::running_settings(home).unwrap_or_default());
+            output::done(&text, &started_json(home, &info))?;
+            for name in unusable_models(home) {
+                let text =
+                    format!("warning: the model {name} cannot be used; p2p-ai-agents model list says why");
+                output::write_error(
+                    format!("{}\n", terminal::sanitize_line(&homes::in_hint(&text))).as_bytes(),
+                )?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Started::Ended { status, said } => {
