@@ -296,7 +296,7 @@ fn node(member: &MemberView, status: &StatusView, peer: Option<&PeerView>) -> Me
     };
     MeshNode {
         id: member.node_id,
-        name: None,
+        name: Some(member.name.to_string()).filter(|name| !name.is_empty()),
         version: member.version.clone(),
         state,
         level,

@@ -1,4 +1,4 @@
-//! Names of the nodes of a demo. Real nodes have none.
+//! Names that a demo gives its nodes. Real nodes have those of their adverts.
 
 use api::dashboard::MeshNode;
 use engine::NodeId;

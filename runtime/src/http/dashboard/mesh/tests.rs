@@ -184,7 +184,12 @@ fn a_state_has_a_level_and_a_reason() {
 fn a_demo_names_its_nodes() {
     let (mut mesh, names) = (Mesh::default(), Names::default());
     names.set(NEAR, "amber".to_owned());
-    mesh.update(&answers(), UnixMillis(1), true, &names, |_| None);
-    assert_eq!(mesh.nodes[&NEAR].name.as_deref(), Some("amber"));
+    let mut answers = answers();
+    for member in &mut answers.members {
+        member.name = engine::NodeName::new(if member.node_id == ME { "" } else { "cedar" }).unwrap();
+    }
+    mesh.update(&answers, UnixMillis(1), true, &names, |_| None);
+    assert_eq!(mesh.nodes[&NEAR].name.as_deref(), Some("amber"), "the demo's name");
+    assert_eq!(mesh.nodes[&FAR].name.as_deref(), Some("cedar"), "its own");
     assert_eq!(mesh.nodes[&ME].name, None);
 }
