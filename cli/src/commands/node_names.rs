@@ -11,6 +11,11 @@ pub(super) fn named(name: &NodeName, id: NodeId) -> String {
     if name.is_empty() { id.to_string() } else { format!("{name} ({id})") }
 }
 
+/// Returns the name of a node, or the start of its id.
+pub(super) fn label(name: &NodeName, id: NodeId) -> String {
+    if name.is_empty() { short(id) } else { name.to_string() }
+}
+
 /// Returns the start of the id of a node.
 pub(super) fn short(id: NodeId) -> String {
     id.to_string().chars().take(SHORT_CHARS).collect()

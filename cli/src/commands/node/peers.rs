@@ -29,7 +29,7 @@ pub(super) fn run_all(format: Format) -> Outcome {
 
 pub(in crate::commands) fn print(peers: &[Peer]) -> Result<(), Failure> {
     if peers.is_empty() {
-        return output::line("No connected peers");
+        return output::line("No connected peers; the node keeps looking for others");
     }
     let rows: Vec<[String; 8]> = peers.iter().map(row).collect();
     output::table(

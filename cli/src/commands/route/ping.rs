@@ -31,6 +31,11 @@ pub(super) async fn run(home: &Home, ping: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let Arguments { count, bytes, at_once, format, .. } = ping;
     let id = node_id::resolve(&client, &ping.id).await?;
+    if id == client.info().node_id {
+        return Err(Failure::new("That is this node itself: there is no way to measure")
+            .id("node_is_this")
+            .hint("p2p-ai-agents node members lists the other nodes"));
+    }
     let path = format!("/api/v1/routes/{id}/ping?count={count}&bytes={bytes}&at_once={at_once}");
     let told: Ping = client.post(&path, &()).await?.read()?;
     if format.json {

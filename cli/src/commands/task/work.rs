@@ -1,6 +1,6 @@
 //! What a node computes now, for itself and for others.
 
-use crate::commands::node_names::named;
+use crate::commands::node_names::label;
 use crate::error::Failure;
 use crate::output;
 use api::{Attempt, Attempts, OriginWork, Work};
@@ -15,8 +15,7 @@ pub(in crate::commands) fn summary(work: &Work, me: NodeId) -> String {
             return format!("{count} own");
         }
         let tasks = if count == 1 { "task" } else { "tasks" };
-        let name = if origin.name.is_empty() { origin.id.to_string() } else { origin.name.to_string() };
-        format!("{count} {tasks} for {name}")
+        format!("{count} {tasks} for {}", label(&origin.name, origin.id))
     };
     let running: Vec<&OriginWork> = work.origins.iter().filter(|origin| origin.running > 0).collect();
     let waiting: u32 = work.origins.iter().map(|origin| origin.queued).sum();
@@ -53,7 +52,7 @@ fn row(attempt: &Attempt, me: NodeId) -> [String; 6] {
     let origin = if attempt.origin == me {
         "this node".to_owned()
     } else {
-        named(&attempt.origin_name, attempt.origin)
+        label(&attempt.origin_name, attempt.origin)
     };
     [
         origin,

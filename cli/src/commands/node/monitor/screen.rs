@@ -223,6 +223,8 @@ impl Screen {
         }
         let rows = sample.peers.iter().map(|peer| {
             let (state, colour) = match peer.liveness {
+                // Nothing is known since the node stopped answering.
+                _ if self.error.is_some() => ("-", Color::DarkGray),
                 Liveness::Alive => ("ALIVE", Color::Green),
                 Liveness::Slow => ("SLOW", Color::Yellow),
                 Liveness::Dead => ("DEAD", Color::Red),
@@ -233,13 +235,13 @@ impl Screen {
                 trip,
                 format!("{}/{}", peer.messages_in, peer.messages_out),
                 output::duration(peer.connected_ms),
-                if peer.name.is_empty() { node_names::short(peer.id) } else { peer.name.to_string() },
+                node_names::label(&peer.name, peer.id),
                 peer.address.to_string(),
-                peer.id.to_string(),
+                node_names::short(peer.id),
             ];
             Row::new(cells).style(Style::new().fg(colour))
         });
-        let widths = [5, 11, 15, 9, 12, 21, 32].map(Constraint::Length);
+        let widths = [5, 10, 15, 9, 12, 21, 8].map(Constraint::Length);
         let head = Row::new(["STATE", "ROUND TRIP", "MESSAGES IN/OUT", "CONNECTED", "NAME", "ADDRESS", "ID"]);
         let table = Table::new(rows, widths).column_spacing(2).header(head.style(bold()));
         frame.render_widget(table.block(block(&title)), area);
@@ -352,6 +354,7 @@ mod tests {
         screen.take(Err(Failure::new("The node does not answer (pid 7)").id("node_not_answering")));
         let shown = draw(&screen, 110, 20);
         assert!(shown.contains("The node does not answer (pid 7); retrying"), "{shown}");
+        assert!(!shown.contains("SLOW "), "what was known of the peers is old: {shown}");
     }
 
     #[test]
