@@ -186,6 +186,11 @@ fn shape(line: &str) -> String {
             shape += &word.replace(inner, if is_id(inner) { "ID" } else { "TIME" });
             continue;
         }
+        // Either node may run a task.
+        if NODES.contains(&inner) {
+            shape += &word.replace(inner, "NODE");
+            continue;
+        }
         for c in word.chars() {
             match c {
                 // A number, its sign and its fraction are one.
@@ -208,6 +213,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// The names of the nodes of the pages.
+const NODES: [&str; 2] = ["desk", "attic"];
 /// The characters around an id or a time in what the program prints.
 const BOUNDARIES: [char; 6] = [' ', '(', ')', ',', '"', '/'];
 

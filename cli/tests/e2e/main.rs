@@ -26,6 +26,7 @@ mod lifecycle;
 mod mesh;
 mod metrics;
 mod models;
+mod names;
 mod namespaces;
 mod neighbours;
 mod openai;

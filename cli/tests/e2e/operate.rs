@@ -382,7 +382,9 @@ fn a_monitor_prints_a_line_each_time() {
     for line in looks {
         let line = line.replace("health -", "health PASS");
         assert!(
-            line.contains("  ACTIVE  health PASS  peers 0  members 1  queued 0  running 0  0.0 tasks/s"),
+            line.contains(
+                "  ACTIVE  health PASS  peers 0  members 1  queued 0  running 0  here: nothing  0.0 tasks/s"
+            ),
             "{line}"
         );
         assert!(line.ends_with(" % CPU") && !line.contains('\x1b'), "{line}");

@@ -10,7 +10,8 @@ fn reads_of_a_running_node() {
     let sandbox = Sandbox::new();
     let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     a.start();
-    let id_b = b.start();
+    // Only one of them has a model, so that it runs the task.
+    let id_b = b.start_bare();
     a.await_peers(&[&id_b]);
     let task = a.submit("hello world");
     a.await_task(&task);
@@ -28,11 +29,13 @@ fn reads_of_a_running_node() {
         ("node_status", &["node", "status"]),
         ("node_health", &["node", "health"]),
         ("node_peers", &["node", "peers"]),
+        ("node_members", &["node", "members"]),
         ("node_config", &["node", "config"]),
         ("node_monitor", &["node", "monitor", "--duration", "1"]),
         ("task_status", &["task", "status", &task]),
         ("task_result", &["task", "result", &task]),
         ("task_list", &["task", "list"]),
+        ("task_list_all", &["task", "list", "--all"]),
         ("task_watch", &["task", "watch", &task]),
         ("model_list", &["model", "list"]),
         ("model_info", &["model", "info", "all-MiniLM-L6-v2"]),

@@ -11,7 +11,7 @@ fn two_nodes_meet_and_work() {
     a.await_peers(&[&id_b]);
     b.await_peers(&[&id_a]);
     let table = a.run(&["node", "peers"]).good();
-    assert!(table.starts_with("ID ") && table.contains(&id_b) && table.contains("ALIVE"), "{table}");
+    assert!(table.starts_with("NAME ") && table.contains(&id_b) && table.contains("ALIVE"), "{table}");
 
     let said = a.run(&["task", "submit", "--input", "hello world", "--type", "embedding", "--wait"]).good();
     let id = crate::harness::task_id(said.lines().next().unwrap()).to_owned();
@@ -103,7 +103,7 @@ fn a_route_is_explained() {
     assert_eq!(route["hops"][0]["id"], id_b.as_str());
     assert!(route["hops"][0]["round_trip_us"].as_u64().is_some_and(|micros| micros > 0), "{route}");
     assert_eq!(a.run(&["route", "explain", &id_a]).good(), "The destination is this node\n");
-    assert!(a.run(&["route", "explain", "zz"]).bad(1).contains("Node not found (id: zz)"));
+    assert!(a.run(&["route", "explain", "zz"]).bad(1).contains("Node not found (name or id: zz)"));
 }
 
 #[test]
@@ -115,13 +115,13 @@ fn messages_to_a_node_are_timed() {
     a.await_peers(&[&id_b]);
     let told =
         a.run(&["route", "ping", &id_b[..8], "--count", "500", "--bytes", "1000", "--at-once", "50"]).good();
-    let first = format!("500 messages of 1000 bytes to {id_b}, 1 hop: 500 answered, 0 lost");
+    let first = format!("500 messages of 1000 bytes to b ({id_b}), 1 hop: 500 answered, 0 lost");
     assert_eq!(told.lines().next(), Some(first.as_str()), "{told}");
     let ping = a.json(&["route", "ping", &id_b, "--json"]);
     assert_eq!((ping["answered"].as_u64(), ping["lost"].as_u64()), (Some(10), Some(0)), "{ping}");
     let times = ["least", "median", "p99", "most"].map(|name| ping["round_trip_us"][name].as_u64());
     assert!(times[0] > Some(0) && times.is_sorted(), "{ping}");
-    assert!(a.run(&["route", "ping", &id_a]).bad(1).contains("Node not found"));
+    assert!(a.run(&["route", "ping", &id_a]).bad(1).contains("That is this node itself"));
 }
 
 #[test]
