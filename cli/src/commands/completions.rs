@@ -9,11 +9,14 @@ use crate::error::{ENTRIES, Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output;
 use api::{Demo, Members, Models, Tasks};
-use clap::Command;
+use clap::{Arg, Command};
+use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use clap_complete::env::{EnvCompleter, Shells};
-use clap_complete::{ArgValueCandidates, CompleteEnv, CompletionCandidate};
+use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompleteEnv, CompletionCandidate};
 use runtime::home::Home;
-use std::ffi::OsString;
+use sim::embedded::SCENARIOS as SCENARIO_FILES;
+use sim::scenario_file::manual::Topic;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,24 +48,43 @@ type Source = fn() -> Vec<CompletionCandidate>;
 
 /// Adds the values that arguments may take now.
 fn with_candidates(program: Command) -> Command {
-    ARGUMENTS.iter().fold(program, |program, (command, argument, source)| {
+    let program = ARGUMENTS.iter().fold(program, |program, (command, argument, source)| {
         let words: Vec<&str> = command.split(' ').collect();
-        with_candidates_of(program, &words, argument, *source)
+        with_values(program, &words, argument, &|argument| argument.add(ArgValueCandidates::new(*source)))
+    });
+    SCENARIOS.iter().fold(program, |program, (command, argument)| {
+        let words: Vec<&str> = command.split(' ').collect();
+        with_values(program, &words, argument, &|argument| argument.add(ArgValueCompleter::new(scenarios)))
     })
 }
 
-fn with_candidates_of(
+fn with_values(
     command: Command,
     words: &[&'static str],
     argument: &'static str,
-    source: Source,
+    add: &dyn Fn(Arg) -> Arg,
 ) -> Command {
     match words {
-        [] => command.mut_arg(argument, |argument| argument.add(ArgValueCandidates::new(source))),
+        [] => command.mut_arg(argument, add),
         [word, rest @ ..] => {
-            command.mut_subcommand(word, |command| with_candidates_of(command, rest, argument, source))
+            command.mut_subcommand(word, |command| with_values(command, rest, argument, add))
         }
     }
+}
+
+/// Completes the names of the embedded scenarios, and files.
+fn scenarios(current: &OsStr) -> Vec<CompletionCandidate> {
+    let current_text = current.to_str().unwrap_or_default();
+    let named = SCENARIO_FILES.iter().filter(|scenario| scenario.name.starts_with(current_text));
+    let why = |text: &'static str| text.lines().next().unwrap_or_default().trim_start_matches("# Why: ");
+    let names = named.map(|scenario| candidate(scenario.name, why(scenario.text)));
+    names.chain(PathCompleter::file().complete(current)).collect()
+}
+
+fn words_of_scenarios() -> Vec<CompletionCandidate> {
+    let entries = Topic::ALL.into_iter().flat_map(Topic::entries);
+    let words = entries.map(|entry| candidate(entry.name, &entry.meaning));
+    Topic::ALL.iter().map(|topic| candidate(topic.name(), topic.place())).chain(words).collect()
 }
 
 fn tasks() -> Vec<CompletionCandidate> {
@@ -153,7 +175,10 @@ const ARGUMENTS: &[(&str, &str, Source)] = &[
     ("demo kill", "node", nodes_of_demo),
     ("errors", "id", error_ids),
     ("help", "words", topics),
+    ("sim explain", "word", words_of_scenarios),
 ];
+/// The arguments that take a scenario, by their command and id.
+const SCENARIOS: &[(&str, &str)] = &[("sim run", "files"), ("sim check", "files"), ("sim shrink", "file")];
 
 #[cfg(test)]
 mod tests {
