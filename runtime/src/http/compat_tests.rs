@@ -76,6 +76,12 @@ impl FakeNode {
             {
                 Err(Rejection::ModelUnknown(model.clone().into()))
             }
+            // A cross-encoder makes no embeddings.
+            Request::Choose(ModelWish { kind: TaskKind::Embedding, model: Some(model), .. })
+                if model == "cross" =>
+            {
+                Err(Rejection::ModelUnknown(model.clone().into()))
+            }
             Request::Choose(ModelWish { kind: TaskKind::Reranking, model: None, .. }) => {
                 Err(Rejection::KindUnsupported(TaskKind::Reranking))
             }
@@ -631,11 +637,11 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
         body.as_array().unwrap().iter().map(|rank| rank["text"].as_str().unwrap()).collect();
     assert_eq!((order, &body[0]["index"]), (vec!["xxx", "xx", "x"], &json!(2)));
     assert!((body[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-6);
-    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny"});
+    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "cross"});
     let (_, _, body) = server.post("/rerank", &asked).await;
     // A sigmoid, whatever the model's own scores are.
     assert_eq!(body.to_string(), r#"[{"index":0,"score":0.59868765},{"index":1,"score":0.5249792}]"#);
-    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "tiny", "raw_scores": true});
+    let asked = json!({"query": "xxx", "texts": ["xxxx", "x"], "model": "cross", "raw_scores": true});
     let (_, _, body) = server.post("/rerank", &asked).await;
     assert_eq!(body.to_string(), r#"[{"index":0,"score":0.4},{"index":1,"score":0.1}]"#);
     let asked = json!({"query": "q", "texts": ["long texts"], "truncate": false});
@@ -651,7 +657,11 @@ async fn text_embeddings_inferences_routes_have_their_shapes() {
         ("/embed", json!({"inputs": ["a", ""]}), 422),
         ("/embed", json!({"inputs": "a", "truncate": "START"}), 422),
         ("/predict", json!({"inputs": [["a"], ["long a text"]], "truncate": false}), 413),
-        ("/rerank", json!({"query": "q", "texts": ["long texts!"], "truncate": false, "model": "tiny"}), 413),
+        (
+            "/rerank",
+            json!({"query": "q", "texts": ["long texts!"], "truncate": false, "model": "cross"}),
+            413,
+        ),
         ("/rerank", json!({"query": "", "texts": ["a"]}), 422),
         ("/predict", json!({"inputs": ["a", "b"]}), 422),
         ("/embed", json!({"inputs": []}), 422),

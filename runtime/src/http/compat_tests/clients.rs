@@ -31,7 +31,7 @@ async fn errors_name_the_field_and_the_input_that_they_are_about() {
         ("/v1/embeddings", json!({"model": "tiny"}), "input", "missing field `input`"),
         (
             "/v1/rerank",
-            json!({"query": "q", "documents": long_ones, "truncate": false, "model": "tiny"}),
+            json!({"query": "q", "documents": long_ones, "truncate": false, "model": "cross"}),
             "documents",
             "input 70 (the first is 0)",
         ),
@@ -84,11 +84,11 @@ async fn inputs_that_were_cut_are_told_by_every_route() {
     let header = "x-truncated-inputs: 3;dropped=1, 20;dropped=5";
     for (path, body, in_body) in [
         ("/v1/embeddings", json!({ "input": texts }), true),
-        ("/v1/rerank", json!({"query": "q", "documents": texts, "model": "tiny"}), true),
+        ("/v1/rerank", json!({"query": "q", "documents": texts, "model": "cross"}), true),
         ("/v1/rerank", json!({"query": "q", "documents": texts}), true),
         ("/embed", json!({ "inputs": texts }), false),
         ("/", json!({ "inputs": texts }), false),
-        ("/rerank", json!({"query": "q", "texts": texts, "model": "tiny"}), false),
+        ("/rerank", json!({"query": "q", "texts": texts, "model": "cross"}), false),
         ("/predict", json!({"inputs": texts.iter().map(|text| [text]).collect::<Vec<_>>()}), false),
     ] {
         let (status, head, answer) = server.post(path, &body).await;
@@ -105,13 +105,13 @@ async fn inputs_that_were_cut_are_told_by_every_route() {
 #[tokio::test]
 async fn reranking_has_the_shapes_of_cohere_and_voyage() {
     let server = FakeNode::default().open().await;
-    let asked = json!({"model": "tiny", "query": "q", "documents": ["a", "bb", ""], "top_n": 2.0});
+    let asked = json!({"model": "cross", "query": "q", "documents": ["a", "bb", ""], "top_n": 2.0});
     let (status, _, body) = server.post("/v2/rerank", &asked).await;
     let found: Vec<&Value> = body["results"].as_array().unwrap().iter().map(|it| &it["index"]).collect();
     assert_eq!((status, found), (200, vec![&json!(1), &json!(0)]), "{body}");
     assert!(body["id"].as_str().unwrap().starts_with("rerank-") && body.get("data").is_none(), "{body}");
     let asked =
-        json!({"model": "tiny", "query": "q", "documents": ["a", "bb"], "top_k": 1, "truncation": true});
+        json!({"model": "cross", "query": "q", "documents": ["a", "bb"], "top_k": 1, "truncation": true});
     let (_, _, body) = server.post("/v1/rerank", &asked).await;
     assert_eq!(body["data"], body["results"]);
     assert_eq!(body["data"].as_array().unwrap().len(), 1);
