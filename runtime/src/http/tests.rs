@@ -500,7 +500,7 @@ async fn a_result_comes_with_its_output() {
             "id": DONE.to_string(), "type": "embedding", "model": "m", "status": "COMPLETED",
             "worker": NodeId([7; 16]).to_string(), "attempts": 1,
             "submitted_at": "1970-01-01T00:00:00.000Z", "completed_at": "1970-01-01T00:00:00.001Z",
-            "expires_at": "1970-01-01T00:00:00.002Z", "elapsed_ms": 1, "execution_ms": 1.5, "output_bytes": 8,
+            "expires_at": "1970-01-01T00:00:00.002Z", "elapsed_ms": 2, "execution_ms": 1.5, "output_bytes": 8,
             "output_preview": "0.1",
             "trace_id": TraceId([3; 16]).to_string(), "output": {"vector": [0.1, -0.2], "tokens": 3},
         })

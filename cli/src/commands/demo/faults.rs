@@ -157,7 +157,7 @@ mod tests {
         let unknown = refused(&spec("kil", &[]));
         assert!(unknown.contains("kil"), "{unknown}");
         let key = refused(&spec("kill", &[("share", "5%")]));
-        assert!(key.contains("does not take `share`"), "{key}");
+        assert!(key.contains("takes no `share`"), "{key}");
         let hostile = refused(&spec("kill", &[("x\ny", "1")]));
         assert!(hostile.contains("is no setting"), "{hostile}");
         let value = refused(&spec("kill", &[("restart_after", "\"\n[[fault]]")]));
