@@ -578,6 +578,7 @@ mod tests {
     #[test]
     fn every_flag_is_that_of_its_setting() {
         let start = Arguments {
+            name: Some("cedar".to_owned()),
             port: Some(2000),
             api_port: Some(2001),
             metrics_port: Some(2002),
