@@ -464,7 +464,7 @@ async fn questions_get_their_answers() {
     assert_eq!((status, &body["state"], &body["uptime_ms"]), (200, &json!("ACTIVE"), &json!(5)));
     assert_eq!(body["timestamp"], "1970-01-01T00:00:00.000Z");
     assert_eq!(server.get("/api/v1/peers").await, (200, json!({"peers": []})));
-    assert_eq!(server.get("/api/v1/members").await, (200, json!({"members": []})));
+    assert_eq!(server.get("/api/v1/members").await, (200, json!({"former": [], "members": []})));
     for (query, expected) in [
         ("", json!(["COMPLETED", "RUNNING"])),
         ("&status=running", json!(["RUNNING"])),
