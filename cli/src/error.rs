@@ -74,7 +74,7 @@ impl Failure {
         Self { silent: true, ..Self::default() }
     }
 
-    /// Creates the failure of a command that Ctrl-C ended and that has said what goes on.
+    /// Creates the failure of a command that Ctrl-C ended, after its explanation was printed.
     pub(crate) fn interrupted() -> Self {
         Self { exit_status: Some(INTERRUPTED_EXIT_STATUS), ..Self::silent() }
     }

@@ -95,7 +95,7 @@ fn model(name: &str) -> ModelSpec {
 /// The fingerprint of all models here.
 const FINGERPRINT: Fingerprint = Fingerprint([7; 16]);
 /// The task kinds of the built-in model.
-const KINDS: [TaskKind; 2] = [TaskKind::Embedding, TaskKind::Classification];
+const KINDS: [TaskKind; 3] = [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking];
 
 fn embed(text: &str) -> InferenceJob {
     InferenceJob::Embed { inputs: vec![vec![EmbeddingInput::Text(text.to_owned())]] }

@@ -312,7 +312,7 @@ fn begin(port: &mut ProcessInference, job: u64, work: InferenceJob) {
 
 /// Waits until each kind of the embedded model is announced as ready, or as not ready.
 async fn model_is(port: &mut ProcessInference, ready: bool) {
-    for kind in [TaskKind::Embedding, TaskKind::Classification] {
+    for kind in [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking] {
         let event = next(port).await;
         let InferenceEvent::Model { name, kind: of, state, .. } = event else { panic!("{event:?}") };
         assert_eq!((name.as_str(), of, state == ModelState::Ready), (EMBEDDED_MODEL, kind, ready));
@@ -414,7 +414,7 @@ async fn unsupported_tasks_are_rejected_with_a_reason() {
     let generate = InferenceJob::Generate(Box::new(Generation::from_prompt(Prompt::Text("a".to_owned()))));
     begin(&mut port, 3, generate);
     let said = reason(next_done(&mut port).await.1);
-    assert_eq!(said, "the model does embedding and classification, not generation");
+    assert_eq!(said, "the model does embedding and classification and reranking, not generation");
 
     // A text that is rejected does not affect the others.
     let unknown = EmbeddingInput::Tokens(vec![99_999_999]);
@@ -553,7 +553,7 @@ async fn a_tokenizer_that_panics_fails_its_jobs() {
     let mut port = ProcessInference::start(options);
     begin(&mut port, 1, embed(&["a"]));
     let said = reason(next_done(&mut port).await.1);
-    assert!(said.ends_with("does classification, not embedding and classification"), "{said}");
+    assert!(said.ends_with("does classification, not embedding and classification and reranking"), "{said}");
 }
 
 async fn hostile_texts_get_a_result_and_leave_the_worker_alive() {

@@ -297,7 +297,8 @@ impl Player {
                 ..
             })) = &got
             {
-                self.before_stop.get_or_insert(Instant::from_micros(step.at.as_micros().saturating_sub(1)));
+                let before = || Instant::from_micros(step.at.as_micros().saturating_sub(1));
+                self.before_stop.get_or_insert_with(before);
             }
             if let (Some(drawing), Some(got)) = (&mut self.drawing, &got) {
                 drawing.output(step.at, got);

@@ -263,7 +263,7 @@ fn simulated_nodes_take_every_fault_and_what_happened_repeats() {
     let slow = node.run(&["demo", "fault", "inference-slow", "node=birch", "add=20ms"]).good();
     assert_eq!(slow, "Inference slow of birch (2 of 3 nodes run)\n");
     let wrong = node.run(&["demo", "fault", "kill", "node=birch", "share=5%"]).bad(1);
-    assert!(wrong.contains("does not take `share`") && wrong.contains("id: demo_fault_invalid"), "{wrong}");
+    assert!(wrong.contains("takes no `share`") && wrong.contains("id: demo_fault_invalid"), "{wrong}");
     let healed = node.run(&["demo", "heal"]).good();
     assert_eq!(
         healed,
@@ -302,7 +302,7 @@ fn a_scenario_file_is_played_with_real_models() {
     let files = tempfile::tempdir().unwrap();
     let file = files.path().join("played.toml");
     let missing = node.run(&["demo", "start", "--scenario", file.to_str().unwrap(), "--port", &port]).bad(1);
-    assert!(missing.contains("hint: name another file, or write a first scenario with: "), "{missing}");
+    assert!(missing.contains("hint: p2p-ai-agents sim list shows all scenarios"), "{missing}");
     let text = "nodes = 2\nduration = \"60s\"\n[workload]\ncompute = \"1ms\"\ntasks = 2\nevery = \"10ms\"\nat = \"1s\"\n\
                 origin = \"n0\"\n[[fault]]\nat = \"2s\"\nkind = \"power_loss\"\nnode = \"n1\"\n";
     std::fs::write(&file, text).unwrap();

@@ -171,7 +171,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
     assert_eq!((settings.port, settings.api_port, settings.max_memory_mb), (1024, 1024, 1024));
     assert_eq!((settings.max_concurrent_tasks, settings.health_check_interval_secs), (200, 200));
     let models: Vec<&str> = settings.models.iter().map(ModelEntry::name).collect();
-    assert_eq!(models, ["owner/name:Q4_0", "./bert"]);
+    assert_eq!(models, ["owner/name:Q4_0", "bert"]);
     assert_eq!((settings.threads, settings.max_cpu_percent), (200, 50));
     assert_eq!(settings.trace_sample.millionths(), 250_000);
     assert_eq!(settings.alert_webhook.as_deref(), Some("http://127.0.0.1:9/alerts"));

@@ -94,7 +94,7 @@ impl Source<'_> {
         ScenarioError {
             path: self.path.to_owned(),
             place: Some(Box::new(Place::find(self.text, range))),
-            problem,
+            problem: Box::new(problem),
         }
     }
 

@@ -14,7 +14,7 @@ pub struct ScenarioError {
     pub place: Option<Box<Place>>,
     /// What is wrong.
     #[source]
-    pub problem: Problem,
+    pub problem: Box<Problem>,
 }
 
 /// A place in a scenario file.
@@ -32,12 +32,12 @@ pub struct Place {
 
 impl ScenarioError {
     pub(crate) fn for_file(path: &str, problem: Problem) -> Self {
-        Self { path: path.to_owned(), place: None, problem }
+        Self { path: path.to_owned(), place: None, problem: Box::new(problem) }
     }
 
     /// Returns what the author can do about it; `None` if the message says it all.
     pub fn hint(&self) -> Option<String> {
-        let Problem::Unknown { what, place, meant, note, known, topic, .. } = &self.problem else {
+        let Problem::Unknown { what, place, meant, note, known, topic, .. } = &*self.problem else {
             return None;
         };
         let note = note.filter(|_| !meant.is_empty()).map(|note| format!("{note}\n")).unwrap_or_default();
@@ -129,7 +129,7 @@ pub enum Problem {
     #[error("{0}")]
     Syntax(String),
     /// A name is unknown.
-    #[error("unknown {what} `{name}`{}{}", within(*.place), did_you_mean(.meant, *.note))]
+    #[error("unknown {what} `{name}`{}{}", within(.place), did_you_mean(.meant, *.note))]
     Unknown {
         /// What the name should refer to.
         what: &'static str,
@@ -182,7 +182,7 @@ mod tests {
 
     fn picture(text: &str, range: Range<usize>) -> String {
         let place = Some(Box::new(Place::find(text, range)));
-        let problem = Problem::Syntax("wrong".to_owned());
+        let problem = Box::new(Problem::Syntax("wrong".to_owned()));
         ScenarioError { path: "a.toml".to_owned(), place, problem }.picture().unwrap()
     }
 

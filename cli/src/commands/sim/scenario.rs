@@ -47,7 +47,7 @@ pub(super) fn find(file: &Path) -> Result<Scenario, ScenarioError> {
 
 /// Returns the failure of an invalid scenario, with the place in the file.
 pub(crate) fn invalid(error: &ScenarioError) -> Failure {
-    if matches!(error.problem, Problem::Unreadable(_)) {
+    if matches!(*error.problem, Problem::Unreadable(_)) {
         return Failure::from_error(error).id("scenario_unreadable").hint(instead(&error.path));
     }
     let failure = match error.picture() {
