@@ -42,7 +42,7 @@ impl NodeNames {
 
     /// Returns the name of a node with its id.
     pub(super) fn named(&self, id: NodeId) -> String {
-        named(self.0.get(&id).unwrap_or(&NodeName::default()), id)
+        self.0.get(&id).map_or_else(|| named(&NodeName::default(), id), |name| named(name, id))
     }
 }
 

@@ -32,7 +32,11 @@ pub(super) fn run(home: &Home, hub: &Hub, name: &str, format: Format) -> Result<
             PresentError::NotFetched(_) => {
                 failure.hint("p2p-ai-agents model list shows the models on this machine")
             }
-            _ => failure,
+            PresentError::Cache(_)
+            | PresentError::Incomplete { .. }
+            | PresentError::NotAFile { .. }
+            | PresentError::Selection(_)
+            | PresentError::Unusable { .. } => failure,
         }
     })?;
     removed(home, &id.to_string(), freed, format)

@@ -571,10 +571,10 @@ mod tests {
         let counts = Arc::new(Mutex::new((0, 0)));
         for node in 0..3 {
             let counts = Arc::clone(&counts);
-            let count = move |_, event: &Event| match event {
-                Event::StateChanged { .. } => counts.lock().unwrap().0 += 1,
-                Event::MemberJoined { .. } => counts.lock().unwrap().1 += 1,
-                _ => {}
+            let count = move |_, event: &Event| {
+                let mut counts = counts.lock().unwrap();
+                counts.0 += u64::from(matches!(event, Event::StateChanged { .. }));
+                counts.1 += u64::from(matches!(event, Event::MemberJoined { .. }));
             };
             world.add_watcher(node, Box::new(count));
         }
