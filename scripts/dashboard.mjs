@@ -271,6 +271,9 @@ async function login(folder, name) {
   return (await answer.json()).url;
 }
 
+/** Two of the nodes have one name, so the page adds the start of their ids. */
+const NAMES = { a: "attic", b: "attic", c: "cellar" };
+
 /** Real nodes on loopback. */
 async function realNodes() {
   const folder = mkdtempSync(join(tmpdir(), "dashboard-"));
@@ -286,7 +289,8 @@ async function realNodes() {
   const ports = new Map();
   const start = (name) => {
     if (!ports.has(name)) ports.set(name, String(port++));
-    pids.set(name, Number(/pid (\d+)/.exec(run(name, "node", "start", "--port", ports.get(name)))[1]));
+    const words = ["node", "start", "--name", NAMES[name], "--port", ports.get(name)];
+    pids.set(name, Number(/pid (\d+)/.exec(run(name, ...words))[1]));
   };
   const status = (name) => JSON.parse(run(name, "node", "status", "--json"));
   const idOf = (name) => status(name).node_id;
@@ -315,7 +319,8 @@ async function realNodes() {
     for (const task of truth) {
       const row = page.locator(`#panel tr[data-task="${task.id}"]`);
       await row.getByText("COMPLETED").waitFor();
-      assert.match(await row.innerText(), new RegExp(task.worker.slice(0, 8)));
+      const worker = task.worker === ids.c ? "cellar" : `attic (${task.worker.slice(0, 8)})`;
+      assert((await row.innerText()).includes(`\t${worker}\t`), await row.innerText());
     }
     await page.locator(`#panel tr[data-task="${truth[0].id}"] button.mono`).click();
     await page.getByText(/Steps \(/).waitFor();

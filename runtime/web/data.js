@@ -73,6 +73,8 @@ function applyTopology(json) {
   if (M.self !== json.self) { M.tasks.clear(); M.selected = M.selected?.type === "task" ? null : M.selected; }
   Object.assign(M, { self: json.self, network: json.network, kind: json.kind, groups: json.groups ?? [] });
   M.nodes = new Map(json.nodes.map((node) => [node.id, readNode(node)]));
+  nameCounts.clear();
+  for (const node of M.nodes.values()) countName(node, 1);
   M.links = new Map();
   M.linksByNode = new Map();
   for (const link of json.links) addLink(readLink(link));
@@ -87,6 +89,8 @@ function applyUpdate(json) {
   const changed = { nodes: false, links: false, values: false, tasks: false, alerts: false, models: json.models_changed === true, news: [] };
   for (const one of json.nodes ?? []) {
     const node = readNode(one), before = M.nodes.get(node.id);
+    countName(before, -1);
+    countName(node, 1);
     if (!before) changed.news.push(`${nameOf(node.id, node)} joined`);
     else if (before.state !== node.state) changed.news.push(`${nameOf(node.id, node)} is ${node.state}${node.reason ? ": " + node.reason : ""}`);
     if (!before || before.x !== node.x || before.y !== node.y || before.tone !== node.tone || before.group !== node.group || before.slots !== node.slots) changed.nodes = true;
@@ -95,6 +99,7 @@ function applyUpdate(json) {
   }
   for (const id of json.nodes_removed ?? []) {
     changed.news.push(`${nameOf(id)} is no longer shown`);
+    countName(M.nodes.get(id), -1);
     M.nodes.delete(id);
     changed.nodes = true;
   }
@@ -170,7 +175,19 @@ function applyHistory(json) {
 
 // What is said about it.
 
-const nameOf = (id, node = M.nodes.get(id)) => (id ? node?.name || id.slice(0, 8) : "");
+/** How many nodes have each name. */
+const nameCounts = new Map();
+
+function countName(node, by) {
+  if (node?.name) nameCounts.set(node.name, (nameCounts.get(node.name) ?? 0) + by);
+}
+
+/** The name of a node, with the start of its id if another node has the same name; without a name that start. */
+function nameOf(id, node = M.nodes.get(id)) {
+  if (!id) return "";
+  const short = id.slice(0, 8);
+  return node?.name ? node.name + (nameCounts.get(node.name) > 1 ? ` (${short})` : "") : short;
+}
 /** Returns the models of a node by name, each with the types of tasks that it serves. */
 function modelsOf(node) {
   const types = new Map();

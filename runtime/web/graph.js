@@ -495,7 +495,8 @@ mapCanvas.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const act = {
     ArrowLeft: () => step(-1, 0), ArrowRight: () => step(1, 0), ArrowUp: () => step(0, -1), ArrowDown: () => step(0, 1),
-    Enter: () => document.querySelector("#details button")?.focus(),
+    // The details of a node that was chosen a moment ago may not be drawn yet.
+    Enter: () => { drawStale(); document.querySelector("#details button")?.focus(); },
   }[event.key];
   if (act) { event.preventDefault(); event.stopPropagation(); act(); }
 });
