@@ -1,13 +1,12 @@
 //! Explains rejections of tasks whose model no node offers.
 
 use super::error::ApiError;
-use super::node_client::other_name;
+use super::node_client;
 use super::state::Api;
 use crate::catalog::OnDemand;
 use crate::hub::ModelId;
 use api::Pull;
 use axum::http::StatusCode;
-use engine::request::{ModelWish, Request as NodeRequest, Response as NodeResponse};
 use engine::task::{TaskInput, TaskKind, TaskSpec};
 use std::time::Duration;
 
@@ -63,25 +62,13 @@ pub(super) async fn refuse_missing_labels(api: &Api, spec: &TaskSpec) -> Result<
     if !matches!(&spec.input, TaskInput::Classification(input) if input.labels.is_empty()) {
         return Ok(());
     }
-    let listed = match &spec.model {
-        Some(requested) => other_name(api, requested).await,
-        None => None,
-    };
-    let choose = |kind, model| NodeRequest::Choose(ModelWish { kind, labels: false, model });
-    let wanted = choose(TaskKind::Classification, listed.or_else(|| spec.model.clone()));
-    // The submission says what is wrong with the model.
-    let Ok(NodeResponse::Chosen(name, _)) = api.handle.ask(wanted).await? else { return Ok(()) };
-    // A model that embeds compares the text with labels, and has none of its own.
-    match api.handle.ask(choose(TaskKind::Embedding, Some(name.clone()))).await? {
-        Ok(NodeResponse::Chosen(..)) => {
-            let message = format!("the model {name} has no labels of its own");
-            Err(ApiError::new(StatusCode::BAD_REQUEST, "labels_missing", message).hint(
-                "name two labels or more to choose from: --label LABEL for each, or \"labels\" in JSON"
-                    .to_owned(),
-            ))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
+    // The submission says what is wrong with the model, if there is none.
+    let model = node_client::embedding_model_for(api, TaskKind::Classification, spec.model.clone()).await?;
+    let Some(name) = model else { return Ok(()) };
+    let message = format!("the model {name} has no labels of its own");
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "labels_missing", message).hint(
+        "name two labels or more to choose from: --label LABEL for each, or \"labels\" in JSON".to_owned(),
+    ))
 }
 
 /// Returns how to get a model for a task type that no node has one for.

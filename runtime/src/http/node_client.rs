@@ -14,8 +14,10 @@ use crate::inference::EMBEDDED_MODEL;
 use api::Conflict;
 use axum::http::StatusCode;
 use engine::record::RecordKind;
-use engine::request::{Cursor, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView};
-use engine::task::{TaskResult, TaskSpec};
+use engine::request::{
+    Answer, Cursor, ModelWish, Request as NodeRequest, Response as NodeResponse, TaskUpdate, TaskView,
+};
+use engine::task::{TaskKind, TaskResult, TaskSpec};
 use engine::{Fingerprint, NodeId, NodeName, Rejection, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,8 +71,39 @@ pub(super) async fn submit(
     }
 }
 
+/// Asks the node for the model of a wish. A model that it does not know may be listed under another name, which the wish
+/// has from then on.
+pub(super) async fn ask_choice(api: &Api, wish: &mut ModelWish) -> Result<Answer, ApiError> {
+    let answer = api.handle.ask(NodeRequest::Choose(wish.clone())).await?;
+    if let (Err(Rejection::ModelUnknown(_)), Some(requested)) = (&answer, &wish.model)
+        && let Some(listed) = other_name(api, requested).await
+    {
+        wish.model = Some(listed);
+        return Ok(api.handle.ask(NodeRequest::Choose(wish.clone())).await?);
+    }
+    Ok(answer)
+}
+
+/// Returns the model for tasks of a kind if it makes embeddings: it then compares them, because it has neither labels
+/// nor scores of its own.
+///
+/// # Errors
+/// If the node cannot answer.
+pub(super) async fn embedding_model_for(
+    api: &Api,
+    kind: TaskKind,
+    model: Option<String>,
+) -> Result<Option<String>, ApiError> {
+    let mut wish = ModelWish { kind, labels: false, model };
+    let Ok(NodeResponse::Chosen(name, _)) = ask_choice(api, &mut wish).await? else { return Ok(None) };
+    // The name is that of the node, so no other one is looked for.
+    let embeds = ModelWish { kind: TaskKind::Embedding, labels: false, model: Some(name.clone()) };
+    let embeds = matches!(api.handle.ask(NodeRequest::Choose(embeds)).await?, Ok(NodeResponse::Chosen(..)));
+    Ok(embeds.then_some(name))
+}
+
 /// Returns the listed name of a model that was requested by an equivalent name.
-pub(super) async fn other_name(api: &Api, requested: &str) -> Option<String> {
+async fn other_name(api: &Api, requested: &str) -> Option<String> {
     match api.models.listed(requested).await {
         None if requested.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) => Some(EMBEDDED_MODEL.to_owned()),
         None => match ask(api, NodeRequest::Members).await {

@@ -1,13 +1,11 @@
 //! Scores texts against a query: with a cross-encoder if the mesh has one, else by similarity of embeddings.
 
 use super::error::ApiError;
-use super::node_client::other_name;
 use super::state::Api;
 use super::truncated::TruncationReport;
-use super::{embedding_batch, task_runner};
+use super::{embedding_batch, node_client, task_runner};
 use crate::inference::cosine;
 use engine::TaskId;
-use engine::request::{ModelWish, Request as NodeRequest, Response as NodeResponse};
 use engine::task::{EmbeddingInput, Reranking, TaskInput, TaskKind, TaskOutput, TaskSpec};
 
 /// Scores of the texts of a request.
@@ -59,7 +57,8 @@ pub(super) async fn score(
     texts: Vec<String>,
     truncate: bool,
 ) -> Result<RerankScores, ApiError> {
-    if compares_embeddings(api, model.clone()).await? {
+    // A reranking task would compare embeddings as well, in smaller batches.
+    if node_client::embedding_model_for(api, TaskKind::Reranking, model.clone()).await?.is_some() {
         return by_similarity(api, model, query, texts, truncate).await;
     }
     match by_cross_encoder(api, model.clone(), &query, texts.clone(), truncate).await {
@@ -68,22 +67,6 @@ pub(super) async fn score(
         }
         batch => batch,
     }
-}
-
-/// Returns whether a reranking task would compare embeddings: [`by_similarity`] does the same in larger batches.
-async fn compares_embeddings(api: &Api, model: Option<String>) -> Result<bool, ApiError> {
-    let listed = match &model {
-        Some(requested) => other_name(api, requested).await,
-        None => None,
-    };
-    let choose = |kind, model| NodeRequest::Choose(ModelWish { kind, labels: false, model });
-    let Ok(NodeResponse::Chosen(name, _)) =
-        api.handle.ask(choose(TaskKind::Reranking, listed.or(model))).await?
-    else {
-        return Ok(false);
-    };
-    let embeds = api.handle.ask(choose(TaskKind::Embedding, Some(name))).await?;
-    Ok(matches!(embeds, Ok(NodeResponse::Chosen(..))))
 }
 
 async fn by_cross_encoder(

@@ -9,7 +9,7 @@
 
 use super::error::ApiError;
 use super::model_rejection;
-use super::node_client::{other_name, result, submit, unexpected, watch};
+use super::node_client::{ask_choice, result, submit, unexpected, watch};
 use super::state::Api;
 use super::trace_context::{self, RequestTrace};
 use axum::http::StatusCode;
@@ -140,14 +140,7 @@ pub(super) async fn choose(api: &Api, mut wish: ModelWish) -> Result<(String, Fi
     let requested = wish.model.clone();
     let give_up_at = Instant::now() + QUEUE_TIMEOUT;
     loop {
-        let mut answer = api.handle.ask(NodeRequest::Choose(wish.clone())).await?;
-        if let (Err(Rejection::ModelUnknown(_)), Some(requested)) = (&answer, &wish.model)
-            && let Some(listed) = other_name(api, requested).await
-        {
-            wish.model = Some(listed);
-            answer = api.handle.ask(NodeRequest::Choose(wish.clone())).await?;
-        }
-        match answer {
+        match ask_choice(api, &mut wish).await? {
             Ok(NodeResponse::Chosen(name, Some(fingerprint))) => return Ok((name, fingerprint)),
             Ok(NodeResponse::Chosen(..)) if Instant::now() < give_up_at => {
                 tokio::time::sleep(HASH_POLL_INTERVAL).await
