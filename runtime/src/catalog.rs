@@ -11,8 +11,8 @@ use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::decoder::{inspect, is_gguf};
 use crate::inference::{
-    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EncoderInfo, FileHashes, ModelSpec, Precision, WorkerPoolHandle,
-    WorkerProfile, embedded_fingerprint, hashes_folder,
+    EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EMBEDDING_KINDS, EncoderInfo, FileHashes, ModelSpec, Precision,
+    WorkerPoolHandle, WorkerProfile, embedded_fingerprint, hashes_folder,
 };
 use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
@@ -474,7 +474,7 @@ fn built_in(precision: Precision) -> ModelSpec {
     ModelSpec {
         name: EMBEDDED_MODEL.to_owned(),
         source: vec![EMBEDDED_MODEL.into()],
-        kinds: EMBEDDINGS.to_vec(),
+        kinds: EMBEDDING_KINDS.to_vec(),
         bytes: EMBEDDED_MODEL_BYTES,
         memory_bytes: memory_for(EMBEDDED_MODEL_BYTES),
         fingerprint: Some(embedded_fingerprint(precision.name())),
@@ -631,8 +631,6 @@ const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama"
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The configuration of a model.
 const CONFIG: &str = "config.json";
-/// The task kinds of an embedding model. It also classifies and ranks, by similarity.
-const EMBEDDINGS: [TaskKind; 3] = [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking];
 const PROGRAM_BYTES: u64 = 48 << 20;
 /// Maximum number of folders in the directory of models.
 const FOLDERS_MAX: usize = 256;
@@ -689,7 +687,10 @@ mod tests {
         let shown: Vec<(&str, bool, &[TaskKind])> =
             models.iter().map(|model| (model.name.as_str(), model.eager, model.kinds.as_slice())).collect();
         let classifies: &[TaskKind] = &[TaskKind::Classification];
-        assert_eq!(shown, [("all-MiniLM-L6-v2", true, EMBEDDINGS.as_slice()), ("mine", false, classifies)]);
+        assert_eq!(
+            shown,
+            [("all-MiniLM-L6-v2", true, EMBEDDING_KINDS.as_slice()), ("mine", false, classifies)]
+        );
         assert_eq!((models[1].memory_bytes, models[1].precision), (7 << 20, Precision::F32));
         let reasons: Vec<&str> = unusable.iter().filter_map(|model| model.reason.as_deref()).collect();
         assert!(

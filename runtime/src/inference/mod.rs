@@ -20,7 +20,7 @@ pub use encoder_info::{EncoderInfo, EncoderOutput};
 pub(crate) use files::fingerprint::hashes_folder;
 pub use files::fingerprint::{FileHashes, FingerprintError, ModelFile};
 pub use files::folder::FolderError;
-pub use files::inspect::inspect;
+pub use files::inspect::{EMBEDDING_KINDS, inspect};
 pub use files::json_fields::FieldError;
 pub use files::metadata_file::MetadataError;
 pub use files::quantize;

@@ -15,12 +15,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+/// The kinds of task of an embedding model. It also classifies, zero-shot, and ranks texts by their similarity to a
+/// query.
+pub const EMBEDDING_KINDS: [TaskKind; 3] =
+    [TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking];
+
 impl EncoderConfig {
-    /// Returns the kinds of task of a model with this configuration. A model for embeddings also classifies, zero-shot,
-    /// and ranks texts by their similarity to a query. A model with a single score for each text also ranks texts by a query, as cross-encoders do.
+    /// Returns the kinds of task of a model with this configuration. A model with a single score for each text also
+    /// ranks texts by a query, as cross-encoders do.
     pub(crate) fn kinds(&self) -> &'static [TaskKind] {
         match &self.classifier {
-            None => &[TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking],
+            None => &EMBEDDING_KINDS,
             Some(classifier) if classifier.labels.len() == 1 => {
                 &[TaskKind::Classification, TaskKind::Reranking]
             }

@@ -2,6 +2,7 @@
 
 use crate::inference::encoder::Precision;
 use crate::inference::files::fingerprint::ModelFile;
+use crate::inference::files::inspect::EMBEDDING_KINDS;
 use engine::Fingerprint;
 use engine::task::TaskKind;
 use std::ffi::OsString;
@@ -42,7 +43,7 @@ impl WorkerOptions {
             program: std::env::current_exe()?,
             arguments: vec![WORKER_COMMAND.into(), model.into()],
             model: model.to_owned(),
-            kinds: vec![TaskKind::Embedding, TaskKind::Classification, TaskKind::Reranking],
+            kinds: EMBEDDING_KINDS.to_vec(),
             fingerprint: None,
             files: Vec::new(),
             precision: Precision::Auto,

@@ -393,6 +393,20 @@ mod tests {
         Ok(TextOutput { vector, tokens, dropped: 0 })
     }
 
+    /// Finishes the texts of a job with one request, and returns its output.
+    fn only_output<const N: usize>(
+        queue: &mut Batcher,
+        batch: &[Text],
+        vectors: [Vec<f32>; N],
+    ) -> Result<TaskOutput, InferenceError> {
+        let ended = batch
+            .iter()
+            .zip(vectors)
+            .find_map(|(text, vector)| queue.finish(text.job, text.place, 1, made(vector, 1)));
+        let Ok(mut outputs) = ended.unwrap().result else { panic!() };
+        outputs.remove(0)
+    }
+
     fn output(tokens: u32) -> Result<TaskOutput, InferenceError> {
         Ok(TaskOutput::Embedding { vectors: vec![vec![0.5]], tokens, truncated: Vec::new() })
     }
@@ -542,13 +556,8 @@ mod tests {
         let batch = queue.take(1);
         assert_eq!(batch.iter().map(|text| text.is_label).collect::<Vec<_>>(), [false, true, true]);
         let vectors = [vec![0.0, 1.0], vec![1.0, 0.0], vec![0.0, 1.0]];
-        let ended = batch
-            .iter()
-            .zip(vectors)
-            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, made(vector, 1)))
-            .next();
-        let Ok(outputs) = ended.unwrap().result else { panic!() };
-        let Ok(TaskOutput::Classification { label, scores, .. }) = &outputs[0] else { panic!("{outputs:?}") };
+        let output = only_output(&mut queue, &batch, vectors);
+        let Ok(TaskOutput::Classification { label, scores, .. }) = &output else { panic!("{output:?}") };
         assert_eq!((label.as_str(), scores[0].0.as_str(), scores[1].0.as_str()), ("food", "food", "sport"));
     }
 
@@ -559,13 +568,8 @@ mod tests {
         queue.start(JobId(1), vec![Request { inputs, purpose: Purpose::Nearness }]);
         let batch = queue.take(1);
         let vectors = [vec![3.0, 4.0], vec![0.0, 1.0], vec![1.0, 0.0]];
-        let ended = batch
-            .iter()
-            .zip(vectors)
-            .filter_map(|(text, vector)| queue.finish(text.job, text.place, 1, made(vector, 1)))
-            .next();
-        let Ok(outputs) = ended.unwrap().result else { panic!() };
-        let Ok(TaskOutput::Reranking { scores, .. }) = &outputs[0] else { panic!("{outputs:?}") };
+        let output = only_output(&mut queue, &batch, vectors);
+        let Ok(TaskOutput::Reranking { scores, .. }) = &output else { panic!("{output:?}") };
         assert_eq!(scores, &[0.6, 0.0]);
         let cut = |input, dropped| Truncation { input, dropped };
         assert_eq!(with_query(&[cut(1, 2)], 2), [cut(1, 2)]);
