@@ -282,9 +282,15 @@ impl Overrides {
 /// # Errors
 /// [`ConfigError`], with all problems at once.
 pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
-    let gathered = gather(home, overrides, |path, values| write(path, &values))?;
-    let effective = gathered.finish(home, probe_storage)?.named(&overrides.host_name);
-    Ok(effective.within(overrides.memory_limit.as_ref()))
+    gather(home, overrides, |path, values| write(path, &values))?.finish(home, overrides, probe_storage)
+}
+
+/// Loads and validates the settings like [`load`], without a change of the configuration file.
+///
+/// # Errors
+/// [`ConfigError`], with all problems at once.
+pub fn examine(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
+    gather(home, overrides, |_, _| Ok(()))?.finish(home, overrides, probe_storage)
 }
 
 /// Loads and validates the settings like [`load`], without a change to the disk.
@@ -292,9 +298,7 @@ pub fn load(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError
 /// # Errors
 /// [`ConfigError`], with all problems at once.
 pub fn preview(home: &Home, overrides: &Overrides) -> Result<Effective, ConfigError> {
-    let gathered = gather(home, overrides, |_, _| Ok(()))?;
-    let effective = gathered.finish(home, |_| Ok(()))?.named(&overrides.host_name);
-    Ok(effective.within(overrides.memory_limit.as_ref()))
+    gather(home, overrides, |_, _| Ok(()))?.finish(home, overrides, |_| Ok(()))
 }
 
 fn gather(
@@ -546,6 +550,7 @@ impl Gathered {
     fn finish(
         mut self,
         home: &Home,
+        overrides: &Overrides,
         probe_storage: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<Effective, ConfigError> {
         let (mut settings, sources) = self.settings()?;
@@ -571,7 +576,8 @@ impl Gathered {
                 "this machine has no network interface named {name}; the node uses it once there is one"
             ));
         }
-        Ok(Effective { settings, sources, warnings: self.warnings })
+        let effective = Effective { settings, sources, warnings: self.warnings };
+        Ok(effective.named(&overrides.host_name).within(overrides.memory_limit.as_ref()))
     }
 
     /// Reports a value that passed the check of its field and still cannot be read.

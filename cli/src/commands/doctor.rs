@@ -108,7 +108,7 @@ fn examine_files(home: &Home, findings: &mut Vec<Finding>) -> Option<Settings> {
         return None;
     }
     let overrides = Overrides::from_environment();
-    match config::load(home, &overrides) {
+    match config::examine(home, &overrides) {
         Ok(effective) => Some(effective.settings),
         Err(error) => {
             findings.push(Finding::config_invalid(&error));
