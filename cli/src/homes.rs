@@ -4,6 +4,7 @@ use crate::error::Failure;
 use nix::unistd::{Uid, User};
 use runtime::home::{Holder, Home};
 use runtime::registry::Registry;
+use runtime::text::shell_quoted;
 use std::borrow::Cow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,20 +93,11 @@ fn with_home(hint: &str, home: &Path) -> String {
     for rest in parts {
         text.push_str(PROGRAM);
         if !ELSEWHERE.iter().any(|word| rest.starts_with(word)) {
-            text = format!("{text}--home {} ", quoted(&home.display().to_string()));
+            text = format!("{text}--home {} ", shell_quoted(&home.display().to_string()));
         }
         text.push_str(rest);
     }
     text
-}
-
-/// Quotes a word for a shell, if it needs that.
-fn quoted(word: &str) -> Cow<'_, str> {
-    let plain = |character: char| character.is_alphanumeric() || "/._-+:@".contains(character);
-    if !word.is_empty() && word.chars().all(plain) {
-        return Cow::Borrowed(word);
-    }
-    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 /// Returns the name of the owner of a directory, if it is another user.
@@ -118,7 +110,7 @@ fn owner(path: &Path) -> Option<String> {
 static SELECTED: OnceLock<Home> = OnceLock::new();
 /// The value of `--home`, if it was given.
 static GIVEN: OnceLock<PathBuf> = OnceLock::new();
-const HOME_VARIABLE: &str = "P2P_AI_HOME";
+pub(crate) const HOME_VARIABLE: &str = "P2P_AI_HOME";
 const PROGRAM: &str = "p2p-ai-agents ";
 /// Commands that are about no home, and text that is no command.
 const ELSEWHERE: [&str; 6] = ["--home", "errors", "help", "node list", "sim", "…"];
@@ -139,7 +131,5 @@ mod tests {
             with_home("systemctl restart p2p-ai-agents; or stop it", home),
             "systemctl restart p2p-ai-agents; or stop it"
         );
-        assert_eq!(quoted("/tmp/a-b_1"), "/tmp/a-b_1");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 }

@@ -1,8 +1,19 @@
 //! Text from files and requests.
 
+use std::borrow::Cow;
+
 /// Returns a text without a leading byte-order mark. Some Windows programs write one.
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text)
+}
+
+/// Quotes a word for a POSIX shell, if it needs that.
+pub fn shell_quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:@".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 /// Returns the candidate most similar to `name`, unless none is similar or `name` is longer than any name.
@@ -115,6 +126,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_quoted_if_a_shell_would_read_it_otherwise() {
+        assert_eq!(shell_quoted("/tmp/a-b_1"), "/tmp/a-b_1");
+        assert_eq!(shell_quoted("it's"), r"'it'\''s'");
+        assert_eq!((shell_quoted(""), shell_quoted("a b")), ("''".into(), "'a b'".into()));
+    }
 
     #[test]
     fn the_nearest_name_is_similar_or_none() {

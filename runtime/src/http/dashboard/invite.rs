@@ -4,6 +4,7 @@ use crate::http::control::answer::JsonResult;
 use crate::http::error::ApiError;
 use crate::http::node_client::{ask, internal, unexpected};
 use crate::http::state::Api;
+use crate::text::shell_quoted;
 use api::dashboard::{FeedKind, Invite};
 use axum::Json;
 use axum::extract::State;
@@ -36,7 +37,7 @@ async fn of_node(api: &Api) -> Result<Invite, ApiError> {
 fn new(status: &StatusView, kind: FeedKind) -> Invite {
     // The best address that another machine reaches.
     let address = status.addresses.iter().find(|address| !address.ip().is_loopback()).copied();
-    let mut command = format!("p2p-ai-agents node start --network {}", quoted(&status.network));
+    let mut command = format!("p2p-ai-agents node start --network {}", shell_quoted(&status.network));
     if let Some(address) = address {
         command.push_str(&format!(" --bootstrap-peer {address}"));
     }
@@ -51,16 +52,6 @@ fn new(status: &StatusView, kind: FeedKind) -> Invite {
     };
     let (network, qr) = (status.network.clone(), QR_PATH.to_owned());
     Invite { network, address, command, qr, note: Some(note.to_owned()) }
-}
-
-/// Quotes a word for a POSIX shell, if it needs that.
-fn quoted(word: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 const QR_PATH: &str = "/api/v1/dashboard/invite/qr.svg";
