@@ -6,13 +6,14 @@
 use super::{demo, help};
 use crate::client::Client;
 use crate::error::{ENTRIES, Failure, Outcome};
-use crate::homes::SelectedHome;
+use crate::homes::{HOME_VARIABLE, SelectedHome};
 use crate::output;
 use api::{Demo, Members, Models, Tasks};
 use clap::{Arg, Command};
 use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use clap_complete::env::{EnvCompleter, Shells};
 use clap_complete::{ArgValueCandidates, ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use runtime::config::FIELDS;
 use runtime::home::Home;
 use sim::embedded::SCENARIOS as SCENARIO_FILES;
 use sim::scenario_file::manual::Topic;
@@ -112,6 +113,10 @@ fn nodes_of_demo() -> Vec<CompletionCandidate> {
     nodes.iter().map(|node| candidate(&node.name, &node.id.to_string())).collect()
 }
 
+fn settings() -> Vec<CompletionCandidate> {
+    FIELDS.iter().map(|field| candidate(field.key, field.meaning)).collect()
+}
+
 fn error_ids() -> Vec<CompletionCandidate> {
     ENTRIES.iter().map(|entry| candidate(entry.id, entry.what)).collect()
 }
@@ -138,7 +143,7 @@ fn ask<T: serde::de::DeserializeOwned>(of_demo: bool, path: &str) -> Option<T> {
 
 /// Returns the home of a command line that may be incomplete.
 fn selected_home(words: impl Iterator<Item = OsString>) -> SelectedHome {
-    let mut home = std::env::var_os("P2P_AI_HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let mut home = std::env::var_os(HOME_VARIABLE).filter(|home| !home.is_empty()).map(PathBuf::from);
     let mut words = words.peekable();
     while let Some(word) = words.next() {
         if word == "--home" {
@@ -168,6 +173,13 @@ const ARGUMENTS: &[(&str, &str, Source)] = &[
     ("route explain", "id", nodes),
     ("route ping", "id", nodes),
     ("task submit", "model", models),
+    ("embed", "model", models),
+    ("rerank", "model", models),
+    ("classify", "model", models),
+    ("run", "model", models),
+    ("config get", "key", settings),
+    ("config set", "key", settings),
+    ("config unset", "key", settings),
     ("model info", "model", models),
     ("model rm", "model", models),
     ("debug stress", "model", models),
