@@ -4,7 +4,7 @@
 mod table;
 mod when;
 
-pub(crate) use table::{properties, table};
+pub(crate) use table::{properties, table, wrapped};
 pub(crate) use when::{when, when_exactly};
 
 use crate::error::Failure;

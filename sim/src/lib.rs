@@ -73,7 +73,7 @@ mod sweep;
 mod timeline;
 
 pub use observer::flight_recorder::LastEvents;
-pub use observer::journals::{Difference, first_difference};
+pub use observer::journals::{Difference, first_difference, journals};
 pub use observer::narrative::Line;
 pub use observer::trace::TraceSummary;
 pub use report::{Failure, Report};

@@ -227,8 +227,7 @@ fn show(bytes: &[u8], result: &ResultBody, common: &Common) -> Result<(), Failur
     if !common.format.json {
         return answer::print(result);
     }
-    output::write(&[bytes, b"\n"].concat())?;
-    if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
+    result::show(bytes, result, true)
 }
 
 fn scored(score: f32, text: &str) -> Result<(), Failure> {

@@ -196,7 +196,7 @@ fn properties_text(rows: &[(&str, String)], surface: Surface) -> String {
 }
 
 /// Breaks a text between its words, so that no line takes more than `room` columns where words allow it.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let last = lines.len() - 1;

@@ -148,7 +148,11 @@ pub fn first_difference(first: &Path, second: &Path) -> Result<Option<Difference
     Ok(earliest)
 }
 
-fn journals(directory: &Path) -> io::Result<BTreeSet<String>> {
+/// Returns the names of the journals in a directory, in order.
+///
+/// # Errors
+/// The error of the file system.
+pub fn journals(directory: &Path) -> io::Result<BTreeSet<String>> {
     let names = fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     names
         .filter(|name: &io::Result<String>| name.as_ref().is_ok_and(|name| name.ends_with(".journal")))

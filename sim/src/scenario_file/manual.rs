@@ -139,7 +139,8 @@ impl Topic {
             }
             Self::Alerts => {
                 let rule = AlertRule::ALL.into_iter().find(|rule| rule.name() == name);
-                let meaning = rule.map(|rule| alert_meaning(rule).to_owned());
+                let meaning =
+                    rule.map(|rule| format!("{} for {} s.", alert_meaning(rule), rule.lasts().as_secs()));
                 (meaning, expects(&format!("alerts = [\"{name}\"]")))
             }
             Self::Outcomes => {
@@ -270,17 +271,18 @@ const fn attack_meaning(attack: Hostility) -> &'static str {
     }
 }
 
+/// Returns the condition of an alert, which must hold for [`AlertRule::lasts`].
 const fn alert_meaning(rule: AlertRule) -> &'static str {
     match rule {
-        AlertRule::ClockDiffers => "The clocks of a node and a peer differ by more than 30 s for 10 s.",
-        AlertRule::DiskUsed => "The disk of the stored records is nearly full for 20 s.",
-        AlertRule::HealthFailed => "A component other than memory fails its health check for 20 s.",
-        AlertRule::MemoryCritical => "A node is about to reach its memory limit for 20 s.",
-        AlertRule::MemoryWarning => "A node uses much of its memory limit for 20 s.",
-        AlertRule::MessageP99 => "The slowest 1 % of messages are acknowledged late for 40 s.",
-        AlertRule::ModelUnusable => "A model of a node cannot be used for 60 s.",
-        AlertRule::PeerCount => "A node has few peers for 30 s.",
-        AlertRule::TaskFailure => "Many tasks of a node fail or time out for 60 s.",
+        AlertRule::ClockDiffers => "The clocks of a node and a peer differ by more than 30 s",
+        AlertRule::DiskUsed => "The disk of the stored records is nearly full",
+        AlertRule::HealthFailed => "A component other than memory fails its health check",
+        AlertRule::MemoryCritical => "A node is about to reach its memory limit",
+        AlertRule::MemoryWarning => "A node uses much of its memory limit",
+        AlertRule::MessageP99 => "The slowest 1 % of messages are acknowledged late",
+        AlertRule::ModelUnusable => "A model of a node cannot be used",
+        AlertRule::PeerCount => "A node has few peers",
+        AlertRule::TaskFailure => "Many tasks of a node fail or time out",
     }
 }
 

@@ -564,7 +564,6 @@ fn optional_port(text: &str) -> Result<u16, String> {
     if text == "0" { Ok(0) } else { port(text).map_err(|_| invalid()) }
 }
 
-/// Arguments of one start that a restart does not repeat.
 const THREADS_MAX: usize = 4;
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

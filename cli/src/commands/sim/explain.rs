@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 pub(super) fn run(word: Option<&str>, format: Format) -> Outcome {
-    let width = terminal::columns().clamp(WIDTH_MIN, WIDTH_MAX);
+    let width = width();
     let Some(word) = word else {
         if format.json {
             let entries: Vec<Entry> = Topic::ALL.into_iter().flat_map(Topic::entries).collect();
@@ -91,28 +91,18 @@ fn unknown(word: &str, asked: &str) -> Failure {
     failure.hint(format!("{meant}{note}p2p-ai-agents sim explain lists all words"))
 }
 
-/// Breaks a text into lines of at most `width` characters, each indented.
+/// Returns the width of texts: that of the terminal, within limits.
+pub(super) fn width() -> usize {
+    terminal::columns().clamp(WIDTH_MIN, WIDTH_MAX)
+}
+
+/// Breaks a text into lines of at most `width` columns, each indented.
 pub(super) fn wrapped(text: &str, indent: usize, width: usize) -> String {
-    let mut lines = String::new();
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if column > 0 && column + 1 + length > width {
-            lines.push('\n');
-            column = 0;
-        }
-        if column == 0 {
-            lines.extend(std::iter::repeat_n(' ', indent));
-            column = indent;
-        } else {
-            lines.push(' ');
-            column += 1;
-        }
-        lines += word;
-        column += length;
-    }
-    lines.push('\n');
-    lines
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let lines = output::wrapped(&words.join(" "), width.saturating_sub(indent));
+    let indent = if words.is_empty() { 0 } else { indent };
+    let indented = |line: &String| format!("{:indent$}{line}\n", "");
+    lines.iter().map(indented).collect()
 }
 
 const WIDTH_MIN: usize = 40;

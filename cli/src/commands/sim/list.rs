@@ -6,7 +6,7 @@ use crate::output::{self, Format};
 use crate::terminal;
 use serde_json::json;
 use sim::{Scenario, embedded};
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,7 +41,7 @@ pub(super) fn run(directory: Option<&Path>, format: Format) -> Outcome {
     } else if found.is_empty() {
         output::line("No scenarios")?;
     } else {
-        let wrap = io::stdout().is_terminal().then(terminal::columns);
+        let wrap = output::is_shortened().then(terminal::columns);
         output::write(terminal::sanitize(&table(&found, wrap)).as_bytes())?;
     }
     if wrong == 0 { Ok(ExitCode::SUCCESS) } else { Err(Failure::silent()) }

@@ -114,11 +114,11 @@ fn summary(scenarios: &[Scenario], ran: &[Ran], format: Format) -> Result<(), Fa
         .map(|(scenario, _)| scenario.path.as_str())
         .collect();
     let of = pluralize(u64::try_from(scenarios.len()).unwrap_or(u64::MAX), "scenario");
-    let mut text = format!("\n{passed} of {of} passed");
+    let mut text = format!("{passed} of {of} passed");
     if !failed.is_empty() {
         text += &format!("; failed: {}", failed.join(", "));
     }
-    output::line(&terminal::sanitize_line(text.trim_start()))
+    output::line(&terminal::sanitize_line(&text))
 }
 
 fn run_one(scenario: &Scenario, arguments: &Arguments) -> Result<Ran, Failure> {
@@ -157,12 +157,7 @@ fn run_one(scenario: &Scenario, arguments: &Arguments) -> Result<Ran, Failure> {
 
 /// Says which journals a run wrote.
 fn print_journals(directory: &Path) -> Result<(), Failure> {
-    let mut names: Vec<String> = directory
-        .read_dir()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".journal"))
-        .collect();
-    names.sort();
+    let names = sim::journals(directory)?;
     let Some(first) = names.first() else { return Ok(()) };
     let count = pluralize(u64::try_from(names.len()).unwrap_or(u64::MAX), "journal");
     output::line(&format!("\nrecorded    {count} in {}, one for each start of a node", directory.display()))?;

@@ -1,5 +1,6 @@
 //! Finds and loads scenarios for the `sim` commands: files, names in the directory of scenarios, and embedded ones.
 
+use super::explain;
 use crate::error::Failure;
 use clap::ValueEnum;
 use sim::scenario_file::Problem;
@@ -74,10 +75,7 @@ fn instead(path: &str) -> String {
 
 /// Breaks the lines of a hint so that lists fit the terminal.
 fn hint_lines(hint: &str) -> String {
-    let lines: String = hint
-        .lines()
-        .map(|line| super::explain::wrapped(line, 6, crate::terminal::columns().clamp(40, 100)))
-        .collect();
+    let lines: String = hint.lines().map(|line| explain::wrapped(line, 6, explain::width())).collect();
     lines.trim().to_owned()
 }
 

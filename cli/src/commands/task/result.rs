@@ -32,7 +32,7 @@ pub(super) async fn run(home: &Home, id: &str, format: ResultFormat, json: bool)
 ///
 /// # Errors
 /// If the task did not complete.
-pub(super) fn show(body: &[u8], result: &ResultBody, json: bool) -> Result<(), Failure> {
+pub(in crate::commands) fn show(body: &[u8], result: &ResultBody, json: bool) -> Result<(), Failure> {
     print_as(body, result, json)?;
     if result.status == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
 }

@@ -4,11 +4,7 @@ use crate::commands::node_names::NodeNames;
 use api::TraceSpan;
 use engine::observers::traces::timeline::SpanKind;
 use serde::Serialize;
-
-/// Returns a number with its noun.
-pub(in crate::commands) fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
+pub(in crate::commands) use sim::pluralize as count;
 
 /// Returns a name as it is in JSON, in words.
 pub(in crate::commands) fn name(value: &impl Serialize) -> String {
