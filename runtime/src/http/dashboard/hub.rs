@@ -112,8 +112,8 @@ impl Hub {
     pub(super) fn open_page(self: &Arc<Self>, handle: &Handle) -> Option<OwnedSemaphorePermit> {
         let permit = Arc::clone(&self.pages).try_acquire_owned().ok()?;
         let mut state = self.lock();
+        state.forget_stale();
         if !state.runs {
-            state.forget_stale();
             state.runs = true;
             self.feed.watch(true);
             tokio::spawn(Arc::clone(self).follow(handle.clone()));
@@ -129,12 +129,7 @@ impl Hub {
 
     /// Returns the topology, at most a second old.
     pub(super) async fn topology(&self, handle: &Handle) -> Result<Topology, FeedState> {
-        {
-            let mut state = self.lock();
-            if !state.runs {
-                state.forget_stale();
-            }
-        }
+        self.lock().forget_stale();
         self.refresh(handle, FRESH).await;
         let state = self.lock();
         match (&state.lost, state.node.is_some()) {
@@ -387,7 +382,7 @@ impl State {
 
     /// Forgets the mesh if it is old, as when the last page was closed long ago.
     fn forget_stale(&mut self) {
-        if !self.is_fresh(STALE) {
+        if !self.runs && !self.is_fresh(STALE) {
             self.forget();
         }
     }
