@@ -349,7 +349,7 @@ impl Node {
             }
             let (kind, trace) = (task.spec.kind(), task.trace_context());
             node.event(Event::TaskRecovered { task: task.id, kind, trace });
-            node.tasks.recover(now, task);
+            node.tasks.recover(now, wall, task);
         }
         node.write(vec![Record::Probe], Promise::SelfCheck);
         node

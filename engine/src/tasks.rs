@@ -94,6 +94,8 @@ pub(crate) struct OpenTask {
     pub(crate) stored: StoredTask,
     /// The time at which it was accepted or recovered.
     pub(crate) accepted_at: Instant,
+    /// The time from its submission to its recovery, by the wall clock; zero without a restart of the node.
+    age_at_recovery: Duration,
     /// The requests that wait for the outcome.
     pub(crate) waiters: Vec<RequestId>,
     /// The outcomes to acknowledge once the end is durable, each with its sender.
@@ -196,9 +198,13 @@ impl Tasks {
 
     /// Admits a task that was accepted before a restart. Its timeout starts again, since no reliable clock has measured
     /// how long the node was away.
-    pub(crate) fn recover(&mut self, now: Instant, stored: StoredTask) {
+    pub(crate) fn recover(&mut self, now: Instant, wall: UnixMillis, stored: StoredTask) {
         let id = stored.id;
+        let age = Duration::from_millis(wall.0.saturating_sub(stored.submitted_at.0));
         self.insert(now, stored, Phase::Waiting);
+        if let Some(open) = self.open.get_mut(&id) {
+            open.age_at_recovery = age;
+        }
         if let Some(open) = self.open.get_mut(&id).filter(|_| shows(Mutant::DeadlineLostOnRestart)) {
             open.deadline = now.after(Duration::from_secs(86_400));
             self.arm(id);
@@ -517,6 +523,7 @@ impl Tasks {
         let open = OpenTask {
             stored,
             accepted_at: now,
+            age_at_recovery: Duration::ZERO,
             waiters: Vec::new(),
             acks: Vec::new(),
             watchers: Vec::new(),
@@ -658,6 +665,11 @@ impl OpenTask {
         let TaskInput::Generation(generation) = &self.stored.spec.input else { return None };
         let produced = self.progress.as_ref().map_or(0, |progress| progress.tokens);
         Some(TokenCount { produced, most: generation.max_tokens })
+    }
+
+    /// Returns the time since the task was submitted.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        self.age_at_recovery.saturating_add(now.since(self.accepted_at))
     }
 
     /// Returns the estimated remaining time of a running task. For a generation it is extrapolated from its progress,

@@ -195,7 +195,7 @@ impl Node {
             model: open.stored.spec.model.clone().unwrap_or_default(),
             status,
             submitted_at: open.stored.submitted_at,
-            elapsed_millis: micros(now.since(open.accepted_at)) / 1000,
+            elapsed_millis: micros(open.age(now)) / 1000,
             attempts: open.stored.attempts,
             worker,
             worker_name: worker.map_or_else(NodeName::default, |worker| self.name(worker)),

@@ -147,13 +147,18 @@ fn a_node_may_be_killed_more_often_than_a_task_may_kill_models() {
     network.run(SECOND);
     let task = submit(&mut network, node, "hello");
     for kill in 1..=5 {
-        let runs = (0..100).any(|_| {
+        let running = (0..100).find_map(|_| {
             let request = network.ask(node, Request::Task(task));
             network.run(Duration::from_millis(1));
-            let answer = network.answer(node, request);
-            matches!(answer, Some(Ok(Response::Task(view))) if view.status == TaskStatus::Running)
+            match network.answer(node, request) {
+                Some(Ok(Response::Task(view))) if view.status == TaskStatus::Running => Some(view.clone()),
+                _ => None,
+            }
         });
-        assert!(runs, "the task runs before kill {kill}");
+        let Some(view) = running else { panic!("the task does not run before kill {kill}") };
+        // The time before a restart counts.
+        let before = (kill - 1) * 1000;
+        assert!((before..before + 1000).contains(&view.elapsed_millis), "{kill}: {view:?}");
         network.kill(node);
         network.run(SECOND);
         network.start(node);
