@@ -2,7 +2,9 @@
 
 use super::Arguments;
 use crate::error::Failure;
-use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory};
+use runtime::text::misspelled;
 use std::ffi::OsString;
 
 /// Returns whether the command line asks for JSON. It may be wrong in other places, so it is not parsed.
@@ -25,8 +27,19 @@ pub(super) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
         }
         tips.extend(part.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned));
     }
+    let (name, command) = command(words);
+    // The parser suggests names that have only a few letters in common with what was typed.
+    tips.retain(|tip| !tip.contains("similar argument") && !tip.contains("similar subcommand"));
+    let usage = match error.kind() {
+        // The parser shows a variable of the environment as a part of it.
+        ErrorKind::MissingRequiredArgument => usage.map(|usage| usage.replace(" --home <DIR>", " [OPTIONS]")),
+        // The parser shows its guess as a part of it.
+        ErrorKind::UnknownArgument => Some(command.clone().render_usage().to_string()),
+        _ => usage,
+    };
+    tips.splice(0..0, suggestion(error, &command));
     if tips.is_empty() {
-        tips.push(format!("{} --help shows its options", command(words)));
+        tips.push(format!("{name} --help shows its options"));
     }
     let failure = Failure::new(message.strip_prefix("error: ").unwrap_or(message))
         .id("arguments_invalid")
@@ -38,16 +51,79 @@ pub(super) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
     }
 }
 
-/// Returns the command that the words name, as far as they are right.
-fn command(words: &[OsString]) -> String {
-    let (mut name, mut command) = ("p2p-ai-agents".to_owned(), Arguments::command());
+/// Returns what was probably meant, if the mistake is a name that is unknown or an argument that is missing.
+fn suggestion(error: &clap::Error, command: &Command) -> Option<String> {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        Some(_) | None => None,
+    };
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = word(ContextKind::InvalidSubcommand)?;
+            let names: Vec<&str> = visible(command).map(Command::get_name).collect();
+            let similar = near(word, &names).map(|name| format!("a similar subcommand exists: '{name}'"));
+            similar.or_else(|| verb(word, command))
+        }
+        ErrorKind::UnknownArgument => {
+            let word = word(ContextKind::InvalidArg)?.strip_prefix("--")?;
+            let names: Vec<&str> = command.get_arguments().filter_map(Arg::get_long).collect();
+            let similar = near(word, &names).map(|name| format!("a similar argument exists: '--{name}'"));
+            similar.or_else(|| position(word, command))
+        }
+        ErrorKind::MissingRequiredArgument => meanings(error.get(ContextKind::InvalidArg)?, command),
+        _ => None,
+    }
+}
+
+/// Returns what the missing arguments mean.
+fn meanings(missing: &ContextValue, command: &Command) -> Option<String> {
+    let ContextValue::Strings(missing) = missing else { return None };
+    let meaning = |shown: &String| {
+        let argument = command.get_arguments().find(|argument| argument.to_string() == *shown)?;
+        let help = argument.get_help()?.to_string();
+        Some(format!("{shown}: {}", help.split(';').next().unwrap_or_default()))
+    };
+    let meanings: Vec<String> = missing.iter().filter_map(meaning).collect();
+    (!meanings.is_empty()).then(|| meanings.join("; "))
+}
+
+/// Returns the name that begins with `word` or differs from it by a few letters.
+fn near<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    let begins = names.iter().find(|name| word.len() >= 2 && name.starts_with(word)).copied();
+    begins.or_else(|| misspelled(word, names.iter().copied()))
+}
+
+/// Returns the subcommands of `command` that have a subcommand `word`, such as `node start`.
+fn verb(word: &str, command: &Command) -> Option<String> {
+    let has_it = |noun: &&Command| visible(noun).any(|verb| verb.get_name() == word);
+    let full = |noun: &Command| format!("{PROGRAM} {} {word}", noun.get_name());
+    let found: Vec<String> = visible(command).filter(has_it).map(full).collect();
+    (!found.is_empty()).then(|| format!("did you mean {}?", found.join(" or ")))
+}
+
+/// Says where the argument stands that was given as the option `word`, but has no name.
+fn position(word: &str, command: &Command) -> Option<String> {
+    let argument = command.get_positionals().find(|argument| argument.get_id() == word)?;
+    Some(format!("{argument} is given without the name --{word}"))
+}
+
+fn visible(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|command| !command.is_hide_set())
+}
+
+/// Returns the command that the words name, as far as they are right, and its full name.
+fn command(words: &[OsString]) -> (String, Command) {
+    let (mut name, mut command) = (PROGRAM.to_owned(), Arguments::command());
+    command.build();
     for word in words.iter().skip(1) {
         let Some(next) = command.find_subcommand(word).cloned() else { continue };
         name = format!("{name} {}", next.get_name());
         command = next;
     }
-    name
+    (name, command)
 }
+
+const PROGRAM: &str = "p2p-ai-agents";
 
 #[cfg(test)]
 mod tests {
@@ -80,6 +156,24 @@ mod tests {
             unknown.contains("'nod'") && unknown.contains("hint: a similar subcommand exists: 'node'"),
             "{unknown}"
         );
+    }
+
+    #[test]
+    fn hints_name_what_was_probably_meant() {
+        let hint = |line: &str| said(line).split_once("; hint: ").unwrap().1.to_owned();
+        for (line, expected) in [
+            ("p task list --lim 3", "a similar argument exists: '--limit'"),
+            ("p sim run --sede 3", "a similar argument exists: '--seed'"),
+            ("p rerank --query q a b", "<QUERY> is given without the name --query"),
+            ("p rerank", "<QUERY>: Query to score the texts against"),
+            ("p nonsense", "p2p-ai-agents --help shows its options"),
+            ("p config edti", "a similar subcommand exists: 'edit'"),
+            ("p monitor", "did you mean p2p-ai-agents node monitor?"),
+            ("p pull x", "did you mean p2p-ai-agents model pull?"),
+            ("p task rubbish", "p2p-ai-agents task --help shows its options"),
+        ] {
+            assert_eq!(hint(line), expected, "{line}");
+        }
     }
 
     #[test]
