@@ -174,15 +174,12 @@ pub(super) async fn run(home: &Home, arguments: Run) -> Result<(), Failure> {
     let id = submit::submit(&client, &submit::checked(task)?).await?;
     let mut printed = unless_interrupted(&client, id, text_stream::print(&client, id)).await?;
     let (_, result) = result::fetch(&client, id).await?;
-    match &result.output {
-        Some(OutputBody::Generation { text, .. }) => printed.finish(text),
-        Some(_) | None => {
-            printed.abandon()?;
-            let failure = answer::failure(&result);
-            let is_base = failure.message().contains("chat template");
-            Err(if is_base { failure.hint("add --raw to continue the prompt as a text") } else { failure })
-        }
+    if printed.end(&result)?.is_some() {
+        return Ok(());
     }
+    let failure = answer::failure(&result);
+    let is_base = failure.message().contains("chat template");
+    Err(if is_base { failure.hint("add --raw to continue the prompt as a text") } else { failure })
 }
 
 fn task(kind: TaskKind, common: &Common) -> NewTask {

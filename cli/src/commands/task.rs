@@ -8,6 +8,7 @@ pub(super) mod result;
 mod status;
 pub(super) mod submit;
 pub(super) mod text_stream;
+mod wait_notice;
 mod watch;
 pub(super) mod work;
 

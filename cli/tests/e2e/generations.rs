@@ -123,6 +123,15 @@ fn a_llama_writes_what_pytorch_does_on_whichever_node_it_is() {
     let huge = json!({"model": "huge", "prompt": "hi"});
     let (status, refused) = post(&with, "/v1/completions", &huge);
     assert_eq!((status, &refused["error"]["code"]), (422, &json!("model_unusable")), "{refused}");
+
+    with.kill();
+    until("the worker has left", || {
+        let members = without.json(&["node", "members", "--json"]);
+        (members["former"][0]["id"] == *id).then_some(())
+    });
+    let ran = without.run(&["run", "hi", "--timeout", "2"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.stderr.contains("waiting: no node in reach runs the model\n"), "{ran:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::commands::task::result;
 use crate::error::Failure;
 use crate::output;
-use api::{NewTask, OutputBody};
+use api::NewTask;
 use engine::task::{CHAT_MESSAGES_MAX, ChatMessage, ChatRole};
 use rustyline::Editor;
 use rustyline::error::ReadlineError;
@@ -65,15 +65,9 @@ async fn reply(client: &Client, task: NewTask) -> Result<Option<String>, Failure
         }
     };
     let (_, result) = result::fetch(client, id).await?;
-    match &result.output {
-        Some(OutputBody::Generation { text, .. }) => {
-            printed.finish(text)?;
-            Ok(Some(text.clone()))
-        }
-        Some(_) | None => {
-            printed.abandon()?;
-            Err(answer::failure(&result))
-        }
+    match printed.end(&result)? {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(answer::failure(&result)),
     }
 }
 

@@ -2,13 +2,13 @@
 
 mod bulk;
 
+use super::wait_notice::WaitNotice;
 use super::{answer, result, text_stream};
 use crate::client::Client;
-use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::{progress, terminal};
-use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, OutputBody, Submitted, Task};
+use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, Submitted};
 use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
@@ -394,15 +394,8 @@ async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Res
         }
     };
     let (bytes, result) = result::fetch(client, id).await?;
-    let text = match &result.output {
-        Some(OutputBody::Generation { text, .. }) => Some(text),
-        Some(_) | None => None,
-    };
-    match (printed, text) {
-        (Some(mut printed), Some(text)) => printed.finish(text)?,
-        (Some(printed), None) => printed.abandon()?,
-        (None, _) => return result::show(&bytes, &result, arguments.format.json),
-    }
+    let Some(mut printed) = printed else { return result::show(&bytes, &result, arguments.format.json) };
+    printed.end(&result)?;
     if output::is_quiet() {
         return if result.output.is_some() { Ok(()) } else { Err(answer::failure(&result)) };
     }
@@ -413,31 +406,16 @@ async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Res
 
 /// Waits until a task ends. If that takes more than a moment, says what it waits for, once for each reason.
 pub(in crate::commands) async fn ended(client: &Client, id: TaskId) -> Result<(), Failure> {
-    let (mut wait, mut told) = (FIRST_POLL, None);
+    let (mut wait, mut notice) = (FIRST_POLL, WaitNotice::default());
     // Every task ends, because it has a timeout.
     loop {
         let task = client.await_task(id, wait).await?;
         if task.status.is_terminal() {
             return Ok(());
         }
-        let now = wait_reason(&task);
-        if told.as_ref() != Some(&now) {
-            if !output::is_quiet() {
-                output::write_error(format!("waiting: {}\n", terminal::sanitize_line(&now)).as_bytes())?;
-            }
-            told = Some(now);
-        }
+        notice.take(&task)?;
         // A queued task may start, or wait for something else.
         wait = if task.status == TaskStatus::Queued { QUEUED_POLL } else { LONG_POLL };
-    }
-}
-
-/// Describes why a task has not ended.
-fn wait_reason(task: &Task) -> String {
-    match (task.waits_for, task.worker) {
-        (Some(waits_for), _) => waits_for.to_string(),
-        (None, Some(worker)) => format!("{} runs it", named(&task.worker_name, worker)),
-        (None, None) => "it is queued".to_owned(),
     }
 }
 

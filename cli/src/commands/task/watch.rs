@@ -1,17 +1,17 @@
 //! `task watch ID`: prints every change of a task until it ends, the text of a generation as it is produced, and
 //! the result.
 
-use super::{answer, id, result, text_stream};
+use super::text_stream::{self, Part, Text, events_path, read};
+use super::{answer, id, result};
 use crate::client::Client;
 use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::terminal;
-use api::{ErrorBody, OutputBody, Task};
+use api::{OutputBody, Task};
 use engine::TaskId;
 use engine::task::TaskStatus;
 use runtime::home::Home;
-use serde::Deserialize;
 use serde_json::Value;
 use std::ops::ControlFlow;
 
@@ -24,7 +24,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     let mut watched = Watched { json: format.json, ..Watched::default() };
     let ended = loop {
         // A stream has a maximum duration. The next one starts with the current state.
-        client.events(&format!("/api/v1/tasks/{id}/events"), |name, data| watched.take(name, data)).await?;
+        client.events(&events_path(id), |name, data| watched.take(name, data)).await?;
         if let Some(ended) = watched.ended {
             break ended;
         }
@@ -33,8 +33,7 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
         output::line("")?;
         let (_, result) = result::fetch(&client, id).await?;
         // The text is on the terminal already.
-        let printed =
-            matches!(&result.output, Some(OutputBody::Generation { text, .. }) if *text == watched.text);
+        let printed = matches!(&result.output, Some(OutputBody::Generation { text, .. }) if text == watched.text.as_str());
         result::print(&result, !printed)?;
     }
     if ended == TaskStatus::Completed { Ok(()) } else { Err(Failure::silent()) }
@@ -44,20 +43,14 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
 async fn print_answer(client: &Client, id: TaskId) -> Result<(), Failure> {
     let mut printed = text_stream::print(client, id).await?;
     let (_, result) = result::fetch(client, id).await?;
-    if let Some(OutputBody::Generation { text, .. }) = &result.output {
-        return printed.finish(text);
-    }
-    printed.abandon()?;
-    answer::print(&result)
+    if printed.end(&result)?.is_some() { Ok(()) } else { answer::print(&result) }
 }
 
 /// What was printed of a task.
 #[derive(Default)]
 struct Watched {
     json: bool,
-    /// The attempt whose text was printed.
-    attempt: u32,
-    text: String,
+    text: Text,
     /// Whether the current output line is unfinished.
     within_line: bool,
     /// The last printed status.
@@ -65,43 +58,20 @@ struct Watched {
     ended: Option<TaskStatus>,
 }
 
-/// A chunk of the text of a task.
-#[derive(Deserialize)]
-struct Progress {
-    attempt: u32,
-    offset: usize,
-    text: String,
-}
-
 impl Watched {
     fn take(&mut self, name: &str, data: &str) -> Result<ControlFlow<()>, Failure> {
         match name {
             "progress" => {
-                let progress: Progress = read(data)?;
-                if let Some(more) = self.more(&progress) {
+                let part: Part = read(data)?;
+                if let Some(more) = self.text.more(&part) {
                     self.print_text(name, data, &more)?;
                 }
             }
             "status" | "end" => self.take_status(name, data)?,
-            "error" => {
-                let ErrorBody { error } = read(data)?;
-                return Err(Failure::new(error.message).id(error.code));
-            }
+            "error" => return Err(text_stream::failure(data)),
             _ => {}
         }
         Ok(if self.ended.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-    }
-
-    /// Adds a chunk of text and returns its new part. A new attempt starts over.
-    fn more(&mut self, progress: &Progress) -> Option<String> {
-        if progress.attempt != self.attempt {
-            self.attempt = progress.attempt;
-            self.text.clear();
-        }
-        let known = self.text.len().checked_sub(progress.offset)?;
-        let more = progress.text.get(known..).filter(|more| !more.is_empty())?.to_owned();
-        self.text.push_str(&more);
-        Some(more)
     }
 
     fn take_status(&mut self, name: &str, data: &str) -> Result<(), Failure> {
@@ -123,7 +93,7 @@ impl Watched {
         }
         let more = terminal::sanitize(more);
         // The text of a new attempt starts on a new line.
-        let apart = if self.within_line && self.text.len() == more.len() { "\n" } else { "" };
+        let apart = if self.within_line && self.text.as_str().len() == more.len() { "\n" } else { "" };
         self.within_line = true;
         output::write(format!("{apart}{more}").as_bytes())
     }
@@ -145,14 +115,6 @@ impl Watched {
     }
 }
 
-fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
-    serde_json::from_str(data).map_err(|error| {
-        Failure::new("this version cannot read the event from the node")
-            .id("answer_unreadable")
-            .because(Some(&error))
-    })
-}
-
 /// Prints the data of an event as a JSON line, with its name as the field `event`.
 fn line(name: &str, data: &str) -> Result<(), Failure> {
     let mut value: Value = read(data)?;
@@ -160,22 +122,4 @@ fn line(name: &str, data: &str) -> Result<(), Failure> {
         fields.insert("event".to_owned(), name.into());
     }
     output::json(&value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_told_once_however_often_it_comes() {
-        let mut watched = Watched::default();
-        let mut more =
-            |attempt, offset, text: &str| watched.more(&Progress { attempt, offset, text: text.to_owned() });
-        assert_eq!(more(1, 0, "once"), Some("once".to_owned()));
-        assert_eq!(more(1, 4, " upon"), Some(" upon".to_owned()));
-        assert_eq!(more(1, 0, "once upon a"), Some(" a".to_owned()), "a new stream tells it all again");
-        assert_eq!(more(1, 2, "ce"), None);
-        assert_eq!(more(1, 99, "gap"), None);
-        assert_eq!(more(2, 0, "there"), Some("there".to_owned()), "another attempt begins anew");
-    }
 }
