@@ -3,12 +3,13 @@
 //! The script of a shell only registers this program, so it needs no new version when commands change. Ids, names and
 //! models come from the running node.
 
+use super::node_names::short;
 use super::{demo, help};
 use crate::client::Client;
 use crate::error::{ENTRIES, Failure, Outcome};
 use crate::homes::{HOME_VARIABLE, SelectedHome};
 use crate::output;
-use api::{Demo, Members, Models, Tasks};
+use api::{Demo, Member, Members, Models, Tasks};
 use clap::{Arg, Command};
 use clap_complete::engine::{PathCompleter, ValueCompleter as _};
 use clap_complete::env::{EnvCompleter, Shells};
@@ -96,11 +97,32 @@ fn tasks() -> Vec<CompletionCandidate> {
 
 fn nodes() -> Vec<CompletionCandidate> {
     let members = ask::<Members>(false, "/api/v1/members").map(|answer| answer.members).unwrap_or_default();
-    let words = |member: &api::Member| match member.addresses.first() {
+    named_nodes(&members)
+}
+
+/// Returns the names of the nodes, then their ids. A name that several nodes have means none of them.
+fn named_nodes(members: &[Member]) -> Vec<CompletionCandidate> {
+    let address = |member: &Member| match member.addresses.first() {
         Some(address) => address.ip().to_string(),
         None => "no address".to_owned(),
     };
-    members.iter().map(|member| candidate(&member.id.to_string(), &words(member))).collect()
+    let is_only = |member: &&Member| {
+        let its = member.name.to_string().to_lowercase();
+        !its.is_empty()
+            && members.iter().filter(|other| other.name.to_string().to_lowercase() == its).count() == 1
+    };
+    let names = members.iter().filter(is_only);
+    let names = names
+        .map(|member| candidate(member.name.as_str(), &format!("{}, {}", short(member.id), address(member))));
+    let ids = members.iter().map(|member| {
+        let about = if member.name.is_empty() {
+            address(member)
+        } else {
+            format!("{}, {}", member.name, address(member))
+        };
+        candidate(&member.id.to_string(), &about)
+    });
+    names.chain(ids).collect()
 }
 
 fn models() -> Vec<CompletionCandidate> {
@@ -197,10 +219,22 @@ mod tests {
     use super::*;
     use crate::args::Arguments;
     use clap::CommandFactory;
+    use engine::{NodeId, NodeName};
 
     #[test]
     fn every_argument_with_candidates_exists() {
         with_candidates(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn nodes_are_completed_by_name_and_by_id() {
+        let member = |id: u8, name: &str| Member::new(NodeId([id; 16]), NodeName::new(name).unwrap());
+        let members = [member(1, "cedar"), member(2, "birch"), member(3, "Birch"), member(4, "")];
+        let values = named_nodes(&members);
+        let values: Vec<_> = values.iter().map(|one| one.get_value().to_string_lossy()).collect();
+        let ids = [1, 2, 3, 4].map(|id| NodeId([id; 16]).to_string());
+        assert_eq!(values[0], "cedar");
+        assert_eq!(values[1..], ids);
     }
 
     #[test]

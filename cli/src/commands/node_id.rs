@@ -3,15 +3,16 @@
 //! Names are labels that nodes choose for themselves. So a word that could mean two nodes is rejected, and a whole id
 //! means its node, whatever others call themselves.
 
+use super::node_names::NodeNames;
 use crate::client::Client;
 use crate::error::Failure;
 use api::{Member, Members};
 use engine::NodeId;
 
-/// Returns the only member that a word names. Members that left lately are named as well.
-pub(super) async fn resolve(client: &Client, word: &str) -> Result<NodeId, Failure> {
+/// Returns the only member that a word names, and the names of all. Members that left lately are named as well.
+pub(super) async fn resolve(client: &Client, word: &str) -> Result<(NodeId, NodeNames), Failure> {
     let Members { members, former } = client.get("/api/v1/members").await?;
-    find(&members, word)
+    let found = find(&members, word)
         .or_else(|error| match error {
             NameError::Unknown => find(&former, word),
             NameError::Ambiguous(_) => Err(error),
@@ -25,7 +26,8 @@ pub(super) async fn resolve(client: &Client, word: &str) -> Result<NodeId, Failu
             NameError::Unknown => Failure::new(format!("Node not found (name or id: {word})"))
                 .id("node_unknown")
                 .hint("p2p-ai-agents node members lists the nodes of the network"),
-        })
+        })?;
+    Ok((found, NodeNames::from(Members { members, former })))
 }
 
 /// Why a word names no node.

@@ -28,8 +28,7 @@ pub(super) struct NodeNames(BTreeMap<NodeId, NodeName>);
 impl NodeNames {
     /// Asks a node for the names of the members, also of those that left lately.
     pub(super) async fn fetch(client: &Client) -> Result<Self, Failure> {
-        let Members { members, former } = client.get("/api/v1/members").await?;
-        Ok(former.into_iter().chain(members).map(|member| (member.id, member.name)).collect())
+        Ok(client.get::<Members>("/api/v1/members").await?.into())
     }
 
     /// Returns a short label of a node: its name, with the start of its id if another one has the same name. Without a
@@ -43,6 +42,12 @@ impl NodeNames {
     /// Returns the name of a node with its id.
     pub(super) fn named(&self, id: NodeId) -> String {
         self.0.get(&id).map_or_else(|| named(&NodeName::default(), id), |name| named(name, id))
+    }
+}
+
+impl From<Members> for NodeNames {
+    fn from(Members { members, former }: Members) -> Self {
+        former.into_iter().chain(members).map(|member| (member.id, member.name)).collect()
     }
 }
 

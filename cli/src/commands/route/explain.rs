@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::commands::node_id;
-use crate::commands::node_names::{NodeNames, named};
+use crate::commands::node_names::named;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::Route;
@@ -10,7 +10,8 @@ use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Failure> {
     let client = Client::connect(home)?;
-    let path = format!("/api/v1/routes/{}", node_id::resolve(&client, id).await?);
+    let (id, names) = node_id::resolve(&client, id).await?;
+    let path = format!("/api/v1/routes/{id}");
     if format.json {
         let body = client.get_raw(&path).await?;
         return output::write(&[&body[..], b"\n"].concat());
@@ -39,7 +40,6 @@ pub(super) async fn run(home: &Home, id: &str, format: Format) -> Result<(), Fai
     if route.alternatives.is_empty() {
         return output::line("No alternative route");
     }
-    let names = NodeNames::fetch(&client).await?;
     for path in &route.alternatives {
         let nodes: Vec<String> = path.iter().map(|node| names.named(*node)).collect();
         output::line(&format!("Alternative route: {}", nodes.join(" -> ")))?;

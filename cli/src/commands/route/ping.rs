@@ -2,7 +2,6 @@
 
 use crate::client::Client;
 use crate::commands::node_id;
-use crate::commands::node_names::NodeNames;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::Ping;
@@ -30,7 +29,7 @@ pub(crate) struct Arguments {
 pub(super) async fn run(home: &Home, ping: &Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
     let Arguments { count, bytes, at_once, format, .. } = ping;
-    let id = node_id::resolve(&client, &ping.id).await?;
+    let (id, names) = node_id::resolve(&client, &ping.id).await?;
     if id == client.info().node_id {
         return Err(Failure::new("That is this node itself: there is no way to measure")
             .id("node_is_this")
@@ -43,7 +42,7 @@ pub(super) async fn run(home: &Home, ping: &Arguments) -> Result<(), Failure> {
             serde_json::to_string(&told).map_err(|error| Failure::from_error(&error).id("internal_error"))?;
         return output::line(&told);
     }
-    let name = NodeNames::fetch(&client).await?.named(id);
+    let name = names.named(id);
     let hops = if told.hops == 1 { "1 hop".to_owned() } else { format!("{} hops", told.hops) };
     output::line(&format!(
         "{} messages of {bytes} bytes to {name}, {hops}: {} answered, {} lost",

@@ -75,7 +75,7 @@ pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure
         let whole = worker.to_ascii_lowercase().parse::<NodeId>();
         let worker = match whole {
             Ok(worker) => worker,
-            Err(_) => node_id::resolve(&client, &worker).await?,
+            Err(_) => node_id::resolve(&client, &worker).await?.0,
         };
         path = format!("{path}&worker={worker}");
     }
