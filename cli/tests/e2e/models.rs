@@ -171,7 +171,7 @@ fn a_node_runs_several_models_and_takes_on_those_that_are_pulled() {
     let node = scene.sandbox.node("a");
     let listed = format!("all-MiniLM-L6-v2,{BERT}");
     scene.ask(&node, &[("P2P_AI_MODELS", &listed)], &["node", "start"]).good();
-    let on_demand = "(classification, on demand)";
+    let on_demand = "bert (classification; on demand)";
     assert!(scene.ask(&node, &[], &["node", "status"]).good().contains(on_demand));
     let standing = models(&scene, &node);
     let second = standing.iter().find(|model| model["name"] == "bert").unwrap();

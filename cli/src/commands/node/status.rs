@@ -8,6 +8,7 @@ use crate::commands::task::work;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use api::{Alert, Availability, Health, Model, StartingStatus, Status, StatusResponse};
+use engine::task::TaskKind;
 use runtime::home::Home;
 
 pub(super) async fn run(home: &Home, format: Format) -> Result<(), Failure> {
@@ -111,9 +112,7 @@ fn alerts(alerts: &[Alert]) -> String {
 
 /// Lists the usable models, then the configured ones that are unusable.
 fn models(status: &Status) -> String {
-    // Unusable models follow separately.
-    let usable = status.models.iter().filter(|model| model.state != Availability::Unusable);
-    let models: Vec<String> = usable.map(describe).collect();
+    let models = described(&status.models);
     let models = if models.is_empty() { "none".to_owned() } else { models.join(", ") };
     if status.models_unusable.is_empty() {
         return models;
@@ -122,6 +121,46 @@ fn models(status: &Status) -> String {
     format!("{models}; not usable: {unusable} (p2p-ai-agents model list says why)")
 }
 
-fn describe(model: &Model) -> String {
-    format!("{} ({}, {})", model.name, model.kind, model.state.as_str())
+/// Names each model once, with its types. A state other than ready is said.
+fn described(models: &[Model]) -> Vec<String> {
+    let mut grouped: Vec<(&str, Availability, Vec<TaskKind>)> = Vec::new();
+    // Unusable models follow separately.
+    for model in models.iter().filter(|model| model.state != Availability::Unusable) {
+        match grouped.iter_mut().find(|(name, state, _)| *name == model.name && *state == model.state) {
+            Some((_, _, kinds)) => kinds.push(model.kind),
+            None => grouped.push((&model.name, model.state, vec![model.kind])),
+        }
+    }
+    let describe = |(name, state, kinds): (&str, Availability, Vec<TaskKind>)| {
+        let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+        let state = match state {
+            Availability::Loaded => String::new(),
+            state => format!("; {}", state.as_str()),
+        };
+        format!("{name} ({}{state})", kinds.join(", "))
+    };
+    grouped.into_iter().map(describe).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_named_once() {
+        let model = |name: &str, kind, state| Model {
+            name: name.to_owned(),
+            kind,
+            fingerprint: None,
+            ready: state == Availability::Loaded,
+            state,
+        };
+        let models = [
+            model("a", TaskKind::Embedding, Availability::Loaded),
+            model("b", TaskKind::Generation, Availability::Loading),
+            model("a", TaskKind::Reranking, Availability::Loaded),
+            model("c", TaskKind::Embedding, Availability::Unusable),
+        ];
+        assert_eq!(described(&models), ["a (embedding, reranking)", "b (generation; loading)"]);
+    }
 }
