@@ -318,6 +318,7 @@ fn announcement(info: &RunInfo, settings: &[Shown]) -> String {
 fn started_json(home: &Home, info: &RunInfo) -> serde_json::Value {
     json!({
         "node_id": info.node_id,
+        "name": info.name,
         "home": home.root(),
         "pid": info.pid,
         "network": info.network,
