@@ -8,6 +8,7 @@ use crate::output::{self, Format};
 use runtime::home::Home;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -73,7 +74,7 @@ where
         failed |= silent;
         if format.json {
             let all = found.into_iter().map(|(home, _, said)| Of { home: home.root().to_owned(), said });
-            return output::json(&all.collect::<Vec<_>>());
+            return output::json(&json!({ "nodes": all.collect::<Vec<_>>() }));
         }
         if found.is_empty() && !silent {
             return output::line("No running nodes");

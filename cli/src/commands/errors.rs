@@ -18,7 +18,7 @@ pub(super) fn run(id: Option<&str>, markdown: bool, format: Format) -> Outcome {
             let Entry { id, what, todo } = entry;
             json!({ "code": id, "message": what, "hint": todo, "id": id, "what": what })
         };
-        output::json(&shown.iter().map(entry).collect::<Vec<Value>>())?;
+        output::json(&json!({ "errors": shown.iter().map(entry).collect::<Vec<Value>>() }))?;
     } else if markdown {
         output::write(page(&shown).as_bytes())?;
     } else {

@@ -60,7 +60,7 @@ fn cosine(one: &[f64], other: &[f64]) -> f64 {
 fn fingerprint(node: &Node<'_>, name: &str) -> String {
     until("the model is known", || {
         let models = node.json(&["model", "list", "--json"]);
-        let found = models.as_array()?.iter().find(|model| model["name"] == name)?.clone();
+        let found = models["models"].as_array()?.iter().find(|model| model["name"] == name)?.clone();
         found["fingerprint"].as_str().map(str::to_owned)
     })
 }

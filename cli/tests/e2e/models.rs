@@ -50,7 +50,7 @@ impl Scene {
 
     fn names(&self) -> Vec<String> {
         let listed: Value = serde_json::from_str(&self.run(&["model", "list", "--json"]).good()).unwrap();
-        let rows = listed.as_array().unwrap().iter();
+        let rows = listed["models"].as_array().unwrap().iter();
         rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect()
     }
 }
@@ -159,7 +159,7 @@ fn classify(scene: &Scene, node: &Node<'_>, model: &str) -> Ran {
 
 fn models(scene: &Scene, node: &Node<'_>) -> Vec<Value> {
     let listed = scene.ask(node, &[], &["model", "list", "--json"]).good();
-    serde_json::from_str::<Value>(&listed).unwrap().as_array().unwrap().clone()
+    serde_json::from_str::<Value>(&listed).unwrap()["models"].as_array().unwrap().clone()
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
     let (found, _) = vector("plain", "cat sat");
     assert!((dot(&found, &found) - 1.0).abs() > 1e-3, "nothing says that its vectors have unit length");
     let listed: Value = serde_json::from_str(&node.run(&["model", "list", "--json"]).good()).unwrap();
-    let odd = listed.as_array().unwrap().iter().find(|row| row["name"] == "odd").unwrap();
+    let odd = listed["models"].as_array().unwrap().iter().find(|row| row["name"] == "odd").unwrap();
     let reason = odd["reason"].as_str().unwrap();
     assert!(reason.contains(r#"default_prompt_name is "none""#), "{reason}");
     node.run(&["node", "stop"]).good();

@@ -52,7 +52,10 @@ fn a_restart_starts_the_node_as_it_was_started() {
 
     let listed = sandbox.run(&["node", "list", "--json"]).good();
     let listed: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!((&listed[0]["pid"], &listed[0]["state"]), (&json!(node.pid()), &json!("ACTIVE")));
+    assert_eq!(
+        (&listed["nodes"][0]["pid"], &listed["nodes"][0]["state"]),
+        (&json!(node.pid()), &json!("ACTIVE"))
+    );
     assert_eq!(sandbox.run(&["node", "restart", "--all", "--quiet"]).good(), "");
     let stopped = node.json(&["node", "stop", "--json"]);
     assert_eq!(stopped["stopped"], true, "{stopped}");
@@ -465,12 +468,12 @@ fn the_status_of_all_nodes_names_their_homes() {
     let said = sandbox.run(&["node", "status", "--all"]).good();
     let all: Value =
         serde_json::from_str(&sandbox.run(&["node", "status", "--all", "--json"]).good()).unwrap();
-    assert_eq!(all.as_array().unwrap().len(), 2);
+    assert_eq!(all["nodes"].as_array().unwrap().len(), 2);
     for (node, id) in [&a, &b].into_iter().zip(&ids) {
         let home = node.home.root().display().to_string();
         assert!(said.contains(&home) && said.contains(id), "{said}");
         assert!(
-            all.as_array().unwrap().iter().any(|one| one["home"] == home && one["node_id"] == **id),
+            all["nodes"].as_array().unwrap().iter().any(|one| one["home"] == home && one["node_id"] == **id),
             "{all}"
         );
     }
@@ -487,7 +490,7 @@ fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
     let (a, b) = (sandbox.node("a"), sandbox.node("b"));
     for command in ["health", "peers"] {
         assert_eq!(sandbox.run(&["node", command, "--all"]).good(), "No running nodes\n");
-        assert_eq!(sandbox.run(&["node", command, "--all", "--json"]).good(), "[]\n");
+        assert_eq!(sandbox.run(&["node", command, "--all", "--json"]).good(), "{\"nodes\":[]}\n");
     }
     let ids = [a.start_bare(), b.start_bare()];
     a.await_peers(&[&ids[1]]);
@@ -498,7 +501,7 @@ fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
         serde_json::from_str(&ran.stdout).unwrap()
     };
     let of = |all: &Value, home: &str| {
-        let mut found = all.as_array().unwrap().iter().filter(|one| one["home"] == home);
+        let mut found = all["nodes"].as_array().unwrap().iter().filter(|one| one["home"] == home);
         found.next().unwrap_or_else(|| panic!("{home} is not in {all}")).clone()
     };
     let peers = all("peers");
@@ -520,7 +523,7 @@ fn the_health_and_the_peers_of_all_nodes_name_their_homes() {
 
     signal(b.pid().unwrap(), Signal::SIGKILL);
     until("it is gone", || b.pid().is_none().then_some(()));
-    assert_eq!(all("peers").as_array().unwrap().len(), 1);
+    assert_eq!(all("peers")["nodes"].as_array().unwrap().len(), 1);
 }
 
 #[test]

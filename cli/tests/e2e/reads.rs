@@ -21,7 +21,7 @@ fn reads_of_a_running_node() {
         let peers = a.json(&["node", "peers", "--json"]);
         let measured = peers["peers"][0]["round_trip_ms"].is_number();
         let models = a.json(&["model", "list", "--json"]);
-        let weighed = models[0]["memory_bytes"].is_number();
+        let weighed = models["models"][0]["memory_bytes"].is_number();
         (loaded && measured && weighed && !status["health"].is_null()).then_some(())
     });
     for (name, arguments) in [

@@ -11,6 +11,7 @@ use api::{Demo, DemoBatch, DemoTask, DemoTaskLine, NewDemoTasks};
 use clap::Args;
 use engine::task::TaskStatus;
 use runtime::home::Home;
+use serde_json::json;
 use std::ops::ControlFlow;
 
 #[derive(Args, Clone, Debug)]
@@ -139,7 +140,7 @@ fn print_batch(batch: &DemoBatch) -> Result<(), Failure> {
 async fn list(client: &Client, format: Format) -> Result<(), Failure> {
     let demo: Demo = client.get("/api/v1/demo").await?;
     if format.json {
-        return output::json(&demo.tasks.last);
+        return output::json(&json!({ "tasks": demo.tasks.last }));
     }
     if demo.tasks.last.is_empty() {
         let waiting = demo.tasks.waiting;

@@ -13,10 +13,11 @@ use runtime::inference::{EMBEDDED_MODEL, ModelSpec};
 use std::collections::BTreeMap;
 
 pub(super) async fn run(home: &Home, hub: Hub, format: Format) -> Result<(), Failure> {
-    let Models { models, conflicts, .. } = listing(home, hub).await?;
+    let listed = listing(home, hub).await?;
     if format.json {
-        return output::json(&models);
+        return output::json(&listed);
     }
+    let Models { models, conflicts, .. } = listed;
     let dash = || "-".to_owned();
     let rows: Vec<[String; 7]> = models
         .into_iter()

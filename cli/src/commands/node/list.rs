@@ -8,6 +8,7 @@ use engine::NodeName;
 use engine::lifecycle::State;
 use runtime::home::{Holder, Home};
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 
 /// A running node, with the details that are known.
@@ -37,7 +38,7 @@ pub(super) async fn run(format: Format) -> Result<(), Failure> {
         .map(|(home, said)| running(&home, said.ok().map(|(_, status)| status.state())))
         .collect();
     if format.json {
-        return output::json(&nodes);
+        return output::json(&json!({ "nodes": nodes }));
     }
     if nodes.is_empty() {
         return output::line("No running nodes");
