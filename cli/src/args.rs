@@ -8,7 +8,7 @@ use crate::commands::{
 use crate::output::{self, Format};
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,12 +48,12 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Start, stop and inspect the node of this machine
     #[command(subcommand)]
-    Node(node::NodeCommand),
+    Node(Deferred<node::NodeCommand>),
     /// Show and change the settings of the node
     Config(node::config::Arguments),
     /// Submit tasks and read their results
     #[command(subcommand)]
-    Task(task::TaskCommand),
+    Task(Deferred<task::TaskCommand>),
     /// Turn texts into vectors and print them
     Embed(short::Embed),
     /// Sort texts by their relevance to a query
@@ -64,19 +64,19 @@ pub(crate) enum Command {
     Run(Box<short::Run>),
     /// Show alerts and set their thresholds
     #[command(subcommand)]
-    Alerts(alerts::AlertsCommand),
+    Alerts(Deferred<alerts::AlertsCommand>),
     /// Check and repair the stored data of a stopped node
     #[command(subcommand)]
-    Store(store::StoreCommand),
+    Store(Deferred<store::StoreCommand>),
     /// Show routes through the mesh and measure them
     #[command(subcommand)]
-    Route(route::RouteCommand),
+    Route(Deferred<route::RouteCommand>),
     /// Fetch, list, share and quantize models
     #[command(subcommand)]
-    Model(model::ModelCommand),
+    Model(Deferred<model::ModelCommand>),
     /// Show and export what the node counts and measures
     #[command(subcommand)]
-    Metrics(metrics::MetricsCommand),
+    Metrics(Deferred<metrics::MetricsCommand>),
     /// Show what happened to a task, step by step, on all nodes
     Trace(trace::Arguments),
     /// Explain why a task ran where it did
@@ -88,16 +88,16 @@ pub(crate) enum Command {
     },
     /// Start nodes on this machine to look at, with tasks and faults
     #[command(subcommand)]
-    Demo(demo::DemoCommand),
+    Demo(Deferred<demo::DemoCommand>),
     /// Run scenarios in simulated time
     #[command(subcommand)]
-    Sim(sim::SimCommand),
+    Sim(Deferred<sim::SimCommand>),
     /// Show the mesh in a browser
     #[command(subcommand)]
-    Dashboard(dashboard::DashboardCommand),
+    Dashboard(Deferred<dashboard::DashboardCommand>),
     /// Find faults of the running node
     #[command(subcommand)]
-    Debug(debug::DebugCommand),
+    Debug(Deferred<debug::DebugCommand>),
     /// Diagnose the node and its network, and suggest fixes
     Doctor(Format),
     /// Print where the node keeps its files
@@ -133,6 +133,42 @@ pub(crate) enum Command {
     },
 }
 
+/// The commands of a noun. They are built only if the command line names the noun, for building all of them takes longer
+/// than a short command.
+#[derive(Debug)]
+pub(crate) struct Deferred<T>(pub(crate) T);
+
+impl<T: Subcommand> Subcommand for Deferred<T> {
+    fn augment_subcommands(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_subcommands)
+    }
+
+    fn augment_subcommands_for_update(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_subcommands_for_update)
+    }
+
+    fn has_subcommand(name: &str) -> bool {
+        T::has_subcommand(name)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        T::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+/// Returns the program with all its commands, also those of the nouns.
+pub(crate) fn program() -> clap::Command {
+    let mut program = Arguments::command();
+    program.build();
+    program
+}
+
 /// Parses a time such as 90s.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let units = [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
@@ -161,7 +197,10 @@ pub(crate) fn parse() -> Arguments {
 
 /// Reads `NOUN help VERB` as `help NOUN VERB`.
 fn help_first(mut words: Vec<OsString>) -> Vec<OsString> {
-    let program = Arguments::command();
+    if !words.iter().any(|word| word == "help") {
+        return words;
+    }
+    let program = program();
     let is_noun = |word: &OsString| {
         program.find_subcommand(word).is_some_and(|command| command.get_subcommands().next().is_some())
     };
@@ -194,7 +233,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Arguments::command().debug_assert();
+        program().debug_assert();
     }
 
     #[test]

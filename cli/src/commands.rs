@@ -29,12 +29,11 @@ pub(crate) mod store;
 pub(crate) mod task;
 pub(crate) mod trace;
 
-use crate::args::{Arguments, Command};
+use crate::args::{self, Arguments, Command, Deferred};
 use crate::client::block_on;
 use crate::error::Outcome;
 use crate::homes::{self, SelectedHome};
 use crate::output;
-use clap::CommandFactory;
 
 pub(crate) fn run(arguments: Arguments) -> Outcome {
     output::set_quiet(arguments.quiet);
@@ -42,30 +41,30 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
     let home = SelectedHome(arguments.home);
     homes::select(&home);
     match arguments.command {
-        Command::Node(command) => node::run(command, &home),
+        Command::Node(Deferred(command)) => node::run(command, &home),
         Command::Config(arguments) => node::config::run(&home.open()?, &arguments),
-        Command::Task(command) => task::run(command, &home),
+        Command::Task(Deferred(command)) => task::run(command, &home),
         Command::Embed(arguments) => block_on(short::embed(&home.open()?, arguments)),
         Command::Rerank(arguments) => block_on(short::rerank(&home.open()?, arguments)),
         Command::Classify(arguments) => block_on(short::classify(&home.open()?, arguments)),
         Command::Run(arguments) => block_on(short::run(&home.open()?, *arguments)),
-        Command::Alerts(command) => alerts::run(command, &home),
-        Command::Store(command) => store::run(command, &home),
-        Command::Route(command) => route::run(command, &home),
-        Command::Model(command) => model::run(command, &home),
-        Command::Metrics(command) => metrics::run(command, &home),
+        Command::Alerts(Deferred(command)) => alerts::run(command, &home),
+        Command::Store(Deferred(command)) => store::run(command, &home),
+        Command::Route(Deferred(command)) => route::run(command, &home),
+        Command::Model(Deferred(command)) => model::run(command, &home),
+        Command::Metrics(Deferred(command)) => metrics::run(command, &home),
         Command::Trace(arguments) => trace::run(&arguments, &home),
         Command::Explain { id, format } => explain::run(&id, format, &home),
-        Command::Demo(command) => demo::run(command, &home),
-        Command::Sim(command) => sim::run(command),
-        Command::Dashboard(command) => dashboard::run(command, &home),
-        Command::Debug(command) => debug::run(command, &home),
+        Command::Demo(Deferred(command)) => demo::run(command, &home),
+        Command::Sim(Deferred(command)) => sim::run(command),
+        Command::Dashboard(Deferred(command)) => dashboard::run(command, &home),
+        Command::Debug(Deferred(command)) => debug::run(command, &home),
         Command::Doctor(format) => doctor::run(&home.open()?, format),
         Command::Paths(format) => paths::run(&home.open()?, format),
         Command::Errors { id, markdown, format } => errors::run(id.as_deref(), markdown, format),
         Command::Completions { shell } => completions::run(shell),
-        Command::Man(arguments) => man::run(&arguments, Arguments::command()),
-        Command::Help { words } => help::run(&words, Arguments::command()),
+        Command::Man(arguments) => man::run(&arguments, &args::program()),
+        Command::Help { words } => help::run(&words, args::program()),
         Command::InferenceWorker { model } => inference_worker::run(&model),
     }
 }

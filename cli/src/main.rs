@@ -24,11 +24,10 @@ mod output;
 mod progress;
 mod terminal;
 
-use clap::CommandFactory;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    commands::completions::complete(args::Arguments::command);
+    commands::completions::complete(args::program);
     let arguments = args::parse();
     match commands::run(arguments) {
         Ok(code) => code,

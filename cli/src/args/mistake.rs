@@ -1,9 +1,9 @@
 //! Mistakes in the arguments, reported as every other failure.
 
-use super::Arguments;
+use super::program;
 use crate::error::Failure;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use runtime::text::misspelled;
 use std::ffi::OsString;
 
@@ -113,8 +113,7 @@ fn visible(command: &Command) -> impl Iterator<Item = &Command> {
 
 /// Returns the command that the words name, as far as they are right, and its full name.
 fn command(words: &[OsString]) -> (String, Command) {
-    let (mut name, mut command) = (PROGRAM.to_owned(), Arguments::command());
-    command.build();
+    let (mut name, mut command) = (PROGRAM.to_owned(), program());
     for word in words.iter().skip(1) {
         let Some(next) = command.find_subcommand(word).cloned() else { continue };
         name = format!("{name} {}", next.get_name());
@@ -128,6 +127,7 @@ const PROGRAM: &str = "p2p-ai-agents";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Arguments;
     use clap::Parser;
 
     fn words(line: &str) -> Vec<OsString> {

@@ -217,13 +217,11 @@ const SCENARIOS: &[(&str, &str)] = &[("sim run", "files"), ("sim check", "files"
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Arguments;
-    use clap::CommandFactory;
     use engine::{NodeId, NodeName};
 
     #[test]
     fn every_argument_with_candidates_exists() {
-        with_candidates(Arguments::command()).debug_assert();
+        with_candidates(crate::args::program()).debug_assert();
     }
 
     #[test]

@@ -16,8 +16,7 @@ struct Topic {
     page: &'static str,
 }
 
-pub(super) fn run(words: &[String], mut program: Command) -> Outcome {
-    program.build();
+pub(super) fn run(words: &[String], program: Command) -> Outcome {
     output::write(find(words, program)?.as_bytes()).map(|()| ExitCode::SUCCESS)
 }
 
@@ -130,16 +129,13 @@ const TOPICS: &[Topic] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Arguments;
-    use clap::CommandFactory;
+    use crate::args;
     use std::collections::BTreeSet;
     use std::path::Path;
 
     fn ask(words: &[&str]) -> Result<String, Failure> {
-        let mut program = Arguments::command();
-        program.build();
         let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-        find(&words, program)
+        find(&words, args::program())
     }
 
     #[test]

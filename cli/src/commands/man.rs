@@ -23,13 +23,11 @@ pub(crate) struct Arguments {
     pub(crate) directory: Option<PathBuf>,
 }
 
-pub(super) fn run(arguments: &Arguments, mut program: Command) -> Outcome {
-    // Sets the full name of each command.
-    program.build();
+pub(super) fn run(arguments: &Arguments, program: &Command) -> Outcome {
     match (&arguments.directory, arguments.install) {
-        (Some(directory), _) => install(&program, directory)?,
-        (None, true) => install(&program, &default_directory()?)?,
-        (None, false) => show(&page(find(&arguments.command, &program)?)?)?,
+        (Some(directory), _) => install(program, directory)?,
+        (None, true) => install(program, &default_directory()?)?,
+        (None, false) => show(&page(find(&arguments.command, program)?)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,17 +150,10 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::args;
-    use clap::CommandFactory;
-
-    fn program() -> Command {
-        let mut program = args::Arguments::command();
-        program.build();
-        program
-    }
 
     #[test]
     fn a_page_is_found_by_its_words_or_its_name() {
-        let program = program();
+        let program = args::program();
         let name = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
             find(&words, &program).map(|command| command.get_display_name().unwrap_or_default().to_owned())
@@ -185,6 +176,6 @@ mod tests {
             assert!(!text.contains(".PP\n.SH") && !text.contains(".SH NAME\n.PP"), "{text}");
             command.get_subcommands().filter(|below| !below.is_hide_set()).for_each(check);
         }
-        check(&program());
+        check(&args::program());
     }
 }
