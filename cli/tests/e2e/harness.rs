@@ -208,9 +208,22 @@ impl Drop for Sandbox {
     }
 }
 
+/// Sends a signal to a process, which may have ended. After `SIGSTOP`, waits until all its threads have stopped: until the
+/// kernel has scheduled one of them, they continue.
 pub(crate) fn signal(pid: u32, signal: Signal) {
-    // It may have ended by itself.
-    let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal);
+    if kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).is_ok() && signal == Signal::SIGSTOP {
+        until("the process has stopped", || threads_stopped(pid).then_some(()));
+    }
+}
+
+/// Tells whether all threads of a process are stopped or gone.
+fn threads_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
+        // The state follows the name of the thread, which may have spaces and parentheses.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['T', 't', 'Z', 'X']))
+    })
 }
 
 /// Returns the id in `Node started (id: …, port: …)`.
