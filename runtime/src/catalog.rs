@@ -587,7 +587,7 @@ fn take_on(pulls: &mut BTreeMap<String, Pull>, name: &str) -> Result<bool, Pulls
 }
 
 /// Estimates the memory of a model by its size: weights, activations and program.
-const fn memory_for(bytes: u64) -> u64 {
+pub const fn memory_for(bytes: u64) -> u64 {
     bytes / 10 * 13 + PROGRAM_BYTES
 }
 

@@ -23,6 +23,7 @@ mod vocabulary;
 
 pub use generator::{BeginError, Generator, Session, Step};
 pub use gguf::GgufError;
+pub(super) use inspect::details;
 pub use inspect::inspect;
 
 use super::encoder::Precision;

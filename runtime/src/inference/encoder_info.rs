@@ -5,6 +5,7 @@ use super::encoder::Precision;
 use super::encoder::model::metadata_in;
 use super::encoder::pooling::Mode;
 use super::files::inspect::read_metadata;
+use super::files::metadata::ModelMetadata;
 use super::files::weights::Weights;
 use super::pool::ModelSpec;
 use super::worker::PASS_TOKENS_MAX;
@@ -42,20 +43,24 @@ impl EncoderInfo {
         } else {
             read_metadata(Path::new(source)).ok()?
         };
-        let output = match metadata.config.classifier {
-            Some(classifier) => EncoderOutput::Scores(classifier.labels),
-            None => {
-                let modes: Vec<&str> = metadata.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
-                EncoderOutput::Vector(modes.join("+"))
-            }
-        };
         Some(Self {
             tokens_max: metadata.tokens_max,
             // A longer text is a pass of its own.
             pass_tokens_max: PASS_TOKENS_MAX.max(metadata.tokens_max),
             number_type: number_type(spec.precision),
-            output,
+            output: output(&metadata),
         })
+    }
+}
+
+/// Returns the output of an encoder with these files.
+pub(super) fn output(metadata: &ModelMetadata) -> EncoderOutput {
+    match &metadata.config.classifier {
+        Some(classifier) => EncoderOutput::Scores(classifier.labels.clone()),
+        None => {
+            let modes: Vec<&str> = metadata.pooling.modes.iter().map(|mode| Mode::name(*mode)).collect();
+            EncoderOutput::Vector(modes.join("+"))
+        }
     }
 }
 

@@ -5,12 +5,14 @@
 //! and checks model files. `encoder` and [`decoder`] are the two families of models.
 
 pub mod decoder;
+mod details;
 mod encoder;
 mod encoder_info;
 mod files;
 mod pool;
 mod worker;
 
+pub use details::ModelDetails;
 pub use encoder::config_error::ConfigError;
 pub use encoder::model::{Backend, LoadError, Model, SINGLE_FILE_TOKENS_MAX};
 pub use encoder::tokens::Pair;

@@ -4,8 +4,10 @@ use super::{cache, list};
 use crate::error::Failure;
 use crate::output::{self, Format};
 use api::ModelAvailability;
+use runtime::catalog::memory_for;
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Present};
+use runtime::inference::{EMBEDDED_MODEL, ModelDetails};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -19,7 +21,16 @@ pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> R
             Some(hub.find(&id).map_err(|error| cache::missing_model(&id, &error))?)
         }
     };
-    if format.json { output::json(&fields(listed.as_ref(), present.as_ref())) } else { show(listed, present) }
+    let details = match (&present, &listed) {
+        (Some(present), _) => ModelDetails::read(&present.path),
+        (None, Some(listed)) if listed.status.name == EMBEDDED_MODEL => ModelDetails::embedded(),
+        (None, _) => ModelDetails::default(),
+    };
+    if format.json {
+        output::json(&fields(listed.as_ref(), present.as_ref(), &details))
+    } else {
+        show(listed, present, &details)
+    }
 }
 
 /// Returns whether a listed model has the requested name or path.
@@ -35,7 +46,7 @@ fn find_listed(hub: &Hub, asked: &str, listed: &ModelAvailability) -> Option<Pre
     named.or_else(|| place.is_absolute().then(|| hub.find(&ModelId::Local(place.to_owned())).ok()).flatten())
 }
 
-fn fields(listed: Option<&ModelAvailability>, present: Option<&Present>) -> Value {
+fn fields(listed: Option<&ModelAvailability>, present: Option<&Present>, details: &ModelDetails) -> Value {
     let mut fields = Map::new();
     let mut add = |more: Value| {
         let Value::Object(more) = more else { return };
@@ -56,12 +67,17 @@ fn fields(listed: Option<&ModelAvailability>, present: Option<&Present>) -> Valu
             "files": files.collect::<Vec<_>>(),
         }));
     }
+    add(json!(details));
     // The same fields as `model list --json`.
     add(listed.map_or(Value::Null, |listed| json!(listed)));
     Value::Object(fields)
 }
 
-fn show(listed: Option<ModelAvailability>, present: Option<Present>) -> Result<(), Failure> {
+fn show(
+    listed: Option<ModelAvailability>,
+    present: Option<Present>,
+    details: &ModelDetails,
+) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let name = listed.as_ref().map(|listed| listed.status.name.clone());
     let name = name.or_else(|| present.as_ref().map(|present| present.id.to_string()));
@@ -74,7 +90,17 @@ fn show(listed: Option<ModelAvailability>, present: Option<Present>) -> Result<(
         rows.extend(status.hint.clone().map(|hint| ("Hint", hint)));
         rows.extend(status.loaded_at.clone().map(|at| ("Loaded at", at)));
         rows.extend(status.memory_bytes.map(|bytes| ("Memory", output::bytes(bytes))));
+        if status.memory_bytes.is_none() && status.is_usable() && status.bytes > 0 {
+            rows.push(("Memory", format!("about {} once loaded", output::bytes(memory_for(status.bytes)))));
+        }
     }
+    rows.extend(details.dimensions.map(|count| ("Dimensions", count.to_string())));
+    rows.extend(details.tokens_max.map(|count| ("Longest text", format!("{count} tokens"))));
+    rows.extend(details.pooling.clone().map(|pooling| ("Pooling", pooling)));
+    if !details.labels.is_empty() {
+        rows.push(("Labels", details.labels.join(", ")));
+    }
+    rows.extend(details.license.clone().map(|license| ("Licence", license)));
     match present {
         Some(present) => {
             let unknown = || "-".to_owned();

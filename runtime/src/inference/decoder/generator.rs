@@ -432,7 +432,7 @@ pub(super) fn check_folder(folder: &Folder) -> Result<(), DecoderError> {
     }
 }
 
-fn folder_config(folder: &Folder) -> Result<LlamaConfig, DecoderError> {
+pub(super) fn folder_config(folder: &Folder) -> Result<LlamaConfig, DecoderError> {
     let json = small_file(folder, "config.json")?;
     let json = json.ok_or_else(|| DecoderError::Config("config.json is missing".to_owned()))?;
     LlamaConfig::parse(&json, small_file(folder, "generation_config.json")?.as_deref())

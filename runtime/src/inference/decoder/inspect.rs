@@ -4,10 +4,10 @@
 //! not reported here: loading reports them, and has them fetched again. Results are cached until a file changes.
 
 use super::architectures::llama::LlamaConfig;
-use super::generator::check_folder;
+use super::generator::{check_folder, folder_config};
 use super::tensor_source::TensorSource;
 use super::vocabulary;
-use super::{DecoderError, GgufError};
+use super::{CONTEXT_MAX, DecoderError, GgufError};
 use crate::inference::files::fingerprint::Stat;
 use crate::inference::files::folder::Folder;
 use crate::inference::files::tokenizer_json::TOKENIZER;
@@ -36,6 +36,17 @@ pub fn inspect(path: &Path) -> Result<(), String> {
     }
     seen.insert(path.to_owned(), (stats, verdict.clone()));
     verdict
+}
+
+/// Returns the maximum number of tokens of a text, and the licence in a GGUF file. `None` if the model cannot be loaded.
+pub(in crate::inference) fn details(path: &Path) -> Option<(usize, Option<String>)> {
+    let (config, license) = if path.is_dir() {
+        (folder_config(&Folder::at(path)).ok()?, None)
+    } else {
+        let (_, gguf) = TensorSource::from_gguf(path).ok()?;
+        (LlamaConfig::from_gguf(&gguf, None).ok()?, gguf.text("general.license").map(str::to_owned))
+    };
+    Some((config.shape.context.min(CONTEXT_MAX), license))
 }
 
 fn check_gguf(path: &Path) -> Result<(), DecoderError> {
