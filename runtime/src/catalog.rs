@@ -470,6 +470,11 @@ fn only_gguf(folder: &Path) -> Option<PathBuf> {
     files.next().is_none().then_some(first)
 }
 
+/// Returns the status of the built-in model where no node runs it.
+pub fn built_in_status() -> ModelStatus {
+    built_in(Precision::Auto).status()
+}
+
 fn built_in(precision: Precision) -> ModelSpec {
     ModelSpec {
         name: EMBEDDED_MODEL.to_owned(),

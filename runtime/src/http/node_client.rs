@@ -10,7 +10,7 @@
 use super::error::ApiError;
 use super::state::{Api, ResultReadError};
 use super::trace_context::RequestTrace;
-use crate::inference::EMBEDDED_MODEL;
+use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_ON_HUB};
 use api::Conflict;
 use axum::http::StatusCode;
 use engine::record::RecordKind;
@@ -193,8 +193,6 @@ pub(super) fn unexpected_output() -> String {
     "the task has an output of the wrong kind".to_owned()
 }
 
-/// Name of the embedded model on the hub.
-pub(super) const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
 /// Hint about an unknown task after records were lost.
 const RECORDS_LOST_HINT: &str = "its record may be one of those that were lost when the data file was damaged: p2p-ai-agents doctor says more";
 

@@ -40,6 +40,9 @@ pub use kernels::Sequence;
 /// The name of the embedding model that is compiled into the program.
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 
+/// The name of the embedded model on the hub, under which clients know it.
+pub const EMBEDDED_MODEL_ON_HUB: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
 /// Returns the fingerprint of the embedded model in a precision.
 pub fn embedded_fingerprint(precision: &str) -> engine::Fingerprint {
     let file = ("model.safetensors", engine::blobs::Hash(embedded_model::FILE_HASH));

@@ -3,17 +3,23 @@
 use super::{cache, list};
 use crate::error::Failure;
 use crate::output::{self, Format};
-use api::ModelAvailability;
-use runtime::catalog::memory_for;
+use api::{ModelAvailability, ModelStatus};
+use runtime::catalog::{self, memory_for};
 use runtime::home::Home;
 use runtime::hub::{Hub, ModelId, Present};
-use runtime::inference::{EMBEDDED_MODEL, ModelDetails};
+use runtime::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_ON_HUB, ModelDetails};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
 pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> Result<(), Failure> {
-    let listed = list::model_states(home, hub.clone()).await?.into_iter().find(|model| is(model, asked));
+    let mut models = list::model_states(home, hub.clone()).await?;
+    let place = models.iter().position(|model| is(model, asked));
+    let listed = match place {
+        Some(place) => Some(models.swap_remove(place)),
+        None if means_embedded(&hub, asked) => Some(embedded(models)),
+        None => None,
+    };
     let present = match &listed {
         Some(listed) => find_listed(&hub, asked, listed),
         None => {
@@ -37,6 +43,21 @@ pub(super) async fn run(home: &Home, hub: Hub, asked: &str, format: Format) -> R
 fn is(model: &ModelAvailability, asked: &str) -> bool {
     let place = Path::new(&model.status.place);
     model.status.name == asked || fs::canonicalize(asked).is_ok_and(|asked| asked == place)
+}
+
+/// Returns whether a name that is not listed means the built-in model.
+fn means_embedded(hub: &Hub, asked: &str) -> bool {
+    let is_fetched = || asked.parse::<ModelId>().is_ok_and(|id| hub.find(&id).is_ok());
+    asked == EMBEDDED_MODEL || (asked.eq_ignore_ascii_case(EMBEDDED_MODEL_ON_HUB) && !is_fetched())
+}
+
+/// Returns the state of the built-in model, which not every node offers.
+fn embedded(models: Vec<ModelAvailability>) -> ModelAvailability {
+    let listed = models.into_iter().find(|model| model.status.name == EMBEDDED_MODEL);
+    listed.unwrap_or_else(|| {
+        let reason = Some("this node does not offer it".to_owned());
+        ModelAvailability::from(ModelStatus { reason, ..catalog::built_in_status() })
+    })
 }
 
 /// Finds the files of a listed model; `None` if it is built in or missing.

@@ -2,9 +2,9 @@
 
 use super::error::OpenAiError;
 use crate::http::error::ApiError;
-use crate::http::node_client::{EMBEDDED_MODEL_ON_HUB, ask, conflicts, unexpected};
+use crate::http::node_client::{ask, conflicts, unexpected};
 use crate::http::state::Api;
-use crate::inference::EMBEDDED_MODEL;
+use crate::inference::{EMBEDDED_MODEL, EMBEDDED_MODEL_ON_HUB};
 use api::{Conflict, ModelVersion};
 use axum::Json;
 use axum::extract::{Path, State};
