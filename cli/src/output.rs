@@ -4,7 +4,7 @@
 mod table;
 mod when;
 
-pub(crate) use table::{properties, table, wrapped};
+pub(crate) use table::{properties, table, wrapped, wrapped_lines};
 pub(crate) use when::{when, when_exactly};
 
 use crate::error::Failure;
@@ -51,6 +51,12 @@ pub(crate) fn set_wide(wide: bool) {
 /// Returns whether output is shortened to fit a terminal.
 pub(crate) fn is_shortened() -> bool {
     terminal::stdout_is_terminal() && !WIDE.load(Ordering::Relaxed)
+}
+
+/// Prints sentences, whose lines are wrapped to fit a terminal.
+pub(crate) fn prose(text: &str) -> Result<(), Failure> {
+    let text = terminal::sanitize(text);
+    write(if is_shortened() { wrapped_lines(&text, terminal::columns()) } else { text }.as_bytes())
 }
 
 /// Prints a notice of what was done, unless quiet.

@@ -10,7 +10,6 @@ pub(super) mod storage;
 use crate::client::Client;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
-use crate::terminal;
 use api::{Alerts, Availability, Diagnosis, Members, Status, StatusResponse};
 use engine::lifecycle::State;
 use finding::{Finding, Report};
@@ -31,7 +30,7 @@ pub(super) fn run(home: &Home, format: Format) -> Outcome {
     if format.json {
         output::json(&report)?;
     } else {
-        output::write(terminal::sanitize(&report.text()).as_bytes())?;
+        output::prose(&report.text())?;
     }
     Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -23,7 +23,7 @@ pub(super) fn run(id: Option<&str>, markdown: bool, format: Format) -> Outcome {
         output::write(page(&shown).as_bytes())?;
     } else {
         for entry in shown {
-            output::line(&format!("{}\n  {}\n  {}", entry.id, entry.what, entry.todo))?;
+            output::prose(&format!("{}\n  {}\n  {}\n", entry.id, entry.what, entry.todo))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -112,7 +112,7 @@ fn show(explanation: &Explanation, names: &NodeNames) -> Result<(), Failure> {
     for attempt in &explanation.attempts {
         let considered = words::count(u64::from(attempt.considered), "candidate");
         let (number, worker) = (attempt.number, names.named(attempt.worker));
-        output::line(&format!("Attempt {number} ran at {worker}, of {considered}"))?;
+        output::prose(&format!("Attempt {number} ran at {worker}, of {considered}\n"))?;
         let row = |candidate| row(candidate, attempt.worker, names);
         let rows: Vec<[String; 6]> = attempt.candidates.iter().map(row).collect();
         output::table(["CANDIDATE", "EXPECTED", "PER TASK", "AHEAD", "ROUND TRIP", "NOTE"], &rows)?;
@@ -128,8 +128,8 @@ fn show(explanation: &Explanation, names: &NodeNames) -> Result<(), Failure> {
             output::line(&format!("Taken back after {after}: {}", words::name(&taken)))?;
         }
     }
-    output::line(
-        "The choice among the nearly best candidates is random, so that not all nodes choose the same",
+    output::prose(
+        "The choice among the nearly best candidates is random, so that not all nodes choose the same\n",
     )
 }
 

@@ -63,7 +63,7 @@ fn show(trace: &Trace, names: &NodeNames) -> Result<(), Failure> {
                 _ => "not ended".to_owned(),
             };
             let attempts = words::count(u64::from(*attempts), "attempt");
-            output::line(&format!("Task {task}: {kind}, {model}, {end}, {attempts}"))?;
+            output::prose(&format!("Task {task}: {kind}, {model}, {end}, {attempts}\n"))?;
         }
     }
     let start = trace.spans.iter().map(|span| span.start_us).min().unwrap_or_default();

@@ -213,6 +213,20 @@ pub(crate) fn wrapped(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
+/// Wraps the lines of a text to `room`, each below its own beginning. A word that is longer stays whole.
+pub(crate) fn wrapped_lines(text: &str, room: usize) -> String {
+    let mut fitted = String::new();
+    for line in text.lines() {
+        let (indent, words) = line.split_at(line.len() - line.trim_start().len());
+        for part in wrapped(words, room.saturating_sub(indent.len())) {
+            fitted.push_str(indent);
+            fitted.push_str(&part);
+            fitted.push('\n');
+        }
+    }
+    fitted
+}
+
 /// Returns whether users or models wrote the value of a property.
 fn is_free_text(name: &str) -> bool {
     ["Input", "Output", "Name", "Label"].contains(&name)
@@ -349,6 +363,14 @@ ID        STATUS     SUBMITTED   HOME           INPUT
         let text = table_text(["NAME", "NOTE"], &rows, Surface { width: Some(24), colour: false });
         assert!(text.lines().all(|line| terminal::width(line) <= 24), "{text}");
         assert!(text.contains("…") && !text.contains('\x1b'), "{text}");
+    }
+
+    #[test]
+    fn sentences_are_wrapped_below_their_own_beginning() {
+        let text = "id\n  one two three\n\n  a/word/that/is/long end\n";
+        let expected = "id\n  one two\n  three\n\n  a/word/that/is/long\n  end\n";
+        assert_eq!(wrapped_lines(text, 10), expected);
+        assert_eq!(wrapped_lines(text, 80), text);
     }
 
     #[test]

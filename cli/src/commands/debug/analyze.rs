@@ -8,7 +8,6 @@ use crate::commands::doctor::finding::Report;
 use crate::error::{Failure, Outcome};
 use crate::homes::SelectedHome;
 use crate::output::{self, Format};
-use crate::terminal;
 use api::{SNAPSHOT_FORMAT, Snapshot};
 use clap::Args;
 use serde::Deserialize;
@@ -40,7 +39,7 @@ pub(super) fn run(home: &SelectedHome, arguments: &Arguments) -> Outcome {
     if arguments.format.json {
         output::json(&report)?;
     } else {
-        output::write(terminal::sanitize(&report.text()).as_bytes())?;
+        output::prose(&report.text())?;
     }
     Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
