@@ -172,6 +172,7 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
         norm_epsilon: 1e-12,
         token_embeddings: matrix("embeddings.word_embeddings.weight")?.into(),
         positions: matrix("embeddings.position_embeddings.weight")?,
+        padding: None,
         types: (!distil).then(|| matrix("embeddings.token_type_embeddings.weight")).transpose()?,
         norm: norm("embeddings.LayerNorm".to_owned())?,
         intermediate: number(["intermediate_size", "hidden_dim"]),

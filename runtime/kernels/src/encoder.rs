@@ -1,4 +1,4 @@
-//! The encoder of BERT (Devlin et al., 2019) and DistilBERT (Sanh et al., 2019), of any size.
+//! The encoder of BERT (Devlin et al., 2019) and its descendants, of any size.
 //!
 //! Sequences lie end to end: every linear map sees the rows of all tokens, and only attention looks at sequences. A
 //! thread team divides the rows, not the layers. A thread takes its rows through a whole layer, one block that fits the
@@ -45,6 +45,7 @@ pub struct Encoder<'a> {
     epsilon: f32,
     token_embeddings: TokenEmbeddings<'a>,
     positions: Matrix<'a>,
+    padding: Option<u32>,
     types: Option<Matrix<'a>>,
     norm: LayerNorm,
     layers: Vec<Layer>,
@@ -200,7 +201,7 @@ impl Encoder<'_> {
 
     fn check(&self, sequences: &[Sequence<'_>]) -> Result<(), ForwardError> {
         for (index, Sequence { tokens, types }) in sequences.iter().enumerate() {
-            let (sequence, max) = (index, self.positions.rows());
+            let (sequence, max) = (index, self.positions.rows() - first_position(self.padding));
             if tokens.is_empty() {
                 return Err(ForwardError::Empty { sequence });
             }
@@ -232,8 +233,14 @@ impl Encoder<'_> {
     ) -> io::Result<()> {
         for (sequence, range) in sequences.iter().zip(starts.windows(2)) {
             let start = range[0].max(thread.tokens.start);
-            for token in start..range[1].min(thread.tokens.end) {
+            let end = range[1].min(thread.tokens.end);
+            if start >= end {
+                continue;
+            }
+            let mut rows = position_rows(sequence.tokens, self.padding).skip(start - range[0]);
+            for token in start..end {
                 let position = token - range[0];
+                let place = rows.next().unwrap_or(position);
                 let stride = stride(self.hidden);
                 let row = &mut thread.rows[(token - thread.tokens.start) * stride..][..stride];
                 row.fill(0.0);
@@ -241,7 +248,7 @@ impl Encoder<'_> {
                 if let TokenEmbeddings::Read(token_embeddings) = &self.token_embeddings {
                     token_embeddings.read(sequence.tokens[position] as usize, &mut thread.row_bytes, row)?;
                 }
-                self.isa.run(Embed { encoder: self, sequence, position, row });
+                self.isa.run(Embed { encoder: self, sequence, position, place, row });
             }
         }
         Ok(())
@@ -341,6 +348,26 @@ impl Encoder<'_> {
     }
 }
 
+/// Returns the row of the first position in the table of position embeddings.
+const fn first_position(padding: Option<u32>) -> usize {
+    match padding {
+        Some(padding) => padding as usize + 1,
+        None => 0,
+    }
+}
+
+/// Returns the row in the table of position embeddings for each token. See [`EncoderTables::padding`].
+fn position_rows(tokens: &[u32], padding: Option<u32>) -> impl Iterator<Item = usize> {
+    let mut next = first_position(padding);
+    tokens.iter().map(move |token| {
+        if Some(*token) == padding {
+            return *token as usize;
+        }
+        next += 1;
+        next - 1
+    })
+}
+
 /// Returns the distance between rows, padded to whole panels.
 const fn stride(columns: usize) -> usize {
     columns.next_multiple_of(crate::simd::PANEL_MAX)
@@ -351,6 +378,8 @@ struct Embed<'a> {
     encoder: &'a Encoder<'a>,
     sequence: &'a Sequence<'a>,
     position: usize,
+    /// The row of the position embedding.
+    place: usize,
     row: &'a mut [f32],
 }
 
@@ -359,11 +388,11 @@ impl WithSimd for Embed<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { encoder, sequence, position, row } = self;
+        let Self { encoder, sequence, position, place, row } = self;
         if let TokenEmbeddings::InMemory(token_embeddings) = &encoder.token_embeddings {
             token_embeddings.add_row(sequence.tokens[position] as usize, row);
         }
-        encoder.positions.add_row(position, row);
+        encoder.positions.add_row(place, row);
         if let Some(types) = &encoder.types {
             types.add_row(sequence.types.get(position).map_or(0, |found| *found as usize), row);
         }

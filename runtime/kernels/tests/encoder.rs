@@ -18,6 +18,7 @@ struct Shape {
     intermediate: usize,
     layers: usize,
     types: usize,
+    padding: Option<u32>,
     activation: Activation,
     seed: u64,
 }
@@ -34,13 +35,16 @@ impl Shape {
 
 fn shapes() -> impl Strategy<Value = Shape> {
     let activation = prop_oneof![Just(Activation::Gelu), Just(Activation::GeluTanh), Just(Activation::Relu)];
-    (1..5_usize, 1..41_usize, 1..150_usize, 0..3_usize, 0..3_usize, activation, any::<u64>()).prop_map(
-        |(heads, head_width, intermediate, layers, types, activation, seed)| Shape {
+    let padding = prop::option::of(0..3_u32);
+    let sizes = (1..5_usize, 1..41_usize, 1..150_usize, 0..3_usize, 0..3_usize);
+    (sizes, padding, activation, any::<u64>()).prop_map(
+        |((heads, head_width, intermediate, layers, types), padding, activation, seed)| Shape {
             heads,
             head_width,
             intermediate,
             layers,
             types,
+            padding,
             activation,
             seed,
         },
@@ -48,7 +52,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 fn batches() -> impl Strategy<Value = Vec<Vec<u32>>> {
-    prop::collection::vec(prop::collection::vec(0..VOCABULARY as u32, 1..POSITIONS), 1..5)
+    prop::collection::vec(prop::collection::vec(0..VOCABULARY as u32, 1..POSITIONS - 3), 1..5)
 }
 
 /// The numbers of a model, as f32 in the bytes of a file.
@@ -134,6 +138,7 @@ impl Numbers {
             norm_epsilon: EPSILON,
             token_embeddings: Matrix::f32(&self.token_embeddings, VOCABULARY, hidden).unwrap().into(),
             positions: Matrix::f32(&self.positions, POSITIONS, hidden).unwrap(),
+            padding: self.shape.padding,
             types: (self.shape.types > 0)
                 .then(|| Matrix::f32(&self.types, self.shape.types, hidden).unwrap()),
             norm: first,
@@ -167,7 +172,13 @@ mod textbook {
                     panic!("the tests' embeddings are in memory")
                 };
                 let mut row = row_of(token_embeddings, sequence.tokens[position] as usize);
-                add(&mut row, &row_of(&tables.positions, position));
+                let counted = |padding| sequence.tokens[..position].iter().filter(|t| **t != padding).count();
+                let place = match tables.padding {
+                    None => position,
+                    Some(padding) if sequence.tokens[position] == padding => padding as usize,
+                    Some(padding) => padding as usize + 1 + counted(padding),
+                };
+                add(&mut row, &row_of(&tables.positions, place));
                 if let Some(types) = &tables.types {
                     add(&mut row, &row_of(types, sequence.types.get(position).map_or(0, |t| *t as usize)));
                 }
@@ -360,6 +371,7 @@ fn small() -> Shape {
         intermediate: 64,
         layers: 2,
         types: 2,
+        padding: None,
         activation: Activation::Gelu,
         seed: 7,
     }
@@ -515,6 +527,12 @@ fn invalid_sequences_are_rejected_before_any_computation() {
     let stopped =
         encoder.forward(&mut ThreadTeam::new(2), &mut workspace, &[Sequence::from([1].as_slice())], &stop);
     assert_eq!(stopped.err(), Some(ForwardError::Stopped));
+    let mut weights = numbers.weights();
+    weights.tables.padding = Some(1);
+    let counting = Encoder::new(weights, Precision::F32, Isa::best()).unwrap();
+    let stop = AtomicBool::new(false);
+    let answer = counting.forward(&mut ThreadTeam::alone(), &mut workspace, &[long[..79].into()], &stop);
+    assert_eq!(answer.err(), Some(ForwardError::TooLong { sequence: 0, tokens: 79, max: 78 }));
     let none =
         encoder.forward(&mut ThreadTeam::alone(), &mut workspace, &[], &AtomicBool::new(false)).unwrap();
     assert_eq!(none.sequences(), 0);
@@ -537,6 +555,8 @@ fn parts_that_do_not_fit_each_other_are_refused() {
         Some("a key has the dimensions [31, 1], expected [32, 1]".to_owned())
     );
     assert!(refusal(&|weights| weights.tables.norm.bias.push(1.0)).is_some());
+    let padding = EncoderError::Padding { padding: 79, positions: 80 }.to_string();
+    assert_eq!(refusal(&|weights| weights.tables.padding = Some(79)), Some(padding));
     let swap = |layer: &mut LayerWeights<'_>| std::mem::swap(&mut layer.intermediate, &mut layer.output);
     assert!(refusal(&|weights| swap(&mut weights.layers[1])).is_some());
     let EncoderWeights { tables, .. } = numbers.weights();

@@ -3,7 +3,7 @@
 use super::attention::Heads;
 use super::linear::{Pack, Part, Precision};
 use super::matrix::Matrix;
-use super::{Encoder, Layer, LayerNorm, TokenEmbeddings, stride};
+use super::{Encoder, Layer, LayerNorm, TokenEmbeddings, first_position, stride};
 use crate::aligned::Aligned;
 use crate::simd::elements::Activation;
 use crate::simd::isa::Isa;
@@ -31,6 +31,9 @@ pub struct EncoderTables<'a> {
     pub token_embeddings: TokenEmbeddings<'a>,
     /// The position embeddings: one row for each position.
     pub positions: Matrix<'a>,
+    /// The padding token, if positions are counted as RoBERTa does (Liu et al., 2019): the first position has the row
+    /// after the padding token's number. A padding token in a text has the row of its own number, and is not counted.
+    pub padding: Option<u32>,
     /// The token type embeddings, if the model has types.
     pub types: Option<Matrix<'a>>,
     /// The normalisation of the sum of these embeddings.
@@ -94,6 +97,14 @@ pub enum EncoderError {
     Missing {
         /// Its number.
         layer: usize,
+    },
+    /// There is no position after that of the padding token.
+    #[error("the padding token {padding} leaves none of {positions} positions")]
+    Padding {
+        /// The padding token.
+        padding: u32,
+        /// The number of position embeddings.
+        positions: usize,
     },
     /// The dimensions of a part do not fit the others.
     #[error("{part} has the dimensions {found:?}, expected {expected:?}")]
@@ -169,6 +180,7 @@ impl<'a> Encoder<'a> {
             epsilon: tables.norm_epsilon,
             token_embeddings: tables.token_embeddings,
             positions: tables.positions,
+            padding: tables.padding,
             types: tables.types,
             norm: LayerNorm::new(&tables.norm),
             layers,
@@ -253,6 +265,9 @@ fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> 
         return Err(EncoderError::Heads { hidden, heads });
     }
     let rows = tables.positions.rows();
+    if let Some(padding) = tables.padding.filter(|padding| rows <= first_position(Some(*padding))) {
+        return Err(EncoderError::Padding { padding, positions: rows });
+    }
     expect_matrix("the position embeddings", &tables.positions, [rows, hidden])?;
     if let Some(types) = &tables.types {
         expect_matrix("the token type embeddings", types, [types.rows().max(1), hidden])?;
