@@ -3,6 +3,7 @@
 //! The invariant: nothing that a file claims is trusted. Sizes are checked before memory is allocated, and a field that
 //! would change the result and is not supported is an error.
 
+pub(super) mod bpe;
 pub(super) mod fingerprint;
 pub(super) mod folder;
 pub(super) mod inspect;

@@ -10,6 +10,7 @@ use super::end_tokens::{is_end, is_file_mark};
 use super::gguf::Gguf;
 use super::pre_tokenizer::{self, PreTokenizerRule};
 use crate::inference::encoder::tokenizer::guarded;
+use crate::inference::files::bpe::Bpe;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
@@ -125,37 +126,14 @@ fn check(json: &[u8]) -> Result<Checked, String> {
             return Err(check_kind(json).err().unwrap_or_else(|| format!("it is damaged: {error}")));
         }
     };
-    let Model { kind, vocab, merges, continuing_subword_prefix, end_of_word_suffix, dropout } = outer.model;
-    kind.map_or(Ok(()), |kind| supported(&kind))?;
-    if [continuing_subword_prefix, end_of_word_suffix].iter().flatten().any(|affix| !affix.is_empty()) {
-        return Err("its words have prefixes or suffixes, which no Llama's do".to_owned());
-    }
-    if let Some(dropout) = dropout.filter(|dropout| *dropout != 0.0) {
-        return Err(format!("its dropout is {dropout}: it would split a text at random"));
-    }
-    if vocab.is_empty() {
-        return Err("it has no tokens".to_owned());
-    }
+    outer.model.kind.as_deref().map_or(Ok(()), supported)?;
+    outer.model.check()?;
+    let vocab = outer.model.vocab;
     let added = outer.added_tokens.iter().map(|token| (&token.content, token.id));
     let mut all = vocab.iter().map(|(token, id)| (token, *id)).chain(added);
     if let Some((token, id)) = all.find(|(_, id)| *id > IDS_MAX) {
         let token: String = token.chars().take(SHOWN_CHARS).collect();
         return Err(format!("token {token:?} has number {id}, at most {IDS_MAX} is accepted"));
-    }
-    let ids: HashSet<u64> = vocab.values().copied().collect();
-    if ids.len() != vocab.len() {
-        return Err("two of its tokens have the same number".to_owned());
-    }
-    let mut joined = String::new();
-    for (at, merge) in merges.iter().enumerate() {
-        let Some((left, right)) = merge.parts() else { return Err(format!("merge {at} is no pair")) };
-        joined.clear();
-        joined.push_str(left);
-        joined.push_str(right);
-        if let Some(missing) = [left, right, &joined].into_iter().find(|part| !vocab.contains_key(*part)) {
-            let missing: String = missing.chars().take(SHOWN_CHARS).collect();
-            return Err(format!("merge {at} needs {missing:?}, which is no token"));
-        }
     }
     let falls_back = outer.decoder.to_string().contains("\"ByteFallback\"");
     let bytes = vocab.iter().filter(|(token, _)| falls_back && is_byte(token)).map(|(_, id)| *id as u32);
@@ -229,7 +207,7 @@ impl<'de> Deserialize<'de> for Form {
 
 #[derive(Deserialize)]
 struct Outer {
-    model: Model,
+    model: Bpe,
     #[serde(default)]
     decoder: Value,
     #[serde(default)]
@@ -242,34 +220,6 @@ struct Added {
     content: String,
     #[serde(default)]
     special: bool,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    vocab: HashMap<String, u64>,
-    #[serde(default)]
-    merges: Vec<Merge>,
-    continuing_subword_prefix: Option<String>,
-    end_of_word_suffix: Option<String>,
-    dropout: Option<f64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Merge {
-    Joined(String),
-    Pair(String, String),
-}
-
-impl Merge {
-    fn parts(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::Joined(both) => both.split_once(' '),
-            Self::Pair(left, right) => Some((left, right)),
-        }
-    }
 }
 
 /// Converts the vocabulary of a GGUF file to the form of a `tokenizer.json`.

@@ -3,6 +3,7 @@
 //! The invariant: an accepted file has a bounded number of tokens, and tokenising a word costs at most the square of
 //! its bounded length. A token may have no row in the model's embedding table; then texts with this token are rejected.
 
+use super::bpe::Bpe;
 use crate::inference::encoder::config::VOCABULARY_MAX;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -47,11 +48,16 @@ impl<'f> TokenizerFile<'f> {
 fn check(json: &[u8]) -> Result<(), String> {
     let outer: Outer =
         serde_json::from_slice(json).map_err(|error| format!("the tokenizer is damaged: {error}"))?;
-    let of_a_kind = outer.model.kind.as_deref().is_none_or(|kind| KINDS.contains(&kind));
-    if !of_a_kind || outer.model.merges.is_some() {
-        let kind = outer.model.kind.unwrap_or_else(|| "BPE".to_owned());
+    let unnamed = if outer.model.merges.is_some() { KINDS[0] } else { KINDS[3] };
+    let kind = outer.model.kind.as_deref().unwrap_or(unnamed);
+    if !KINDS.contains(&kind) {
         let kind: String = kind.chars().take(SHOWN_CHARS).collect();
         return Err(format!("the tokenizer is a {kind:?}, supported are {}", KINDS.join(", ")));
+    }
+    if kind == KINDS[0] {
+        let Merging { model } =
+            serde_json::from_slice(json).map_err(|error| format!("the tokenizer is damaged: {error}"))?;
+        model.check().map_err(|reason| format!("the tokenizer is damaged: {reason}"))?;
     }
     let Tokens { count, largest } = outer.model.vocab;
     if count == 0 || count > VOCABULARY_MAX {
@@ -77,6 +83,12 @@ struct Outer {
     model: Model,
     #[serde(default)]
     added_tokens: Vec<Added>,
+}
+
+/// A tokenizer that merges pairs.
+#[derive(Deserialize)]
+struct Merging {
+    model: Bpe,
 }
 
 #[derive(Deserialize)]
@@ -141,8 +153,8 @@ impl<'de> Visitor<'de> for TokensVisitor {
     }
 }
 
-/// The supported types of tokenizers. BPE is not one of them: with some files the library aborts the process.
-const KINDS: [&str; 3] = ["Unigram", "WordLevel", "WordPiece"];
+/// The supported types of tokenizers.
+const KINDS: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
 /// The maximum length of a word that is split into tokens: the cost is quadratic.
 const WORD_CHARS_MAX: u64 = 1000;
 /// The length at which a token is cut in errors.
@@ -170,6 +182,10 @@ mod tests {
             r#"{"model":{"type":"WordPiece","vocab":{"a":0},"max_input_chars_per_word":100000}}"#,
             r#"{"model":{"type":"WordPiece","vocab":{"a":-1}}}"#,
             r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"#,
+            r#"{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}}"#,
+            r#"{"model":{"vocab":{"a":0,"b":1,"ab":2},"merges":[["a","b"],["ab","c"]]}}"#,
+            r#"{"model":{"type":"BPE","vocab":{"a":0},"merges":[],"dropout":0.1}}"#,
+            r#"{"model":{"type":"Bpe","vocab":{"a":0},"merges":[]}}"#,
             r#"{"model":{"vocab":{"a":0},"merges":[]}}"#,
             r#"{"model":{"vocab":{"a":0}}}"#,
             r#"{"model":{"type":"WordPiece"}}"#,
