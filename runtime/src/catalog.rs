@@ -12,7 +12,7 @@ use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
 use crate::inference::decoder::{inspect, is_gguf};
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EMBEDDING_KINDS, EncoderInfo, FileHashes, ModelSpec, Precision,
-    WorkerPoolHandle, WorkerProfile, embedded_fingerprint, hashes_folder,
+    WorkerPoolHandle, WorkerProfile, embedded_fingerprint, encoders, hashes_folder,
 };
 use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
@@ -539,7 +539,7 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         inspect(&present.path)?;
         return Ok(vec![TaskKind::Generation]);
     }
-    if ENCODERS.contains(&architecture) {
+    if encoders().any(|encoder| encoder == architecture) {
         return encoder(present);
     }
     let names = architectures().join(", ");
@@ -552,7 +552,7 @@ fn encoder(present: &Present) -> Result<Vec<TaskKind>, String> {
 
 /// Returns the architectures that models with a configuration may have.
 pub fn architectures() -> Vec<&'static str> {
-    let mut names = [ENCODERS.as_slice(), GENERATORS.as_slice()].concat();
+    let mut names: Vec<&str> = encoders().chain(GENERATORS).collect();
     names.sort_unstable();
     names
 }
@@ -610,27 +610,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Supported encoders, by `architectures` or `model_type` of their `config.json`. One that is no classifier is an
-/// encoder whose head is ignored.
-const ENCODERS: [&str; 16] = [
-    "BertForMaskedLM",
-    "BertForMultipleChoice",
-    "BertForNextSentencePrediction",
-    "BertForPreTraining",
-    "BertForQuestionAnswering",
-    "BertForSequenceClassification",
-    "BertForTokenClassification",
-    "BertModel",
-    "DistilBertForMaskedLM",
-    "DistilBertForMultipleChoice",
-    "DistilBertForQuestionAnswering",
-    "DistilBertForSequenceClassification",
-    "DistilBertForTokenClassification",
-    "DistilBertModel",
-    "bert",
-    "distilbert",
-];
-/// Supported decoders, likewise.
+/// Supported decoders, by `architectures` or `model_type` of their `config.json`.
 const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
 /// How soon to check again files that are being written.
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);

@@ -3,7 +3,7 @@
 //! [`Encoder`] is the interface of a backend: token numbers in, a hidden state for each token out. The invariant: the
 //! hidden states of a text do not depend on the rest of its batch, beyond rounding.
 
-mod architectures;
+pub(super) mod architectures;
 mod candle_backend;
 mod candle_ops;
 mod classifier_head;

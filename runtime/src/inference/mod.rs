@@ -37,6 +37,11 @@ pub use worker::worker_main;
 
 pub use kernels::Sequence;
 
+/// Returns the names of the supported encoders in `architectures` and `model_type` of their `config.json`.
+pub(crate) fn encoders() -> impl Iterator<Item = &'static str> {
+    encoder::architectures::ALL.into_iter().flat_map(|architecture| architecture.names())
+}
+
 /// The name of the embedding model that is compiled into the program.
 pub const EMBEDDED_MODEL: &str = "all-MiniLM-L6-v2";
 

@@ -1,4 +1,4 @@
-//! The supported encoder architectures, one file each, and what they share.
+//! The supported encoder architectures, one file for each family, and what they share.
 //!
 //! All of them compute the same: token and position embeddings, then layers of self-attention and a feed-forward
 //! network, each followed by a residual connection and a normalisation (Vaswani et al., 2017, as in BERT). They differ
@@ -6,6 +6,7 @@
 
 pub(super) mod bert;
 pub(super) mod distilbert;
+pub(super) mod roberta;
 
 use super::config_error::ConfigError;
 use crate::inference::files::json_fields::{self, FieldError, Object};
@@ -22,6 +23,8 @@ pub(crate) struct Architecture {
     pub(crate) names: Names,
     /// The class of its models with a classification head, in the field `architectures` of `config.json`.
     pub(crate) classifier_class: &'static str,
+    /// Its other classes. A model of one of these is an encoder whose head, if it has one, is ignored.
+    pub(crate) other_classes: &'static [&'static str],
 }
 
 /// The dimensions in a configuration, in the order in which they are checked.
@@ -33,6 +36,8 @@ pub(crate) struct Fields {
     pub(crate) heads: Field,
     pub(crate) layers: Field,
     pub(crate) positions: Field,
+    /// The padding token, if the position after its number is the first one of a text.
+    pub(crate) padding: Option<Field>,
     /// `None` if the architecture has no token types.
     pub(crate) token_types: Option<Field>,
     pub(crate) norm_epsilon: f64,
@@ -83,6 +88,13 @@ pub(crate) struct HeadNames {
 pub(crate) enum Between {
     Relu,
     Tanh,
+}
+
+impl Architecture {
+    /// Returns the names of its models in `architectures` and `model_type` of `config.json`.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        [self.model_type, self.classifier_class].into_iter().chain(self.other_classes.iter().copied())
+    }
 }
 
 /// Returns the architecture of this `model_type`.
@@ -148,4 +160,5 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),
 ];
 /// All architectures.
-pub(crate) const ALL: [&Architecture; 2] = [&bert::BERT, &distilbert::DISTILBERT];
+pub(crate) const ALL: [&Architecture; 5] =
+    [&bert::BERT, &roberta::CAMEMBERT, &distilbert::DISTILBERT, &roberta::ROBERTA, &roberta::XLM_ROBERTA];

@@ -21,6 +21,7 @@ pub(super) struct CandleBackend {
     heads: usize,
     token_embeddings: Vec<f32>,
     positions: Vec<f32>,
+    padding: Option<u32>,
     /// At least the first type, which is zero if the architecture has no types.
     types: Vec<f32>,
     norm: Norm,
@@ -53,6 +54,7 @@ impl CandleBackend {
             heads: config.heads,
             token_embeddings: parameters.token_embeddings()?.widen(),
             positions: parameters.positions()?.widen(),
+            padding: config.padding,
             types,
             norm: parameters.embeddings_norm()?,
             layers,
@@ -64,10 +66,19 @@ impl CandleBackend {
         let tokens: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         let mut hidden = Vec::with_capacity(tokens * self.hidden);
         for sequence in sequences {
+            let mut padded = 0;
             for (position, &token) in sequence.tokens.iter().enumerate() {
                 let start = hidden.len();
                 let word = row(&self.token_embeddings, token as usize, self.hidden);
-                let place = row(&self.positions, position, self.hidden);
+                let place = match self.padding {
+                    None => position,
+                    Some(padding) if token == padding => {
+                        padded += 1;
+                        padding as usize
+                    }
+                    Some(padding) => padding as usize + 1 + position - padded,
+                };
+                let place = row(&self.positions, place, self.hidden);
                 let of_type = sequence.types.get(position).map_or(0, |found| *found as usize);
                 let (Some(word), Some(place), Some(of_type)) =
                     (word, place, row(&self.types, of_type, self.hidden))

@@ -18,7 +18,10 @@ pub(crate) struct EncoderConfig {
     pub(crate) intermediate: usize,
     pub(crate) heads: usize,
     pub(crate) layers: usize,
+    /// The rows of the table of position embeddings.
     pub(crate) positions: usize,
+    /// The padding token, if the position after its number is the first one of a text.
+    pub(crate) padding: Option<u32>,
     /// 0 if the architecture has no token types.
     pub(crate) token_types: usize,
     pub(crate) norm_epsilon: f32,
@@ -105,11 +108,17 @@ impl EncoderConfig {
             heads,
             layers: read.layers.value,
             positions: read.positions.value,
+            padding: read.padding.map(|field| field.value as u32),
             token_types: read.token_types.map_or(0, |field| field.value),
             norm_epsilon: read.norm_epsilon as f32,
             activation: read.activation,
             classifier: classifier(&fields, architecture)?,
         })
+    }
+
+    /// Returns the maximum number of tokens of a text.
+    pub(crate) fn tokens_max(&self) -> usize {
+        self.positions - self.padding.map_or(0, |padding| padding as usize + 1)
     }
 
     /// Lists the encoder's weight matrices with their shapes; rows are output channels.
@@ -196,9 +205,8 @@ pub(crate) fn bias(name: &str) -> String {
 fn architecture(config: &Object) -> Result<&'static Architecture, ConfigError> {
     let model_type = config.get("model_type").ok_or(ConfigError::Missing("model_type"))?;
     model_type.as_str().and_then(architectures::by_model_type).ok_or_else(|| {
-        let known: Vec<String> =
-            architectures::ALL.iter().map(|known| format!("{:?}", known.model_type)).collect();
-        let supported = format!("only {} is supported", known.join(" or "));
+        let known: Vec<&str> = architectures::ALL.iter().map(|known| known.model_type).collect();
+        let supported = format!("supported are {}", known.join(", "));
         FieldError::new("model_type", model_type, &supported).into()
     })
 }
@@ -219,7 +227,16 @@ fn check(fields: &Fields) -> Result<(), ConfigError> {
             return Err(ConfigError::Range { name, value, max });
         }
     }
-    Ok(())
+    // At least one position follows that of the padding token.
+    match fields.padding {
+        Some(padding) if padding.value + 2 > fields.positions.value => {
+            let Field { name, value } = fields.positions;
+            let expected =
+                format!("expected at least 2 more than {}, which is {}", padding.name, padding.value);
+            Err(FieldError::new(name, &value.into(), &expected).into())
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Reads the classification head, if the model's class has one.

@@ -49,6 +49,7 @@ impl<'a> KernelBackend<'a> {
             norm_epsilon: config.norm_epsilon,
             token_embeddings,
             positions,
+            padding: config.padding,
             types,
             norm: norm(&parameters.embeddings_norm()?),
             intermediate: config.intermediate,

@@ -175,7 +175,7 @@ impl<'a> Model<'a> {
             encoder,
             vocabulary: config.vocabulary,
             hidden: config.hidden,
-            positions: config.positions,
+            positions: config.tokens_max(),
             types: config.token_types,
             kinds: config.kinds(),
             purpose,

@@ -52,7 +52,7 @@ impl ModelMetadata {
         let pooling = pooling.unwrap_or_else(Pooling::mean);
         let width = pooling.width(config.hidden);
         Ok(Self {
-            tokens_max: limit.min(TOKENS_MAX).min(config.positions),
+            tokens_max: limit.min(TOKENS_MAX).min(config.tokens_max()),
             root,
             lower_case,
             tokenizer,

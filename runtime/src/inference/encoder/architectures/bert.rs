@@ -7,24 +7,36 @@ use crate::inference::files::json_fields::{Neutral, Object, check_neutral};
 pub(crate) static BERT: Architecture = Architecture {
     model_type: "bert",
     fields,
-    names: Names {
-        prefix: "bert.",
-        token_embeddings: "embeddings.word_embeddings",
-        positions: "embeddings.position_embeddings",
-        token_types: Some("embeddings.token_type_embeddings"),
-        embeddings_norm: "embeddings.LayerNorm",
-        layer: "encoder.layer",
-        query: "attention.self.query",
-        key: "attention.self.key",
-        value: "attention.self.value",
-        attention_output: "attention.output.dense",
-        attention_output_norm: "attention.output.LayerNorm",
-        intermediate: "intermediate.dense",
-        output: "output.dense",
-        output_norm: "output.LayerNorm",
-        head: HeadNames { first: "bert.pooler.dense", between: Between::Tanh, second: "classifier" },
-    },
+    names: NAMES,
     classifier_class: "BertForSequenceClassification",
+    other_classes: &[
+        "BertForMaskedLM",
+        "BertForMultipleChoice",
+        "BertForNextSentencePrediction",
+        "BertForPreTraining",
+        "BertForQuestionAnswering",
+        "BertForTokenClassification",
+        "BertModel",
+    ],
+};
+
+/// The names of BERT's tensors.
+pub(super) const NAMES: Names = Names {
+    prefix: "bert.",
+    token_embeddings: "embeddings.word_embeddings",
+    positions: "embeddings.position_embeddings",
+    token_types: Some("embeddings.token_type_embeddings"),
+    embeddings_norm: "embeddings.LayerNorm",
+    layer: "encoder.layer",
+    query: "attention.self.query",
+    key: "attention.self.key",
+    value: "attention.self.value",
+    attention_output: "attention.output.dense",
+    attention_output_norm: "attention.output.LayerNorm",
+    intermediate: "intermediate.dense",
+    output: "output.dense",
+    output_norm: "output.LayerNorm",
+    head: HeadNames { first: "bert.pooler.dense", between: Between::Tanh, second: "classifier" },
 };
 
 fn fields(config: &Object) -> Result<Fields, ConfigError> {
@@ -36,6 +48,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         heads: number(config, "num_attention_heads", None)?,
         layers: number(config, "num_hidden_layers", None)?,
         positions: number(config, "max_position_embeddings", None)?,
+        padding: None,
         token_types: Some(number(config, "type_vocab_size", Some(2))?),
         norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
         activation: activation(config, "hidden_act")?,
@@ -43,7 +56,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
 }
 
 /// Fields that would change the model.
-const NEUTRAL: [(&str, Neutral); 3] = [
+pub(super) const NEUTRAL: [(&str, Neutral); 3] = [
     ("add_cross_attention", Neutral::Nothing),
     ("is_decoder", Neutral::Nothing),
     ("position_embedding_type", Neutral::OneOf(&["absolute"])),

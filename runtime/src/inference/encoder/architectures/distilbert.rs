@@ -25,6 +25,13 @@ pub(crate) static DISTILBERT: Architecture = Architecture {
         head: HeadNames { first: "pre_classifier", between: Between::Relu, second: "classifier" },
     },
     classifier_class: "DistilBertForSequenceClassification",
+    other_classes: &[
+        "DistilBertForMaskedLM",
+        "DistilBertForMultipleChoice",
+        "DistilBertForQuestionAnswering",
+        "DistilBertForTokenClassification",
+        "DistilBertModel",
+    ],
 };
 
 fn fields(config: &Object) -> Result<Fields, ConfigError> {
@@ -35,6 +42,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         heads: number_of(config, "n_heads", "num_attention_heads")?,
         layers: number_of(config, "n_layers", "num_hidden_layers")?,
         positions: number(config, "max_position_embeddings", None)?,
+        padding: None,
         token_types: None,
         // Fixed by the architecture, not in its configuration.
         norm_epsilon: 1e-12,
