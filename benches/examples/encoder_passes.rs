@@ -174,6 +174,7 @@ fn read<'a>(file: &SafeTensors<'a>, config: &Value) -> Outcome<EncoderWeights<'a
         positions: matrix("embeddings.position_embeddings.weight")?,
         padding: None,
         types: (!distil).then(|| matrix("embeddings.token_type_embeddings.weight")).transpose()?,
+        relative_bias: None,
         norm: norm("embeddings.LayerNorm".to_owned())?,
         intermediate: number(["intermediate_size", "hidden_dim"]),
     };

@@ -13,6 +13,7 @@ mod attention;
 mod linear;
 mod load;
 mod matrix;
+mod relative;
 mod tile;
 mod token_embeddings;
 mod workspace;
@@ -20,6 +21,7 @@ mod workspace;
 pub use linear::Precision;
 pub use load::{Dense, EncoderError, EncoderTables, EncoderWeights, LayerWeights, Norm, TakeLayer};
 pub use matrix::{Matrix, MatrixError, Outlier};
+pub use relative::{RELATIVE_BUCKETS, relative_bucket};
 pub use token_embeddings::{ReadRows, TokenEmbeddings};
 pub use workspace::{Hidden, Workspace};
 
@@ -30,6 +32,7 @@ use crate::simd::isa::{Isa, WithSimd};
 use crate::thread_team::ThreadTeam;
 use attention::{Attend, Heads, Projected};
 use linear::{Linear, Multiply, Output};
+use relative::RelativeBias;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use workspace::ThreadWorkspace;
@@ -48,6 +51,7 @@ pub struct Encoder<'a> {
     padding: Option<u32>,
     types: Option<Matrix<'a>>,
     norm: LayerNorm,
+    relative_bias: Option<RelativeBias>,
     layers: Vec<Layer>,
 }
 
@@ -286,6 +290,7 @@ impl Encoder<'_> {
             let first = wanted.start - thread.tokens.start;
             self.isa.run(Attend {
                 heads: self.heads,
+                relative_bias: self.relative_bias.as_ref(),
                 projected,
                 sequence: range[0]..range[1],
                 wanted,

@@ -45,7 +45,8 @@ mod thread_team;
 
 pub use encoder::{
     Dense, Encoder, EncoderError, EncoderTables, EncoderWeights, ForwardError, Hidden, LayerWeights, Matrix,
-    MatrixError, Norm, Outlier, Precision, ReadRows, Sequence, TakeLayer, TokenEmbeddings, Workspace,
+    MatrixError, Norm, Outlier, Precision, RELATIVE_BUCKETS, ReadRows, Sequence, TakeLayer, TokenEmbeddings,
+    Workspace, relative_bucket,
 };
 pub use simd::cpu::cpu_features;
 pub use simd::elements::Activation;

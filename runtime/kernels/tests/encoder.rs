@@ -19,6 +19,7 @@ struct Shape {
     layers: usize,
     types: usize,
     padding: Option<u32>,
+    has_bias: bool,
     activation: Activation,
     seed: u64,
 }
@@ -37,14 +38,15 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let activation = prop_oneof![Just(Activation::Gelu), Just(Activation::GeluTanh), Just(Activation::Relu)];
     let padding = prop::option::of(0..3_u32);
     let sizes = (1..5_usize, 1..41_usize, 1..150_usize, 0..3_usize, 0..3_usize);
-    (sizes, padding, activation, any::<u64>()).prop_map(
-        |((heads, head_width, intermediate, layers, types), padding, activation, seed)| Shape {
+    (sizes, padding, any::<bool>(), activation, any::<u64>()).prop_map(
+        |((heads, head_width, intermediate, layers, types), padding, has_bias, activation, seed)| Shape {
             heads,
             head_width,
             intermediate,
             layers,
             types,
             padding,
+            has_bias,
             activation,
             seed,
         },
@@ -61,6 +63,7 @@ struct Numbers {
     token_embeddings: Vec<u8>,
     positions: Vec<u8>,
     types: Vec<u8>,
+    relative_bias: Vec<u8>,
     /// Six matrices for each layer, in the order of `maps`.
     matrices: Vec<Vec<u8>>,
     vectors: Vec<Vec<f32>>,
@@ -88,6 +91,7 @@ impl Numbers {
         let token_embeddings = matrix(VOCABULARY, hidden, 1.0);
         let positions = matrix(POSITIONS, hidden, 0.5);
         let types = matrix(shape.types, hidden, 0.5);
+        let relative_bias = matrix(32, shape.heads, 2.0);
         let mut matrices = Vec::new();
         let mut vectors = vec![floats(&matrix(2, hidden, 0.5))];
         for _ in 0..shape.layers {
@@ -97,7 +101,7 @@ impl Numbers {
             }
             vectors.push(floats(&matrix(4, hidden, 0.5)));
         }
-        Self { shape: shape.clone(), token_embeddings, positions, types, matrices, vectors }
+        Self { shape: shape.clone(), token_embeddings, positions, types, relative_bias, matrices, vectors }
     }
 
     fn weights(&self) -> EncoderWeights<'_, '_> {
@@ -141,6 +145,7 @@ impl Numbers {
             padding: self.shape.padding,
             types: (self.shape.types > 0)
                 .then(|| Matrix::f32(&self.types, self.shape.types, hidden).unwrap()),
+            relative_bias: (self.shape.has_bias).then(|| floats(&self.relative_bias)),
             norm: first,
             intermediate: self.shape.intermediate,
         };
@@ -160,7 +165,9 @@ fn floats(bytes: &[u8]) -> Vec<f32> {
 
 /// The formulas of the papers, in f64.
 mod textbook {
-    use super::{Activation, Dense, EPSILON, EncoderWeights, Matrix, Norm, Sequence, TokenEmbeddings};
+    use super::{
+        Activation, Dense, EPSILON, EncoderTables, EncoderWeights, Matrix, Norm, Sequence, TokenEmbeddings,
+    };
 
     type Rows = Vec<Vec<f64>>;
 
@@ -188,7 +195,7 @@ mod textbook {
         for layer in layers {
             let through = |dense: &Dense<'_>| -> Rows { rows.iter().map(|row| linear(dense, row)).collect() };
             let (queries, keys, values) = (through(&layer.query), through(&layer.key), through(&layer.value));
-            let contexts = attention(&queries, &keys, &values, tables.heads);
+            let contexts = attention(&queries, &keys, &values, tables);
             rows = rows
                 .iter()
                 .zip(contexts)
@@ -209,16 +216,29 @@ mod textbook {
         rows
     }
 
-    fn attention(queries: &Rows, keys: &Rows, values: &Rows, heads: usize) -> Rows {
+    fn attention(queries: &Rows, keys: &Rows, values: &Rows, tables: &EncoderTables<'_>) -> Rows {
+        let heads = tables.heads;
+        let bias = |head: usize, own: usize, other: usize| {
+            let table = tables.relative_bias.as_ref()?;
+            // Half of the 32 buckets are for tokens after the own one.
+            let apart = own.abs_diff(other);
+            let bucket = match apart {
+                0..8 => apart,
+                _ => (8 + ((apart as f64 / 8.0).ln() / 16_f64.ln() * 8.0 + 1e-9) as usize).min(15),
+            };
+            Some(f64::from(table[(bucket + if other > own { 16 } else { 0 }) * heads + head]))
+        };
         let width = queries[0].len() / heads;
-        let attend = |query: &Vec<f64>| -> Vec<f64> {
+        let attend = |(own, query): (usize, &Vec<f64>)| -> Vec<f64> {
             (0..heads)
                 .flat_map(|head| {
                     let channels = head * width..(head + 1) * width;
                     let scores: Vec<f64> = keys
                         .iter()
-                        .map(|key| {
-                            dot(&query[channels.clone()], &key[channels.clone()]) / (width as f64).sqrt()
+                        .enumerate()
+                        .map(|(other, key)| {
+                            let product = dot(&query[channels.clone()], &key[channels.clone()]);
+                            product / (width as f64).sqrt() + bias(head, own, other).unwrap_or(0.0)
                         })
                         .collect();
                     let largest = scores.iter().copied().fold(f64::MIN, f64::max);
@@ -232,7 +252,7 @@ mod textbook {
                 })
                 .collect()
         };
-        queries.iter().map(attend).collect()
+        queries.iter().enumerate().map(attend).collect()
     }
 
     fn row_of(matrix: &Matrix<'_>, row: usize) -> Vec<f64> {
@@ -372,6 +392,7 @@ fn small() -> Shape {
         layers: 2,
         types: 2,
         padding: None,
+        has_bias: false,
         activation: Activation::Gelu,
         seed: 7,
     }

@@ -6,6 +6,7 @@
 //!
 //! The invariant: a token attends to all tokens of its own sequence and to nothing else.
 
+use super::relative::RelativeBias;
 use super::tile::{multiply_tile, panel_width, tiles};
 use crate::aligned::{Aligned, Plain, numbers, numbers_mut};
 use crate::simd::arithmetic::{F32, SymmetricArithmetic};
@@ -60,6 +61,8 @@ impl AttentionWorkspace {
 /// The attention of some tokens of one sequence, in all heads.
 pub(crate) struct Attend<'a> {
     pub(crate) heads: Heads,
+    /// Added to the scores.
+    pub(crate) relative_bias: Option<&'a RelativeBias>,
     /// All tokens of the batch.
     pub(crate) projected: &'a [Projected],
     /// The tokens of the sequence.
@@ -254,6 +257,14 @@ fn attend_rows<S: Simd, M: SymmetricArithmetic<S>>(
     for (index, keys) in keys.chunks_exact(key_groups * panel * M::GROUP).take(padded / panel).enumerate() {
         let scores = &mut scores[index * panel..];
         multiply_tile::<S, M>(simd, rows, queries, stride, keys, key_groups, scores, padded);
+    }
+    if let Some(bias) = job.relative_bias {
+        let position = job.wanted.start - job.sequence.start + first;
+        for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
+            for (score, bias) in scores.iter_mut().zip(bias.row(head, position + row, length)) {
+                *score += bias;
+            }
+        }
     }
     let weights = numbers_mut::<M::Number>(&mut job.workspace.weights);
     let mut factors = [0.0; TILE_ROWS_MAX];

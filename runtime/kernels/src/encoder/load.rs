@@ -3,6 +3,7 @@
 use super::attention::Heads;
 use super::linear::{Pack, Part, Precision};
 use super::matrix::Matrix;
+use super::relative::{RELATIVE_BUCKETS, RelativeBias};
 use super::{Encoder, Layer, LayerNorm, TokenEmbeddings, first_position, stride};
 use crate::aligned::Aligned;
 use crate::simd::elements::Activation;
@@ -36,6 +37,9 @@ pub struct EncoderTables<'a> {
     pub padding: Option<u32>,
     /// The token type embeddings, if the model has types.
     pub types: Option<Matrix<'a>>,
+    /// Biases of attention by relative position, if the model has them: 32 rows, one for each bucket of distances, with a
+    /// number for each head.
+    pub relative_bias: Option<Vec<f32>>,
     /// The normalisation of the sum of these embeddings.
     pub norm: Norm,
     /// The channels between the two linear maps of a feed-forward network.
@@ -168,6 +172,7 @@ impl<'a> Encoder<'a> {
         };
         let layers = on_all_cores(layers, pack)?;
         let exact = precision == Precision::F32;
+        let tokens_max = tables.positions.rows() - first_position(tables.padding);
         let number_bytes = if exact { size_of::<f32>() } else { isa.attention_bytes() };
         let heads = Heads { count: tables.heads, width, stride: stride(3 * hidden), exact, number_bytes };
         Ok(Self {
@@ -183,6 +188,7 @@ impl<'a> Encoder<'a> {
             padding: tables.padding,
             types: tables.types,
             norm: LayerNorm::new(&tables.norm),
+            relative_bias: tables.relative_bias.map(|table| RelativeBias::new(&table, tokens_max)),
             layers,
         })
     }
@@ -269,6 +275,9 @@ fn check(tables: &EncoderTables<'_>, layers: usize) -> Result<(), EncoderError> 
         return Err(EncoderError::Padding { padding, positions: rows });
     }
     expect_matrix("the position embeddings", &tables.positions, [rows, hidden])?;
+    if let Some(bias) = &tables.relative_bias {
+        expect("the relative biases", [bias.len(), 1], [RELATIVE_BUCKETS * heads, 1])?;
+    }
     if let Some(types) = &tables.types {
         expect_matrix("the token type embeddings", types, [types.rows().max(1), hidden])?;
     }
