@@ -24,8 +24,9 @@ struct Golden {
     embedding: Vec<f32>,
 }
 
-const FAMILIES: [&str; 6] = [
+const FAMILIES: [&str; 7] = [
     "camembert",
+    "mpnet",
     "roberta",
     "xlm-roberta-bge",
     "xlm-roberta-e5",
@@ -227,9 +228,21 @@ fn damaged_models_of_every_family_are_rejected_with_a_reason() {
         }),
         ("another width", |it| it.replace("config.json", r#""hidden_size": 32"#, r#""hidden_size": 30"#)),
     ];
+    let of_biases: [(&str, Damage); 3] = [
+        ("biases for other heads", |it| {
+            it.replace("config.json", r#""num_attention_heads": 4"#, r#""num_attention_heads": 2"#);
+        }),
+        ("fewer buckets", |it| it.replace("config.json", r#"buckets": 32"#, r#"buckets": 16"#)),
+        ("no biases", |it| {
+            it.rewrite(|name, numbers| {
+                (name.replace("relative_attention_bias", "other"), Dtype::F32, bytes_of(&numbers))
+            });
+        }),
+    ];
     let mut told = Vec::new();
-    for family in ["xlm-roberta-reranker"] {
-        for (what, damage) in &damages {
+    let cases: [(&str, &[(&str, Damage)]); 2] = [("xlm-roberta-reranker", &damages), ("mpnet", &of_biases)];
+    for (family, damages) in cases {
+        for (what, damage) in damages {
             let copy = model(family);
             damage(&copy);
             told.push(format!("{family}, {what}: {}", copy.told()));

@@ -6,6 +6,7 @@
 
 pub(super) mod bert;
 pub(super) mod distilbert;
+pub(super) mod mpnet;
 pub(super) mod roberta;
 
 use super::config_error::ConfigError;
@@ -38,6 +39,8 @@ pub(crate) struct Fields {
     pub(crate) positions: Field,
     /// The padding token, if the position after its number is the first one of a text.
     pub(crate) padding: Option<Field>,
+    /// The buckets of relative positions, if attention has a bias by them.
+    pub(crate) buckets: Option<Field>,
     /// `None` if the architecture has no token types.
     pub(crate) token_types: Option<Field>,
     pub(crate) norm_epsilon: f64,
@@ -59,6 +62,8 @@ pub(crate) struct Names {
     pub(crate) token_embeddings: &'static str,
     pub(crate) positions: &'static str,
     pub(crate) token_types: Option<&'static str>,
+    /// A row for each bucket of relative positions, with a bias for each head.
+    pub(crate) relative_bias: Option<&'static str>,
     pub(crate) embeddings_norm: &'static str,
     /// The prefix of a layer, followed by a dot and the layer number.
     pub(crate) layer: &'static str,
@@ -160,5 +165,11 @@ const ACTIVATIONS: [(&str, Activation); 6] = [
     ("relu", Activation::Relu),
 ];
 /// All architectures.
-pub(crate) const ALL: [&Architecture; 5] =
-    [&bert::BERT, &roberta::CAMEMBERT, &distilbert::DISTILBERT, &roberta::ROBERTA, &roberta::XLM_ROBERTA];
+pub(crate) const ALL: [&Architecture; 6] = [
+    &bert::BERT,
+    &roberta::CAMEMBERT,
+    &distilbert::DISTILBERT,
+    &mpnet::MPNET,
+    &roberta::ROBERTA,
+    &roberta::XLM_ROBERTA,
+];

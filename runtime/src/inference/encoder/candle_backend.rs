@@ -11,7 +11,7 @@ use super::config::EncoderConfig;
 use super::parameters::{LayerParameters, Linear, Norm, Parameters};
 use super::{EncodeError, Encoder, EncoderError, TakeRows, Workspace};
 use candle_core::{Device, Tensor};
-use kernels::{Activation, Sequence};
+use kernels::{Activation, Sequence, relative_bucket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -25,6 +25,8 @@ pub(super) struct CandleBackend {
     /// At least the first type, which is zero if the architecture has no types.
     types: Vec<f32>,
     norm: Norm,
+    /// For each bucket of relative positions, a bias for each head.
+    relative_bias: Option<Vec<f32>>,
     layers: Vec<Layer>,
 }
 
@@ -57,6 +59,7 @@ impl CandleBackend {
             padding: config.padding,
             types,
             norm: parameters.embeddings_norm()?,
+            relative_bias: parameters.relative_bias()?,
             layers,
         })
     }
@@ -118,7 +121,8 @@ impl Encoder for CandleBackend {
             if stop.load(Ordering::Relaxed) {
                 return Err(EncodeError::Stopped);
             }
-            hidden = layer.forward(hidden, &runs, self.heads).map_err(failed)?;
+            let bias = self.relative_bias.as_deref();
+            hidden = layer.forward(hidden, &runs, self.heads, bias).map_err(failed)?;
         }
         let hidden = hidden.flatten_all().and_then(|hidden| hidden.to_vec1::<f32>()).map_err(failed)?;
 
@@ -187,10 +191,16 @@ impl Layer {
         })
     }
 
-    fn forward(&self, hidden: Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
+    fn forward(
+        &self,
+        hidden: Tensor,
+        runs: &[Run],
+        heads: usize,
+        bias: Option<&[f32]>,
+    ) -> candle_core::Result<Tensor> {
         let attend = hidden.matmul(&self.query_key_value.weight)?;
         attend.inplace_op1(&Bias(&self.query_key_value.bias))?;
-        let context = attention(&attend, runs, heads)?;
+        let context = attention(&attend, runs, heads, bias)?;
         let attention_output = context.matmul(&self.attention_output.weight)?;
         attention_output
             .inplace_op2(&hidden, &self.attention_output_norm.after(&self.attention_output.bias))?;
@@ -203,7 +213,12 @@ impl Layer {
 }
 
 /// Computes scaled dot-product attention within each sequence. `attend` has a row for each token: query, key, value.
-fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result<Tensor> {
+fn attention(
+    attend: &Tensor,
+    runs: &[Run],
+    heads: usize,
+    bias: Option<&[f32]>,
+) -> candle_core::Result<Tensor> {
     let width = attend.dim(1)? / 3;
     let mut contexts = Vec::with_capacity(runs.len());
     let mut start = 0;
@@ -216,8 +231,15 @@ fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result
             .contiguous()?
             .reshape((3, sequences * heads, tokens, width / heads))?;
         let (query, key, value) = (parts.get(0)?, parts.get(1)?, parts.get(2)?);
-        let scores = query.matmul(&key.transpose(1, 2)?)?;
-        scores.inplace_op1(&Softmax { scale: ((width / heads) as f32).sqrt().recip() })?;
+        let scale = ((width / heads) as f32).sqrt().recip();
+        let mut scores = query.matmul(&key.transpose(1, 2)?)?;
+        if let Some(bias) = bias {
+            let shape = scores.dims().to_vec();
+            let bias = relative_bias(bias, heads, tokens, scale)?;
+            let by_head = scores.reshape((sequences, heads, tokens, tokens))?;
+            scores = by_head.broadcast_add(&bias)?.reshape(shape)?;
+        }
+        scores.inplace_op1(&Softmax { scale })?;
         let context = scores
             .matmul(&value)?
             .reshape((sequences, heads, tokens, width / heads))?
@@ -227,6 +249,18 @@ fn attention(attend: &Tensor, runs: &[Run], heads: usize) -> candle_core::Result
         start += rows;
     }
     Tensor::cat(&contexts, 0)
+}
+
+/// Returns the bias of each head, token and other token, before the scores are scaled.
+fn relative_bias(table: &[f32], heads: usize, tokens: usize, scale: f32) -> candle_core::Result<Tensor> {
+    let mut biases = Vec::with_capacity(heads * tokens * tokens);
+    for head in 0..heads {
+        for (own, other) in (0..tokens).flat_map(|own| (0..tokens).map(move |other| (own, other))) {
+            let bucket = relative_bucket(other as isize - own as isize);
+            biases.push(table[bucket * heads + head] / scale);
+        }
+    }
+    Tensor::from_vec(biases, (heads, tokens, tokens), &Device::Cpu)
 }
 
 /// A linear map. The weight is input × output, as the matrix product needs it.

@@ -6,7 +6,7 @@
 use super::architectures::{self, Architecture, Field, Fields, Names};
 use super::config_error::{ConfigError, LABEL_BYTES_MAX, LABELS_MAX};
 use crate::inference::files::json_fields::{self, FieldError, Neutral, Object};
-use kernels::Activation;
+use kernels::{Activation, RELATIVE_BUCKETS};
 use std::collections::BTreeMap;
 
 /// The checked dimensions of an encoder, and its head.
@@ -22,6 +22,8 @@ pub(crate) struct EncoderConfig {
     pub(crate) positions: usize,
     /// The padding token, if the position after its number is the first one of a text.
     pub(crate) padding: Option<u32>,
+    /// The rows of the table of relative positions; 0 if the architecture has none.
+    pub(crate) buckets: usize,
     /// 0 if the architecture has no token types.
     pub(crate) token_types: usize,
     pub(crate) norm_epsilon: f32,
@@ -109,6 +111,7 @@ impl EncoderConfig {
             layers: read.layers.value,
             positions: read.positions.value,
             padding: read.padding.map(|field| field.value as u32),
+            buckets: read.buckets.map_or(0, |field| field.value),
             token_types: read.token_types.map_or(0, |field| field.value),
             norm_epsilon: read.norm_epsilon as f32,
             activation: read.activation,
@@ -156,6 +159,12 @@ impl EncoderConfig {
             }
         }
         vectors
+    }
+
+    /// Returns the name and the shape of the table of relative positions, if there is one.
+    pub(crate) fn relative_bias(&self) -> Option<(String, [usize; 2])> {
+        let name = self.architecture.names.relative_bias?;
+        Some((weight(name), [self.buckets, self.heads]))
     }
 
     /// Lists the tensors of the classification head, if there is one, with their full names and shapes.
@@ -220,12 +229,18 @@ fn check(fields: &Fields) -> Result<(), ConfigError> {
         (Some(fields.layers), 128),
         (Some(fields.positions), 1 << 16),
         (fields.token_types, 16),
+        (fields.buckets, 1024),
     ];
     for (field, max) in limits {
         let Some(Field { name, value }) = field else { continue };
         if value == 0 || value > max {
             return Err(ConfigError::Range { name, value, max });
         }
+    }
+    // The architecture uses this many, whatever its configuration says.
+    if let Some(Field { name, value }) = fields.buckets.filter(|field| field.value < RELATIVE_BUCKETS) {
+        let expected = format!("expected {RELATIVE_BUCKETS} or more");
+        return Err(FieldError::new(name, &value.into(), &expected).into());
     }
     // At least one position follows that of the padding token.
     match fields.padding {

@@ -51,6 +51,7 @@ impl<'a> KernelBackend<'a> {
             positions,
             padding: config.padding,
             types,
+            relative_bias: parameters.relative_bias()?,
             norm: norm(&parameters.embeddings_norm()?),
             intermediate: config.intermediate,
         };

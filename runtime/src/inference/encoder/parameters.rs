@@ -6,6 +6,7 @@ use super::architectures::HeadNames;
 use super::config::{EncoderConfig, bias, weight};
 use crate::inference::files::int8_layout::{outliers_name, places_name, scales_name};
 use crate::inference::files::weights::{Float, RowsOnDisk, Weights, WeightsError};
+use kernels::RELATIVE_BUCKETS;
 use std::borrow::Cow;
 
 /// The parameters of an encoder, still in their files.
@@ -84,6 +85,14 @@ impl<'w, 'a> Parameters<'w, 'a> {
     pub(crate) fn token_types(&self) -> Result<Option<Stored<'a>>, WeightsError> {
         let name = self.config.architecture.names.token_types;
         name.map(|name| self.table(name, self.config.token_types)).transpose()
+    }
+
+    /// Returns the biases of attention in the buckets of relative positions that are used, if there are any.
+    pub(crate) fn relative_bias(&self) -> Result<Option<Vec<f32>>, WeightsError> {
+        let Some((name, shape)) = self.config.relative_bias() else { return Ok(None) };
+        let mut biases = self.weights.floats(&format!("{}{name}", self.prefix), &shape)?;
+        biases.truncate(RELATIVE_BUCKETS * self.config.heads);
+        Ok(Some(biases))
     }
 
     /// Returns the normalisation of the embeddings.

@@ -137,7 +137,12 @@ fn wrap_as_bert(tokenizer: &mut Tokenizer, settings: &TokenizerConfig) -> Result
     let (first, last) = (token("cls_token", "[CLS]")?, token("sep_token", "[SEP]")?);
     let (begin, end) = (&first.0, &last.0);
     let single = format!("{begin}:0 $A:0 {end}:0");
-    let pair = format!("{begin}:0 $A:0 {end}:0 $B:1 {end}:1");
+    let between = if settings.bert.is_some_and(|bert| bert.separates_twice) {
+        format!("{end}:0 {end}:0")
+    } else {
+        format!("{end}:0")
+    };
+    let pair = format!("{begin}:0 $A:0 {between} $B:1 {end}:1");
     let template = || -> tokenizers::Result<TemplateProcessing> {
         let mut template = TemplateProcessing::builder();
         template.try_single(single)?.try_pair(pair)?;

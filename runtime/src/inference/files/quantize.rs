@@ -212,6 +212,11 @@ fn quantized(weights: &Weights<'_>, config: &EncoderConfig) -> Result<(Tensors, 
         tensors.insert(name, Tensor::floats(&weights.floats(&source, &[length])?));
         used.insert(source);
     }
+    if let Some((name, shape)) = config.relative_bias() {
+        let source = format!("{prefix}{name}");
+        tensors.insert(name, Tensor::matrix(&weights.floats(&source, &shape)?, &shape));
+        used.insert(source);
+    }
     for (name, shape) in config.head() {
         tensors.insert(name.clone(), Tensor::matrix(&weights.floats(&name, &shape)?, &shape));
         used.insert(name);

@@ -33,6 +33,8 @@ pub(crate) struct BertTokenizerConfig {
     /// `None`: the same as for lowercasing.
     pub(crate) strip_accents: Option<bool>,
     pub(crate) chinese_chars: bool,
+    /// Whether two separators stand between the texts of a pair.
+    pub(crate) separates_twice: bool,
 }
 
 /// An invalid or unsupported setting, and its file.
@@ -92,7 +94,8 @@ impl TokenizerConfig {
             return Err(origin.with(error));
         }
         let is_bert = class.is_none_or(|class| BERT.contains(&class));
-        let bert = is_bert.then(|| bert_settings(config)).transpose()?;
+        let normalizes = is_bert || class == Some(MPNET);
+        let bert = normalizes.then(|| bert_settings(config, class == Some(MPNET))).transpose()?;
         let inputs =
             json_fields::texts(config, "model_input_names")?.not_null("model_input_names", "a list")?;
         let of_class = is_bert && class != Some(BERT[1]);
@@ -116,13 +119,14 @@ impl TokenizerConfig {
     }
 }
 
-fn bert_settings(config: &Object) -> Result<BertTokenizerConfig, FieldError> {
+fn bert_settings(config: &Object, separates_twice: bool) -> Result<BertTokenizerConfig, FieldError> {
     let lower_case = json_fields::flag(config, LOWER_CASE)?;
     lower_case.not_null(LOWER_CASE, TRUE_OR_FALSE)?;
     Ok(BertTokenizerConfig {
         lower_case,
         strip_accents: json_fields::flag(config, "strip_accents")?.value(),
         chinese_chars: flag(config, "tokenize_chinese_chars", true)?,
+        separates_twice,
     })
 }
 
@@ -252,6 +256,8 @@ pub(crate) const LOWER_CASE: &str = "do_lower_case";
 /// The classes that build their normaliser from these settings.
 const BERT: [&str; 5] =
     ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer", "RetriBertTokenizer"];
+/// A class that builds its normaliser from these settings too, with other special tokens.
+const MPNET: &str = "MPNetTokenizer";
 /// Classes that deviate from any `tokenizer.json`.
 const ELSEWHERE: [&str; 3] = ["BertGenerationTokenizer", "BertJapaneseTokenizer", "BertweetTokenizer"];
 /// Fields that would change the tokenizer.
@@ -298,6 +304,8 @@ mod tests {
         assert_eq!(small(bert(r#"{"tokenizer_class":null,"do_lower_case":false}"#)), Some(false));
         assert_eq!(bert(r#"{"tokenizer_class":"PreTrainedTokenizerFast","do_lower_case":false}"#), None);
         assert_eq!(bert(r#"{"tokenizer_class":"XLMRobertaTokenizer"}"#), None);
+        assert_eq!(small(bert(r#"{"tokenizer_class":"MPNetTokenizer","do_lower_case":false}"#)), Some(false));
+        assert!(!read(r#"{"tokenizer_class":"MPNetTokenizerFast"}"#, "").unwrap().has_types);
         let all = bert(r#"{"strip_accents":false,"tokenize_chinese_chars":false}"#).unwrap();
         assert_eq!((all.strip_accents, all.chinese_chars), (Some(false), false));
         assert_eq!(bert(r#"{"strip_accents":null}"#).unwrap().strip_accents, None);

@@ -12,6 +12,7 @@ pub(crate) static DISTILBERT: Architecture = Architecture {
         token_embeddings: "embeddings.word_embeddings",
         positions: "embeddings.position_embeddings",
         token_types: None,
+        relative_bias: None,
         embeddings_norm: "embeddings.LayerNorm",
         layer: "transformer.layer",
         query: "attention.q_lin",
@@ -43,6 +44,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         layers: number_of(config, "n_layers", "num_hidden_layers")?,
         positions: number(config, "max_position_embeddings", None)?,
         padding: None,
+        buckets: None,
         token_types: None,
         // Fixed by the architecture, not in its configuration.
         norm_epsilon: 1e-12,

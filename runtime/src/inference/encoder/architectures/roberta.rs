@@ -63,6 +63,7 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         layers: number(config, "num_hidden_layers", None)?,
         positions: number(config, "max_position_embeddings", None)?,
         padding: Some(number(config, "pad_token_id", Some(1))?),
+        buckets: None,
         token_types: Some(number(config, "type_vocab_size", Some(2))?),
         norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
         activation: activation(config, "hidden_act")?,
