@@ -160,6 +160,16 @@ impl Catalog {
         Some((name, outline.ok().flatten()))
     }
 
+    /// Returns the metadata of the encoder with this name, if this node has it.
+    pub async fn encoder(&self, name: &str) -> Option<EncoderInfo> {
+        let name = self.listed(name).await.unwrap_or_else(|| name.to_owned());
+        let spec = {
+            let found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.models.iter().find(|model| model.name == name).cloned()?
+        };
+        tokio::task::spawn_blocking(move || EncoderInfo::for_model(&spec)).await.ok().flatten()
+    }
+
     /// Returns the names of configured models that cannot be used. Their status has the reason.
     pub fn unusable(&self) -> Vec<String> {
         let listed = |name: &str| self.shared.sources.entries.iter().any(|entry| entry.name() == name);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Sends a request and returns the status and, if it is JSON, the body.
 pub(crate) fn ask(node: &Node<'_>, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
@@ -251,6 +251,85 @@ fn the_settings_of_a_models_files_are_followed_or_refused_by_name() {
     let odd = listed["models"].as_array().unwrap().iter().find(|row| row["name"] == "odd").unwrap();
     let reason = odd["reason"].as_str().unwrap();
     assert!(reason.contains(r#"default_prompt_name is "none""#), "{reason}");
+    node.run(&["node", "stop"]).good();
+}
+
+/// Models of other families than BERT answer as PyTorch does, and their prompts are used by name.
+#[test]
+fn models_of_every_family_embed_rank_and_classify() {
+    let sandbox = Sandbox::new();
+    let family = |name: &str| {
+        let (from, to) = (PathBuf::from(data("encoders")).join(name), sandbox.path(name));
+        fs::create_dir_all(to.join("1_Pooling")).unwrap();
+        for file in [
+            "config.json",
+            "model.safetensors",
+            "tokenizer_config.json",
+            "modules.json",
+            "config_sentence_transformers.json",
+            "sentence_bert_config.json",
+            "1_Pooling/config.json",
+        ] {
+            let _ = fs::copy(from.join(file), to.join(file));
+        }
+        let map = fs::read_to_string(data("encoders/nmt_nfkc.txt")).unwrap();
+        let tokenizer = fs::read_to_string(from.join("tokenizer.json")).unwrap();
+        write(&to.join("tokenizer.json"), &tokenizer.replace("\"nmt_nfkc\"", &format!("{map:?}")));
+        json!({"model": to, "name": name, "precision": "f32"})
+    };
+    let golden = |file: &str| -> Vec<Value> {
+        let json = fs::read(PathBuf::from(data("encoders")).join(file)).unwrap();
+        serde_json::from_slice(&json).unwrap()
+    };
+    let near =
+        |found: &Value, exact: &Value| (found.as_f64().unwrap() - exact.as_f64().unwrap()).abs() < 1e-4;
+    let models = ["mpnet", "roberta", "xlm-roberta-e5", "xlm-roberta-reranker"].map(family);
+    let node = sandbox.node("a");
+    let mut start = node.command(&["node", "start"]);
+    start.env("P2P_AI_MODELS", json!(models).to_string());
+    run(start, b"").good();
+    for model in ["mpnet", "xlm-roberta-e5"] {
+        for row in golden(&format!("{model}/expected.json")).iter().rev().step_by(6) {
+            let asked = json!({"model": model, "inputs": row["text"], "prompt_name": row["prompt_name"], "normalize": false});
+            let (status, body) = post(&node, "/embed", &asked);
+            assert_eq!(status, 200, "{body}");
+            let vector = body[0].as_array().unwrap();
+            assert!(
+                vector.iter().zip(row["embedding"].as_array().unwrap()).all(|(it, exact)| near(it, exact)),
+                "{row}"
+            );
+        }
+    }
+    let asked = json!({"model": "xlm-roberta-e5", "input": "a", "prompt_name": "document"});
+    let plain = json!({"model": "xlm-roberta-e5", "input": "a"});
+    let vector = |asked: &Value| post(&node, "/v1/embeddings", asked).1["data"][0]["embedding"].clone();
+    assert_eq!(
+        vector(&asked),
+        vector(&plain),
+        "as in sentence-transformers, the prompt of this name is empty"
+    );
+    let (status, body) =
+        post(&node, "/embed", &json!({"model": "xlm-roberta-e5", "inputs": "a", "prompt_name": "title"}));
+    assert_eq!(status, 422);
+    assert!(
+        body["error"].as_str().unwrap().contains("has these prompts: document, passage, query"),
+        "{body}"
+    );
+    for row in golden("xlm-roberta-reranker/pairs.json").iter().filter(|row| row["second"] != "") {
+        let asked = json!({"model": "xlm-roberta-reranker", "query": row["first"], "texts": [row["second"]]});
+        let (_, body) = post(&node, "/rerank", &asked);
+        assert!(near(&body[0]["score"], &row["sigmoid"]), "{row}: {body}");
+    }
+    for row in golden("roberta/expected.json").iter().step_by(6) {
+        let (_, body) = post(&node, "/predict", &json!({"model": "roberta", "inputs": row["text"]}));
+        assert_eq!(body[0]["label"], row["label"], "{row}");
+        let largest = row["probabilities"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .max_by(|one, other| one.as_f64().unwrap().total_cmp(&other.as_f64().unwrap()));
+        assert!(near(&body[0]["score"], largest.unwrap()), "{row}: {body}");
+    }
     node.run(&["node", "stop"]).good();
 }
 

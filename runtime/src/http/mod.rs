@@ -35,6 +35,7 @@ mod node_client;
 mod openai;
 mod peer_owner;
 mod probes;
+mod prompts;
 mod rerank;
 mod routes;
 mod server;

@@ -14,7 +14,7 @@ use super::limits::{CONNECTIONS_MAX, LARGE_BODY_BYTES_MAX};
 use super::node_client::{ask, internal, unexpected, unexpected_output};
 use super::state::Api;
 use super::truncated::TruncationReport;
-use super::{body, embedding_batch, fields, rerank, task_runner};
+use super::{body, embedding_batch, fields, prompts, rerank, task_runner};
 use crate::inference::{EncoderInfo, EncoderOutput};
 use api::InputBody;
 use axum::body::Bytes;
@@ -61,17 +61,21 @@ struct EmbedRequest {
     normalize: Option<bool>,
     dimensions: Option<Integer>,
     truncate: Option<Truncate>,
+    prompt_name: Option<String>,
     /// Extension: the model; by default the node chooses.
     model: Option<String>,
 }
 
 async fn embed(State(api): State<Api>, headers: HeaderMap, bytes: Bytes) -> Result<Response, TeiError> {
-    let request: EmbedRequest = fields::read(&headers, &bytes, "a request to embed", fields::TEI_EMBED)?;
+    let mut request: EmbedRequest = fields::read(&headers, &bytes, "a request to embed", fields::TEI_EMBED)?;
     drop(bytes);
     let truncate = truncates(request.truncate.as_ref())?;
-    let inputs = request.inputs.into_inputs();
+    let mut inputs = request.inputs.into_inputs();
     check_count(inputs.len())?;
     refuse_empty(&inputs).map_err(|fault| TeiError::invalid(&fault.to_string()))?;
+    if let Some(name) = &request.prompt_name {
+        prompts::prepend(&api, &mut request.model, name, &mut inputs).await?;
+    }
     let inputs = if truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
     let mut batch = embedding_batch::embed(&api, request.model, inputs)
         .await

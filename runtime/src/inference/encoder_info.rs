@@ -9,6 +9,7 @@ use super::files::metadata::ModelMetadata;
 use super::files::weights::Weights;
 use super::pool::ModelSpec;
 use super::worker::PASS_TOKENS_MAX;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The properties of an encoder that clients may ask for.
@@ -22,6 +23,10 @@ pub struct EncoderInfo {
     pub number_type: &'static str,
     /// Its output for a text.
     pub output: EncoderOutput,
+    /// The prompts that a text may be given, by name.
+    pub prompts: BTreeMap<String, String>,
+    /// Whether the worker itself prepends a prompt to each text, or leaves a prompt out of the pooling.
+    pub has_own_prompt: bool,
 }
 
 /// The output of an encoder for a text.
@@ -43,12 +48,15 @@ impl EncoderInfo {
         } else {
             read_metadata(Path::new(source)).ok()?
         };
+        let has_own_prompt = !metadata.prompt.is_empty() || !metadata.pooling.prompt;
         Some(Self {
             tokens_max: metadata.tokens_max,
             // A longer text is a pass of its own.
             pass_tokens_max: PASS_TOKENS_MAX.max(metadata.tokens_max),
             number_type: number_type(spec.precision),
             output: output(&metadata),
+            prompts: metadata.prompts,
+            has_own_prompt,
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::http::fields::{Integer, Truncate};
 use crate::http::input::refuse_empty;
 use crate::http::state::Api;
 use crate::http::truncated::TruncationReport;
-use crate::http::{embedding_batch, fields};
+use crate::http::{embedding_batch, fields, prompts};
 use api::InputBody;
 use axum::Json;
 use axum::body::Bytes;
@@ -36,6 +36,8 @@ struct EmbeddingsRequest {
     normalize: Option<bool>,
     /// Jina's name of `normalize`.
     normalized: Option<bool>,
+    /// Extension: the name of a prompt of the model, which is put before each text.
+    prompt_name: Option<String>,
 }
 
 /// Encoding of vectors.
@@ -79,11 +81,11 @@ pub(super) async fn create(
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Response, OpenAiError> {
-    let request: EmbeddingsRequest =
+    let mut request: EmbeddingsRequest =
         fields::read(&headers, &bytes, "a request for embeddings", fields::EMBEDDINGS)?;
     drop(bytes);
     let options = Options::from_request(&request)?;
-    let inputs = request.input.into_inputs();
+    let mut inputs = request.input.into_inputs();
     if !(1..=embedding_batch::INPUTS_MAX).contains(&inputs.len()) {
         let message = format!("{} inputs; 1 to {} are allowed", inputs.len(), embedding_batch::INPUTS_MAX);
         return Err(OpenAiError::bad_request("input", message));
@@ -91,6 +93,9 @@ pub(super) async fn create(
     // OpenAI rejects empty inputs too; white space counts as text.
     let about_input = |error: ApiError| if error.is_about_input() { error.about("input") } else { error };
     refuse_empty(&inputs).map_err(|fault| about_input(Rejection::Input(fault).into()))?;
+    if let Some(name) = &request.prompt_name {
+        prompts::prepend(&api, &mut request.model, name, &mut inputs).await?;
+    }
     let inputs =
         if options.truncate { inputs } else { inputs.into_iter().map(EmbeddingInput::whole).collect() };
     let mut batch = embedding_batch::embed(&api, request.model, inputs).await.map_err(about_input)?;

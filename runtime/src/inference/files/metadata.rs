@@ -14,6 +14,7 @@ use super::tokenizer_config::{Origin, TokenizerConfig, TokenizerConfigError};
 use crate::inference::encoder::config::EncoderConfig;
 use crate::inference::encoder::pooling::Pooling;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// The metadata of an encoder.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct ModelMetadata {
     pub(crate) normalize: bool,
     /// The prompt that is prepended to each text.
     pub(crate) prompt: String,
+    /// The prompts by name.
+    pub(crate) prompts: BTreeMap<String, String>,
     /// The number of dimensions that embeddings are truncated to.
     pub(crate) dimensions: usize,
 }
@@ -64,6 +67,7 @@ impl ModelMetadata {
             } else {
                 String::new()
             },
+            prompts: settings.prompts,
             dimensions: settings.dimensions.unwrap_or(width).min(width),
             config,
         })

@@ -10,6 +10,7 @@ use crate::inference::encoder::config::{ACTIVATION, Scores};
 use crate::inference::encoder::pooling::Pooling;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The modules of a model.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(super) struct Modules {
 pub(super) struct Settings {
     /// The prompt that is prepended to each text; may be empty.
     pub(super) prompt: String,
+    /// The prompts by name.
+    pub(super) prompts: BTreeMap<String, String>,
     /// The number of dimensions that embeddings are truncated to, if they are.
     pub(super) dimensions: Option<usize>,
     /// The activation of a cross-encoder's output, if this file has it.
@@ -136,8 +139,10 @@ impl Settings {
         if dimensions == Some(0) {
             return Err(FieldError::new("truncate_dim", &0.into(), "expected 1 or more"));
         }
+        let (prompt, prompts) = prompts(config)?;
         Ok(Self {
-            prompt: prompt(config)?,
+            prompt,
+            prompts,
             dimensions,
             ranking: ranking.map(|class| Scores::parse(ACTIVATION, class)).transpose()?,
             is_cross_encoder: kind == KINDS[1],
@@ -145,22 +150,23 @@ impl Settings {
     }
 }
 
-/// Returns the default prompt.
-fn prompt(config: &Object) -> Result<String, FieldError> {
-    let prompts = json_fields::object(config, "prompts")?.value();
-    for (name, prompt) in prompts.into_iter().flatten() {
+/// Returns the default prompt, and all prompts by name.
+fn prompts(config: &Object) -> Result<(String, BTreeMap<String, String>), FieldError> {
+    // The library defines these two names with an empty prompt.
+    let mut prompts: BTreeMap<String, String> =
+        ["query", "document"].into_iter().map(|name| (name.to_owned(), String::new())).collect();
+    for (name, prompt) in json_fields::object(config, "prompts")?.value().into_iter().flatten() {
         if !(prompt.is_string() || prompt.is_null()) {
             return Err(FieldError::new(&format!("prompts.{name}"), prompt, "expected a text"));
         }
+        prompts.insert(name.clone(), prompt.as_str().unwrap_or_default().to_owned());
     }
     // An empty name means no prompt.
     let Some(name) = json_fields::text(config, DEFAULT)?.value().filter(|name| !name.is_empty()) else {
-        return Ok(String::new());
+        return Ok((String::new(), prompts));
     };
-    match prompts.and_then(|prompts| prompts.get(name)) {
-        Some(prompt) => Ok(prompt.as_str().unwrap_or_default().to_owned()),
-        // The library defines these two names with an empty prompt.
-        None if ["query", "document"].contains(&name) => Ok(String::new()),
+    match prompts.get(name) {
+        Some(prompt) => Ok((prompt.clone(), prompts)),
         None => Err(FieldError::new(DEFAULT, &name.into(), "which is none of the prompts")),
     }
 }
