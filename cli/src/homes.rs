@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use nix::unistd::{Uid, User};
+use runtime::config::{self, Overrides};
 use runtime::home::{Holder, Home};
 use runtime::registry::Registry;
 use runtime::text::shell_quoted;
@@ -41,6 +42,16 @@ pub(crate) fn select(selected: &SelectedHome) {
         // A process has one command line, so nothing was selected before.
         let _ = SELECTED.set(home);
     }
+}
+
+/// Returns whether the settings of the selected home ask for local times.
+pub(crate) fn wants_local_time() -> bool {
+    static WANTED: OnceLock<bool> = OnceLock::new();
+    *WANTED.get_or_init(|| {
+        // Invalid settings are reported where they are used.
+        let settings = |home| config::preview(home, &Overrides::from_environment()).ok();
+        SELECTED.get().and_then(settings).is_some_and(|effective| effective.settings.local_time)
+    })
 }
 
 /// Returns the homes of this user with running nodes. The node of the selected home may have been started where no

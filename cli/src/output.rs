@@ -5,7 +5,7 @@ mod table;
 mod when;
 
 pub(crate) use table::{properties, table, wrapped, wrapped_lines};
-pub(crate) use when::{when, when_exactly};
+pub(crate) use when::{when, when_exactly, zoned};
 
 use crate::error::Failure;
 use crate::terminal;

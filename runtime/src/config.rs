@@ -58,6 +58,9 @@ pub struct Settings {
     pub log_file_max_mb: u32,
     /// The age at which rotated logs are removed, in days.
     pub log_retention_days: u32,
+    /// Whether commands print times in the time zone of this machine instead of UTC.
+    #[serde(default)]
+    pub local_time: bool,
     /// Addresses to dial besides discovered ones.
     pub bootstrap_peers: Vec<SocketAddr>,
     /// The name of the network.

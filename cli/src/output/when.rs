@@ -1,15 +1,39 @@
 //! Points in time, as a terminal shows them.
 
+use crate::homes;
+use engine::UnixMillis;
 use std::time::{SystemTime, UNIX_EPOCH};
+use time::{OffsetDateTime, UtcOffset};
 
-/// Formats a time of an answer: "3 min ago" on a terminal, unchanged in pipes and with `--wide`.
+/// Formats a time of an answer: "3 min ago" on a terminal, the time in pipes and with `--wide`.
 pub(crate) fn when(time: &str) -> String {
-    relative(time).unwrap_or_else(|| time.to_owned())
+    relative(time).unwrap_or_else(|| zoned(time))
 }
 
 /// Formats a time of an answer, on a terminal with how long ago it was.
 pub(crate) fn when_exactly(time: &str) -> String {
-    relative(time).map_or_else(|| time.to_owned(), |relative| format!("{relative} ({time})"))
+    let zoned = zoned(time);
+    relative(time).map_or_else(|| zoned.clone(), |relative| format!("{relative} ({zoned})"))
+}
+
+/// Formats a time of an answer in the time zone that the settings ask for.
+pub(crate) fn zoned(time: &str) -> String {
+    let local = homes::wants_local_time().then(|| {
+        let moment = OffsetDateTime::from_unix_timestamp(unix_seconds(time)?).ok()?;
+        in_zone(time, UtcOffset::local_offset_at(moment).ok()?)
+    });
+    local.flatten().unwrap_or_else(|| time.to_owned())
+}
+
+/// Returns a time with an offset from UTC: `2026-01-31T13:00:00.000+01:00`.
+fn in_zone(time: &str, offset: UtcOffset) -> Option<String> {
+    let seconds = unix_seconds(time)?.checked_add(offset.whole_seconds().into())?;
+    let shifted = UnixMillis(u64::try_from(seconds).ok()?.checked_mul(1000)?).to_string();
+    // The part of a second is in the time as it was.
+    let (moment, part) = (shifted.get(..19)?, time.get(19..)?.strip_suffix('Z')?);
+    let (hours, minutes, _) = offset.as_hms();
+    let sign = if offset.is_negative() { '-' } else { '+' };
+    Some(format!("{moment}{part}{sign}{:02}:{:02}", hours.unsigned_abs(), minutes.unsigned_abs()))
 }
 
 fn relative(time: &str) -> Option<String> {
@@ -59,7 +83,6 @@ fn unix_seconds(time: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engine::UnixMillis;
 
     #[test]
     fn the_times_of_nodes_are_read() {
@@ -78,6 +101,17 @@ mod tests {
         ] {
             assert_eq!(unix_seconds(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_time_in_a_zone_is_the_same_moment() {
+        let shown = |hours, minutes| {
+            in_zone("2025-12-31T23:30:00.123Z", UtcOffset::from_hms(hours, minutes, 0).unwrap()).unwrap()
+        };
+        assert_eq!(shown(0, 0), "2025-12-31T23:30:00.123+00:00");
+        assert_eq!(shown(5, 45), "2026-01-01T05:15:00.123+05:45");
+        assert_eq!(shown(-3, -30), "2025-12-31T20:00:00.123-03:30");
+        assert_eq!(in_zone("active", UtcOffset::UTC), None);
     }
 
     #[test]

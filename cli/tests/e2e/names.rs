@@ -1,7 +1,7 @@
 //! Nodes and tasks by name: a name is shown everywhere and taken for an id, a prefix is enough for a task, and a node
 //! says for whom it works and why a task waits.
 
-use crate::harness::{Sandbox, until};
+use crate::harness::{Sandbox, run, until};
 use serde_json::json;
 
 #[test]
@@ -30,6 +30,21 @@ fn a_node_is_known_by_its_name_and_a_task_by_its_first_digits() {
     assert!(said.contains(&format!("Worker:     cellar ({id})\n")), "{said}");
     let last = origin.json(&["task", "status", "@last", "--json"]);
     assert_eq!((&last["worker_name"], &last["preview"]), (&json!("cellar"), &json!("hello")));
+    // Times for people are in the zone of the machine where the settings say so; JSON has UTC.
+    origin.run(&["config", "set", "local_time", "true"]).good();
+    let in_kathmandu = |arguments: &[&str]| {
+        let mut command = origin.command(arguments);
+        command.env("TZ", "NPT-5:45");
+        run(command, b"").good()
+    };
+    let said = in_kathmandu(&["task", "status", "@last"]);
+    assert!(said.contains("+05:45\n") && !said.contains("Z\n"), "{said}");
+    assert!(in_kathmandu(&["node", "logs", "-n", "1"]).contains("+05:45 "));
+    let submitted = last["submitted_at"].as_str().unwrap();
+    assert!(
+        in_kathmandu(&["task", "status", "@last", "--json"]).contains(submitted) && submitted.ends_with('Z')
+    );
+    origin.run(&["config", "unset", "local_time"]).good();
     let task = last["id"].as_str().unwrap();
     assert_eq!(origin.json(&["task", "result", &task[..9], "--json"])["id"], json!(task));
     assert!(origin.run(&["task", "status", &task[..3]]).bad(1).contains("id: task_not_found"));

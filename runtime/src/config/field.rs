@@ -409,6 +409,14 @@ pub const FIELDS: &[Field] = &[
         meaning: "The age at which rotated logs are deleted, in days.",
     },
     Field {
+        key: "local_time",
+        variable: "P2P_AI_LOCAL_TIME",
+        flag: None,
+        kind: Kind::Switch,
+        default: || json!(false),
+        meaning: "Whether commands print times in the time zone of this machine instead of UTC. JSON stays in UTC.",
+    },
+    Field {
         key: "discovery",
         variable: "P2P_AI_DISCOVERY",
         flag: None,

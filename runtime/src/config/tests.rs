@@ -153,7 +153,7 @@ fn every_field_can_be_set_by_its_variable_and_in_toml() {
         "trace_sample" => fixture.variable(field.variable, "0.25"),
         "alert_webhook" => fixture.variable(field.variable, "http://127.0.0.1:9/alerts"),
         "alert_command" => fixture.variable(field.variable, r#"["/bin/notify", "--all"]"#),
-        "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" => {
+        "discovery" | "run_models" | "cached_models" | "pull_on_demand" | "offline" | "local_time" => {
             fixture.variable(field.variable, "false")
         }
         "port" | "api_port" | "metrics_port" | "max_memory_mb" => fixture.variable(field.variable, "1024"),

@@ -109,7 +109,7 @@ fn show(
         rows.push(("State", state.as_str().to_owned()));
         rows.extend(status.reason.clone().map(|reason| ("Reason", reason)));
         rows.extend(status.hint.clone().map(|hint| ("Hint", hint)));
-        rows.extend(status.loaded_at.clone().map(|at| ("Loaded at", at)));
+        rows.extend(status.loaded_at.as_deref().map(|at| ("Loaded at", output::when_exactly(at))));
         rows.extend(status.memory_bytes.map(|bytes| ("Memory", output::bytes(bytes))));
         if status.memory_bytes.is_none() && status.is_usable() && status.bytes > 0 {
             rows.push(("Memory", format!("about {} once loaded", output::bytes(memory_for(status.bytes)))));

@@ -123,6 +123,10 @@ impl LineFormatter {
             return Some(line.to_owned());
         }
         let text = told.plain();
+        let text = match text.split_once(' ') {
+            Some((time, rest)) => format!("{} {rest}", output::zoned(time)),
+            None => text,
+        };
         let colour = match told.level {
             LogLevel::Error | LogLevel::Fatal => "\x1b[31m",
             LogLevel::Warn => "\x1b[33m",
