@@ -200,7 +200,8 @@ fn unsupported_contents_of_a_gguf_file_are_named() {
         assert!(loaded.contains(&said), "{loaded} is not {said}");
         said
     };
-    for tensor in ["blk.0.attn_q.bias", "blk.0.attn_output.bias", "blk.0.ffn_gate.bias"] {
+    for tensor in ["blk.0.attn_q_norm.weight", "blk.0.ffn_up_exps.weight", "blk.1.attn_q.bias", "output.bias"]
+    {
         assert!(refusal(&[], &[tensor], None).contains(tensor));
     }
     let keys = [
@@ -328,7 +329,7 @@ fn nulls_count_as_absent_and_a_bad_part_fails_only_its_users() {
 #[test]
 fn unsupported_settings_of_a_folder_are_named() {
     let cases = [
-        ("config.json", json!({"attention_bias": true}), "attention_bias"),
+        ("config.json", json!({"architectures": ["LlamaForSequenceClassification"]}), "ForCausalLM"),
         ("config.json", json!({"attention_bias": "yes"}), "attention_bias"),
         ("config.json", json!({"rope_scaling": {"rope_type": "yarn"}}), "yarn"),
         ("config.json", json!({"quantization_config": {"quant_method": "gptq"}}), "quantization_config"),

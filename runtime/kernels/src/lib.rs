@@ -7,7 +7,7 @@
 //!
 //! - [`Encoder`] computes the hidden states of BERT-family models. Sequences lie end to end, without padding. Bias,
 //!   activation, residual and quantisation are applied while a block of rows is in cache.
-//! - [`decoder`] generates text with models of the Llama family. Weights stay quantised, and are packed into memory or
+//! - [`decoder`] generates text with decoders like Llama. Weights stay quantised, and are packed into memory or
 //!   into a memory-mapped file.
 //!
 //! # Invariants

@@ -1,10 +1,10 @@
-//! A whole Llama matches textbook formulas for any division of its tokens into passes and any number of threads.
+//! A whole decoder matches textbook formulas for any division of its tokens into passes and any number of threads.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops")]
 
 use kernels::decoder::{
-    Arena, Format, Kernel, Layer, Llama, Matrix, PASS_TOKENS_MAX, Shape, ShapeError, TILE_ROWS, encode_q8_0,
-    kernel_names,
+    Arena, Biases, Decoder, Format, Kernel, Layer, Matrix, PASS_TOKENS_MAX, Shape, ShapeError, TILE_ROWS,
+    encode_q8_0, kernel_names,
 };
 
 /// Returns a small shape whose dimensions are no multiples of tiles or lanes.
@@ -20,6 +20,9 @@ fn shape() -> Shape {
         epsilon: 1e-5,
         frequencies,
         context: 150,
+        attention_scale: 0.4,
+        residual_scale: 0.7,
+        logit_scale: 0.5,
     }
 }
 
@@ -45,13 +48,50 @@ impl Random {
         Plain { rows, columns, numbers: (0..rows * columns).map(|_| self.float() * scale).collect() }
     }
 
+    fn bias(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| 0.2 * self.float()).collect()
+    }
+
     fn norm(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| 1.0 + 0.1 * self.float()).collect()
     }
 }
 
-/// Seven matrices and two norms.
-type PlainLayer = ([Plain; 7], [Vec<f32>; 2]);
+/// Seven matrices, two norms, and what not all layers have.
+type PlainLayer = ([Plain; 7], [Vec<f32>; 2], Extras);
+
+/// What not all layers have.
+#[derive(Clone)]
+struct Extras {
+    biases: Biases,
+    query_norm: Vec<f32>,
+    key_norm: Vec<f32>,
+    rotates: bool,
+}
+
+impl Random {
+    /// The first layer has everything, the second one nothing of it.
+    fn extras(&mut self, shape: &Shape, layer: usize) -> Extras {
+        if layer > 0 {
+            let (query_norm, key_norm) = (Vec::new(), Vec::new());
+            return Extras { biases: Biases::default(), query_norm, key_norm, rotates: false };
+        }
+        Extras {
+            biases: Biases {
+                query: self.bias(shape.query_len()),
+                key: self.bias(shape.kv_len()),
+                value: self.bias(shape.kv_len()),
+                output: self.bias(shape.hidden),
+                gate: self.bias(shape.intermediate),
+                up: self.bias(shape.intermediate),
+                down: self.bias(shape.hidden),
+            },
+            query_norm: self.norm(shape.head_len),
+            key_norm: self.norm(shape.head_len),
+            rotates: true,
+        }
+    }
+}
 
 /// The layers, then the last norm and matrix.
 struct Weights {
@@ -74,10 +114,11 @@ fn weights(shape: &Shape) -> Weights {
         (hidden, intermediate),
     ];
     let layers = (0..LAYERS)
-        .map(|_| {
+        .map(|layer| {
             (
                 sizes.map(|(rows, columns)| random.matrix(rows, columns)),
                 [random.norm(hidden), random.norm(hidden)],
+                random.extras(shape, layer),
             )
         })
         .collect();
@@ -111,11 +152,12 @@ fn pack(plain: &Plain, quantised: bool, bytes: &mut Vec<u8>) -> Matrix {
 
 /// Packs the matrices of a layer one after the other.
 fn pack_layer(
-    ([query, key, value, output, gate, up, down], [attention_norm, gate_norm]): &PlainLayer,
+    ([query, key, value, output, gate, up, down], [attention_norm, gate_norm], extras): &PlainLayer,
     quantised: bool,
     bytes: &mut Vec<u8>,
 ) -> Layer {
     let mut packed = |plain| pack(plain, quantised, bytes);
+    let Extras { biases, query_norm, key_norm, rotates } = extras.clone();
     Layer {
         attention_norm: attention_norm.clone(),
         query: packed(query),
@@ -126,10 +168,14 @@ fn pack_layer(
         gate: packed(gate),
         up: packed(up),
         down: packed(down),
+        biases,
+        query_norm,
+        key_norm,
+        rotates,
     }
 }
 
-fn model(kernel: Kernel, threads: usize, quantised: bool) -> Llama {
+fn model(kernel: Kernel, threads: usize, quantised: bool) -> Decoder {
     let shape = shape();
     let weights = weights(&shape);
     let mut bytes = Vec::new();
@@ -137,12 +183,17 @@ fn model(kernel: Kernel, threads: usize, quantised: bool) -> Llama {
     let head = pack(&weights.head, quantised, &mut bytes);
     let mut arena = Arena::anonymous(bytes.len()).unwrap();
     arena.bytes_mut().unwrap()[..bytes.len()].copy_from_slice(&bytes);
-    Llama::new(shape, layers, weights.norm.clone(), head, arena, kernel, threads).unwrap()
+    Decoder::new(shape, layers, weights.norm.clone(), head, arena, kernel, threads).unwrap()
 }
 
 fn times(matrix: &Plain, x: &[f64]) -> Vec<f64> {
     let row = |row: &[f32]| row.iter().zip(x).map(|(&w, x)| f64::from(w) * x).sum();
     matrix.numbers.chunks_exact(matrix.columns).map(row).collect()
+}
+
+fn add(mut x: Vec<f64>, bias: &[f32]) -> Vec<f64> {
+    x.iter_mut().zip(bias).for_each(|(x, &bias)| *x += f64::from(bias));
+    x
 }
 
 fn normal(x: &[f64], weight: &[f32]) -> Vec<f64> {
@@ -168,15 +219,23 @@ fn reference(vectors: &[f32]) -> Vec<f64> {
                 }
             }
         };
-        for (([query, key, value, output, gate, up, down], norms), (keys, values)) in
+        for (([query, key, value, output, gate, up, down], norms, extras), (keys, values)) in
             weights.layers.iter().zip(&mut caches)
         {
+            let biases = &extras.biases;
             let seen = normal(&x, &norms[0]);
-            let (mut query, mut key) = (times(query, &seen), times(key, &seen));
-            rotate(&mut query);
-            rotate(&mut key);
+            let mut query = add(times(query, &seen), &biases.query);
+            let mut key = add(times(key, &seen), &biases.key);
+            for (heads, norm) in [(&mut query, &extras.query_norm), (&mut key, &extras.key_norm)] {
+                for head in heads.chunks_exact_mut(len).filter(|_| !norm.is_empty()) {
+                    head.copy_from_slice(&normal(head, norm));
+                }
+                if extras.rotates {
+                    rotate(heads);
+                }
+            }
             keys.push(key);
-            values.push(times(value, &seen));
+            values.push(add(times(value, &seen), &biases.value));
             let mut attended = vec![0.0; shape.query_len()];
             for head in 0..shape.heads {
                 let of = |all: &[f64], head: usize| all[head * len..][..len].to_vec();
@@ -185,7 +244,7 @@ fn reference(vectors: &[f32]) -> Vec<f64> {
                     .iter()
                     .map(|key| {
                         let dot: f64 = of(key, head / group).iter().zip(&own).map(|(a, b)| a * b).sum();
-                        (dot / (len as f64).sqrt()).exp()
+                        (dot * f64::from(shape.attention_scale)).exp()
                     })
                     .collect();
                 let total: f64 = scores.iter().sum();
@@ -195,16 +254,20 @@ fn reference(vectors: &[f32]) -> Vec<f64> {
                     }
                 }
             }
-            x.iter_mut().zip(times(output, &attended)).for_each(|(x, more)| *x += more);
+            let residual = f64::from(shape.residual_scale);
+            let more = add(times(output, &attended), &biases.output);
+            x.iter_mut().zip(more).for_each(|(x, more)| *x += residual * more);
             let seen = normal(&x, &norms[1]);
-            let gated: Vec<f64> = times(gate, &seen)
+            let gated: Vec<f64> = add(times(gate, &seen), &biases.gate)
                 .iter()
-                .zip(times(up, &seen))
+                .zip(add(times(up, &seen), &biases.up))
                 .map(|(gate, up)| gate / (1.0 + (-gate).exp()) * up)
                 .collect();
-            x.iter_mut().zip(times(down, &gated)).for_each(|(x, more)| *x += more);
+            let more = add(times(down, &gated), &biases.down);
+            x.iter_mut().zip(more).for_each(|(x, more)| *x += residual * more);
         }
         last = times(&weights.head, &normal(&x, &weights.norm));
+        last.iter_mut().for_each(|logit| *logit *= f64::from(shape.logit_scale));
     }
     last
 }
@@ -215,7 +278,7 @@ fn vectors(count: usize) -> Vec<f32> {
 }
 
 /// Runs tokens in passes of these sizes.
-fn run(model: &mut Llama, vectors: &[f32], passes: &[usize]) -> Vec<f32> {
+fn run(model: &mut Decoder, vectors: &[f32], passes: &[usize]) -> Vec<f32> {
     let mut cache = model.cache(vectors.len() / 64).unwrap();
     let (mut rest, mut logits) = (vectors, Vec::new());
     for &count in passes {
@@ -308,7 +371,7 @@ fn weights_that_do_not_belong_together_are_refused() {
         }
         let head = pack(&weights.head, false, &mut bytes);
         let arena = Arena::anonymous(bytes.len()).unwrap();
-        Llama::new(shape, layers, weights.norm.clone(), head, arena, Kernel::best(), 1).map(|_| ())
+        Decoder::new(shape, layers, weights.norm.clone(), head, arena, Kernel::best(), 1).map(|_| ())
     };
     assert!(build(shape(), &|_| ()).is_ok());
     let refused = build(Shape { kv_heads: 4, ..shape() }, &|_| ());
@@ -322,6 +385,16 @@ fn weights_that_do_not_belong_together_are_refused() {
     );
     let refused = build(shape(), &|layer| layer.gate_norm.truncate(63));
     assert!(matches!(refused, Err(ShapeError::Size { found: (1, 63), .. })), "{refused:?}");
+    let refused = build(shape(), &|layer| layer.biases.key.resize(21, 0.0));
+    assert!(
+        matches!(refused, Err(ShapeError::Size { found: (1, 21), expected: (1, 20), .. })),
+        "{refused:?}"
+    );
+    let refused = build(shape(), &|layer| layer.query_norm.resize(60, 0.0));
+    assert!(
+        matches!(refused, Err(ShapeError::Size { found: (1, 60), expected: (1, 10), .. })),
+        "{refused:?}"
+    );
     for offset in [32, usize::MAX / 64 * 64, 1 << 30] {
         let refused = build(shape(), &|layer| layer.down.offset = offset);
         assert!(matches!(refused, Err(ShapeError::Outside { layer: 0, .. })), "{refused:?}");

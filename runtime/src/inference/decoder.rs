@@ -1,4 +1,4 @@
-//! Decoders, which generate text: today models of the Llama family.
+//! Decoders, which generate text: Llama and the architectures that differ little from it.
 //!
 //! A model is a published folder (`config.json`, `tokenizer.json`, safetensors) or a GGUF file. Everything in it is
 //! validated before memory is allocated for it. The crate `kernels` does the arithmetic; candle converts weight formats
@@ -7,10 +7,12 @@
 mod architectures;
 mod chat;
 mod chunked_prefill;
+mod config;
 mod detokenizer;
 mod end_tokens;
 mod generator;
 mod gguf;
+mod gguf_schema;
 mod inspect;
 mod jinja;
 mod json_fields;
@@ -116,13 +118,15 @@ pub enum DecoderError {
     Weights(#[from] kernels::decoder::ShapeError),
 }
 
-/// Tells whether a path is a model of the Llama family: a GGUF file, or a folder with such a configuration.
-pub fn is_llama(path: &Path) -> bool {
+/// Tells whether a path is a decoder: a GGUF file, or a folder with such a configuration. A folder in the layout of
+/// sentence-transformers is an embedding model or a reranker, whatever its architecture.
+pub fn is_decoder(path: &Path) -> bool {
     if path.is_file() {
         return is_gguf(path) || path.extension().is_some_and(|extension| extension == "gguf");
     }
-    let Ok(Some(json)) = super::files::folder::Folder::at(path).read("config.json") else { return false };
-    architectures::llama::is_llama(&json)
+    let folder = super::files::folder::Folder::at(path);
+    let Ok(Some(json)) = folder.read("config.json") else { return false };
+    config::is_decoder(&json) && !folder.has("modules.json")
 }
 
 /// Tells whether a file begins like a GGUF file with at least one tensor.

@@ -1,7 +1,7 @@
 //! Describes a model for people from its small files: dimensions, longest text, pooling, labels and licence. Weights are
 //! not loaded.
 
-use super::decoder::{self, is_llama};
+use super::decoder::{self, is_decoder};
 use super::encoder::model::metadata_in;
 use super::encoder_info::{EncoderOutput, output};
 use super::files::inspect::read_metadata;
@@ -45,7 +45,7 @@ impl ModelDetails {
     pub fn read(path: &Path) -> Self {
         let card = if path.is_file() { path.with_file_name(CARD) } else { path.join(CARD) };
         let license = license_on(&card);
-        if is_llama(path) {
+        if is_decoder(path) {
             let found = decoder::details(path);
             let (tokens_max, own_license) = found.map_or((None, None), |(tokens, own)| (Some(tokens), own));
             return Self { tokens_max, license: own_license.map(shortened).or(license), ..Self::default() };

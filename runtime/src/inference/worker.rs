@@ -131,7 +131,7 @@ impl Worker {
     /// Loads the model and starts the compute threads.
     fn load(self: &Arc<Self>, model: &OsStr, threads: u16, precision: Precision) {
         self.exit_if_any_file_changed();
-        if Path::new(model).exists() && decoder::is_llama(Path::new(model)) {
+        if Path::new(model).exists() && decoder::is_decoder(Path::new(model)) {
             return self.generate(Path::new(model), threads, precision);
         }
         let model = match read_model(model, precision) {

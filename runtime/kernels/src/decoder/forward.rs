@@ -43,6 +43,8 @@ struct ThreadBuffers {
     products: Vec<[f32; 16]>,
     ups: Vec<[f32; 16]>,
     scores: Vec<f32>,
+    /// A head before its normalisation.
+    head: Vec<f32>,
 }
 
 impl Workspace {
@@ -55,6 +57,7 @@ impl Workspace {
             products: vec![[0.0; 16]; rows],
             ups: vec![[0.0; 16]; rows],
             scores: vec![0.0; Attention::workspace_len(shape.context)],
+            head: vec![0.0; shape.head_len],
         };
         Self {
             stream: Shared::new(rows * shape.hidden),
@@ -136,6 +139,10 @@ struct Target<'a> {
     offset: usize,
     /// Whether to add to the present values.
     add: bool,
+    /// The factor of the sum of product and bias.
+    scale: f32,
+    /// One number for each row of the matrix, or none.
+    bias: &'a [f32],
 }
 
 impl Pass<'_> {
@@ -156,21 +163,23 @@ impl Pass<'_> {
     /// Queries, keys and values.
     fn project(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let matrices = [&layer.query, &layer.key, &layer.value];
+        let biases = [&layer.biases.query, &layer.biases.key, &layer.biases.value];
         let input = Input::Normal(0, &layer.attention_norm);
         let stride = self.heads_stride();
         let [first, second] = [layer.query.tiles(), layer.query.tiles() + layer.key.tiles()];
         let tiles = second + layer.value.tiles();
         let products = Products { input, count: self.count, matrices: &matrices, tiles };
         self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
-            let (matrix, tile, offset) = if tile < first {
-                (matrices[0], tile, 0)
+            let (part, tile, offset) = if tile < first {
+                (0, tile, 0)
             } else if tile < second {
-                (matrices[1], tile - first, self.shape.query_len())
+                (1, tile - first, self.shape.query_len())
             } else {
-                (matrices[2], tile - second, self.shape.query_len() + self.shape.kv_len())
+                (2, tile - second, self.shape.query_len() + self.shape.kv_len())
             };
-            let target = Target { numbers: &self.workspace.heads, stride, offset, add: false };
-            self.multiply(matrix, tile, rows, tile_buffers.products, target);
+            let (numbers, bias) = (&self.workspace.heads, biases[part]);
+            let target = Target { numbers, stride, offset, add: false, scale: 1.0, bias };
+            self.multiply(matrices[part], tile, rows, tile_buffers.products, target);
         });
     }
 
@@ -180,14 +189,14 @@ impl Pass<'_> {
         if self.count == 1 {
             return thread.share(heads, 1, |share| {
                 for head in share {
-                    self.store_keys_and_values(layer, head, 0..1);
+                    self.store_keys_and_values(buffers, layer, head, 0..1);
                     self.attend_row(buffers, layer, head, 0);
                 }
             });
         }
         thread.share(heads, 1, |share| {
             for head in share {
-                self.store_keys_and_values(layer, head, 0..self.count);
+                self.store_keys_and_values(buffers, layer, head, 0..self.count);
             }
         });
         // Later rows see more: they come first, so that the last shares are small ones.
@@ -199,8 +208,14 @@ impl Pass<'_> {
     }
 
     /// Turns a head's queries and keys to their positions, and puts keys and values into the cache.
-    fn store_keys_and_values(&self, layer: usize, head: usize, rows: Range<usize>) {
-        let (shape, cache) = (self.shape, self.cache);
+    fn store_keys_and_values(
+        &self,
+        buffers: &mut ThreadBuffers,
+        layer: usize,
+        head: usize,
+        rows: Range<usize>,
+    ) {
+        let (shape, cache, weights) = (self.shape, self.cache, &self.layers[layer]);
         let (len, half) = (shape.head_len, shape.head_len / 2);
         let lanes = len.div_ceil(16);
         let group = shape.heads / shape.kv_heads;
@@ -223,9 +238,9 @@ impl Pass<'_> {
                 (queries, heads.part_mut(key..key + len), heads.part(value..value + len))
             };
             for query in queries.chunks_exact_mut(len) {
-                rotate(query, cosines, sines);
+                self.place_head(query, &weights.query_norm, weights.rotates, (cosines, sines), buffers);
             }
-            rotate(key, cosines, sines);
+            self.place_head(key, &weights.key_norm, weights.rotates, (cosines, sines), buffers);
             let position = cache.len + row;
             let block = &mut keys[position / 16 * 16 * len..][..16 * len];
             for (sixteen, number) in block.as_chunks_mut::<16>().0.iter_mut().zip(&*key) {
@@ -234,6 +249,24 @@ impl Pass<'_> {
             for (lane, numbers) in values[position * lanes..][..lanes].iter_mut().zip(value.chunks(16)) {
                 lane[..numbers.len()].copy_from_slice(numbers);
             }
+        }
+    }
+
+    /// Normalises a head, if there are weights for that, and turns it to its position.
+    fn place_head(
+        &self,
+        head: &mut [f32],
+        norm: &[f32],
+        rotates: bool,
+        (cosines, sines): (&[f32], &[f32]),
+        buffers: &mut ThreadBuffers,
+    ) {
+        if !norm.is_empty() {
+            buffers.head.copy_from_slice(head);
+            (self.kernel.normalise)(&buffers.head, norm, self.shape.epsilon, head);
+        }
+        if rotates {
+            rotate(head, cosines, sines);
         }
     }
 
@@ -254,14 +287,15 @@ impl Pass<'_> {
             )
         };
         let positions = cache.len + row + 1;
-        let attention = Attention { queries, keys, values, head_len: shape.head_len, positions };
+        let (head_len, scale) = (shape.head_len, shape.attention_scale);
+        let attention = Attention { queries, keys, values, head_len, scale, positions };
         (self.kernel.attend)(&attention, &mut buffers.scores, out);
     }
 
     /// Projects the output of attention and adds it to the residual stream.
     fn project_attention(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers, layer: &Layer) {
         let input = Input::Plain(&self.workspace.attention_output, self.shape.query_len());
-        self.add_to_stream(thread, buffers, &layer.output, input);
+        self.add_to_stream(thread, buffers, &layer.output, &layer.biases.output, input);
     }
 
     /// Computes the gated feed-forward network.
@@ -273,8 +307,14 @@ impl Pass<'_> {
         self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
             let (gates, ups) =
                 (&mut tile_buffers.products[..self.count], &mut tile_buffers.ups[..self.count]);
-            for (matrix, out) in [(&layer.gate, &mut *gates), (&layer.up, &mut *ups)] {
+            let branches =
+                [(&layer.gate, &layer.biases.gate, &mut *gates), (&layer.up, &layer.biases.up, &mut *ups)];
+            for (matrix, bias, out) in branches {
                 (self.kernel.product)(matrix.format, &self.weights[matrix.tile(tile)], rows, out);
+                let bias = bias.get(tile * 16..).unwrap_or_default();
+                for numbers in out.iter_mut().filter(|_| !bias.is_empty()) {
+                    numbers.iter_mut().zip(bias).for_each(|(number, bias)| *number += bias);
+                }
             }
             (self.kernel.gate)(gates, ups);
             for (row, gate) in gates.iter().enumerate() {
@@ -283,13 +323,15 @@ impl Pass<'_> {
                 unsafe { self.workspace.gated.part_mut(start..start + 16) }.copy_from_slice(gate);
             }
         });
-        self.add_to_stream(thread, buffers, &layer.down, Input::Plain(&self.workspace.gated, stride));
+        let input = Input::Plain(&self.workspace.gated, stride);
+        self.add_to_stream(thread, buffers, &layer.down, &layer.biases.down, input);
     }
 
     /// Computes the logits of the next token.
     fn compute_logits(&self, thread: &TeamThread<'_>, buffers: &mut ThreadBuffers) {
         let input = Input::Normal(self.count - 1, self.norm);
-        let target = Target { numbers: &self.workspace.logits, stride: 0, offset: 0, add: false };
+        let (numbers, scale) = (&self.workspace.logits, self.shape.logit_scale);
+        let target = Target { numbers, stride: 0, offset: 0, add: false, scale, bias: &[] };
         let products = Products { input, count: 1, matrices: &[self.head], tiles: self.head.tiles() };
         self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
             self.multiply(self.head, tile, rows, &mut tile_buffers.products[..1], target);
@@ -302,11 +344,12 @@ impl Pass<'_> {
         thread: &TeamThread<'_>,
         buffers: &mut ThreadBuffers,
         matrix: &Matrix,
+        bias: &[f32],
         input: Input<'_>,
     ) {
         let products = Products { input, count: self.count, matrices: &[matrix], tiles: matrix.tiles() };
-        let target =
-            Target { numbers: &self.workspace.stream, stride: self.shape.hidden, offset: 0, add: true };
+        let (numbers, stride, scale) = (&self.workspace.stream, self.shape.hidden, self.shape.residual_scale);
+        let target = Target { numbers, stride, offset: 0, add: true, scale, bias };
         self.multiply_all(thread, buffers, &products, |tile, rows, tile_buffers| {
             self.multiply(matrix, tile, rows, tile_buffers.products, target);
         });
@@ -418,8 +461,10 @@ impl Pass<'_> {
             // SAFETY: these numbers belong to the thread that took the tile's share, and no other thread reads them in
             // this phase.
             let numbers = unsafe { target.numbers.part_mut(start..start + count) };
-            for (number, product) in numbers.iter_mut().zip(product) {
-                *number = if target.add { *number + product } else { *product };
+            let bias = target.bias.get(tile * 16..).unwrap_or_default();
+            for (at, (number, product)) in numbers.iter_mut().zip(product).enumerate() {
+                let product = (product + bias.get(at).copied().unwrap_or(0.0)) * target.scale;
+                *number = if target.add { *number + product } else { product };
             }
         }
     }

@@ -6,7 +6,7 @@
 use super::shape::Shape;
 use super::shared::Shared;
 
-/// The keys and values of a text's tokens, for one [`super::Llama`].
+/// The keys and values of a text's tokens, for one [`super::Decoder`].
 pub struct KvCache {
     /// `[layers][kv_heads][positions / 16][head_len][16]`
     pub(super) keys: Shared<f32>,

@@ -76,6 +76,8 @@ pub(super) struct Attention<'a> {
     /// `[positions][value_lanes][16]`.
     pub(super) values: &'a [[f32; 16]],
     pub(super) head_len: usize,
+    /// The factor of the products of queries and keys.
+    pub(super) scale: f32,
     /// The number of positions to attend to, at least one.
     pub(super) positions: usize,
 }
@@ -125,7 +127,7 @@ unsafe fn attend_heads<L: Lanes, const N: usize>(
     let padded = attention.positions.next_multiple_of(16);
     let width = attention.head_len;
     let queries: [&[f32]; N] = core::array::from_fn(|head| &queries[head * width..][..width]);
-    let scale = (width as f32).sqrt().recip();
+    let scale = attention.scale;
     let mut rest = scores;
     let scores: [&mut [[f32; 16]]; N] = core::array::from_fn(|_| {
         let (own, others) = std::mem::take(&mut rest).split_at_mut(padded);

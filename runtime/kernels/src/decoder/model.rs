@@ -1,15 +1,15 @@
-//! A Llama that is ready to run: its parts are checked against each other before anything is computed with them.
+//! A decoder that is ready to run: its parts are checked against each other before anything is computed with them.
 
 use super::arena::Arena;
 use super::forward::{Pass, Workspace};
 use super::kernel::Kernel;
 use super::kv_cache::KvCache;
 use super::shape::{PASS_TOKENS_MAX, Shape, ShapeError};
-use super::weights::{Layer, Matrix, check_vector};
+use super::weights::{Layer, Matrix, check_optional, check_vector};
 use crate::thread_team::ThreadTeam;
 
-/// A Llama that is ready to run.
-pub struct Llama {
+/// A decoder that is ready to run.
+pub struct Decoder {
     pub(super) kernel: Kernel,
     pub(super) shape: Shape,
     pub(super) layers: Vec<Layer>,
@@ -20,8 +20,8 @@ pub struct Llama {
     workspace: Workspace,
 }
 
-impl Llama {
-    /// Makes a Llama of its parts.
+impl Decoder {
+    /// Makes a decoder of its parts.
     ///
     /// # Errors
     /// Returns [`ShapeError`] if the parts do not fit each other.
@@ -44,6 +44,21 @@ impl Llama {
             ];
             for (what, vector) in vectors {
                 check_vector(what, index, vector, hidden)?;
+            }
+            let biases = &layer.biases;
+            let optional = [
+                ("the bias of queries", &biases.query, query),
+                ("the bias of keys", &biases.key, kv),
+                ("the bias of values", &biases.value, kv),
+                ("the bias of the output", &biases.output, hidden),
+                ("the bias of the gate", &biases.gate, intermediate),
+                ("the bias of the up matrix", &biases.up, intermediate),
+                ("the bias of the down matrix", &biases.down, hidden),
+                ("the norm of queries", &layer.query_norm, shape.head_len),
+                ("the norm of keys", &layer.key_norm, shape.head_len),
+            ];
+            for (what, vector, len) in optional {
+                check_optional(what, index, vector, len)?;
             }
             let matrices = [
                 ("the query matrix", &layer.query, (query, hidden)),

@@ -1,6 +1,6 @@
-//! The dimensions of a Llama, and the errors of weights that do not fit them.
+//! The dimensions of a decoder, and the errors of weights that do not fit them.
 
-/// The dimensions and constants of a Llama.
+/// The dimensions and constants of a decoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
     /// The length of a hidden state.
@@ -21,13 +21,19 @@ pub struct Shape {
     pub frequencies: Vec<f32>,
     /// The maximum number of positions of a text.
     pub context: usize,
+    /// The factor of the products of queries and keys; usually one over the root of `head_len`.
+    pub attention_scale: f32,
+    /// The factor of what a layer adds to the residual stream; usually 1.
+    pub residual_scale: f32,
+    /// The factor of the logits; usually 1.
+    pub logit_scale: f32,
 }
 
-/// Why dimensions and weights do not form a Llama.
+/// Why dimensions and weights do not form a decoder.
 #[derive(Debug, thiserror::Error)]
 pub enum ShapeError {
     /// A dimension is impossible.
-    #[error("{what} is {found}, which no Llama has")]
+    #[error("{what} is {found}, which no decoder has")]
     Number {
         /// The dimension.
         what: &'static str,

@@ -1,4 +1,4 @@
-//! The weights of a Llama: packed matrices in the arena, and the vectors beside them.
+//! The weights of a decoder: packed matrices in the arena, and the vectors beside them.
 
 use super::arena::Arena;
 use super::format::{Format, TILE_ROWS};
@@ -16,6 +16,25 @@ pub struct Matrix {
     pub columns: usize,
     /// The offset of the first tile in the arena, a multiple of 64.
     pub offset: usize,
+}
+
+/// The biases of a layer's projections. An empty one is not added.
+#[derive(Clone, Debug, Default)]
+pub struct Biases {
+    /// The bias of the queries, in the order of their rows.
+    pub query: Vec<f32>,
+    /// The bias of the keys, in the order of their rows.
+    pub key: Vec<f32>,
+    /// The bias of the values.
+    pub value: Vec<f32>,
+    /// The bias of the output projection of attention.
+    pub output: Vec<f32>,
+    /// The bias of the gate projection.
+    pub gate: Vec<f32>,
+    /// The bias of the up projection.
+    pub up: Vec<f32>,
+    /// The bias of the down projection.
+    pub down: Vec<f32>,
 }
 
 /// One layer's weights.
@@ -39,6 +58,14 @@ pub struct Layer {
     pub up: Matrix,
     /// The down projection.
     pub down: Matrix,
+    /// The biases of these projections.
+    pub biases: Biases,
+    /// The normalisation of each head of queries before it is rotated; empty: none.
+    pub query_norm: Vec<f32>,
+    /// The normalisation of each head of keys before it is rotated; empty: none.
+    pub key_norm: Vec<f32>,
+    /// Whether queries and keys are rotated to their positions.
+    pub rotates: bool,
 }
 
 impl Matrix {
@@ -76,6 +103,16 @@ impl Matrix {
             _ => Err(ShapeError::Outside { what, layer }),
         }
     }
+}
+
+/// Checks a vector that a layer may not have: then it is empty.
+pub(super) fn check_optional(
+    what: &'static str,
+    layer: usize,
+    vector: &[f32],
+    len: usize,
+) -> Result<(), ShapeError> {
+    if vector.is_empty() { Ok(()) } else { check_vector(what, layer, vector, len) }
 }
 
 pub(super) fn check_vector(

@@ -3,9 +3,9 @@
 //! A session advances by one pass of the model at a time, so the caller can interleave several sessions and stop any of
 //! them soon. The invariant: the same request gives the same text, whatever else runs.
 
-use super::architectures::llama::LlamaConfig;
 use super::chat::Chat;
 use super::chunked_prefill::PrefillPace;
+use super::config::DecoderConfig;
 use super::detokenizer::Detokenizer;
 use super::gguf::Gguf;
 use super::packing::{self, GGUF, Names, SAFETENSORS};
@@ -18,7 +18,7 @@ use crate::inference::files::folder::{Folder, WEIGHTS};
 use crate::inference::files::tokenizer_json::TOKENIZER;
 use crate::text::without_mark;
 use engine::task::{FinishReason, Generation, Prompt};
-use kernels::decoder::{Kernel, KvCache, Llama, PASS_TOKENS_MAX};
+use kernels::decoder::{Decoder, Kernel, KvCache, PASS_TOKENS_MAX};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,10 +26,11 @@ use std::time::Instant;
 
 /// A decoder, ready to generate text.
 pub struct Generator {
-    llama: Llama,
+    decoder: Decoder,
     source: TensorSource,
     /// The token embeddings, which stay in their file: a token needs one row.
     embedding: &'static str,
+    embedding_scale: f32,
     vocabulary: Vocabulary,
     /// The chat template, or why it cannot be used.
     chat: Option<Result<Chat, String>>,
@@ -109,7 +110,7 @@ struct Framing {
 
 /// The metadata of a model, from its small files or the header of its GGUF file.
 struct Described {
-    config: LlamaConfig,
+    config: DecoderConfig,
     vocabulary: Vocabulary,
     chat: Option<Result<Chat, String>>,
     framing: Framing,
@@ -132,7 +133,7 @@ impl Generator {
         let (source, gguf) = TensorSource::from_gguf(path)?;
         let pairs = gguf.tensors.get("rope_freqs.weight").map(|tensor| tensor.columns);
         let factors = pairs.map(|pairs| source.vector("rope_freqs.weight", pairs)).transpose()?;
-        let config = LlamaConfig::from_gguf(&gguf, factors.as_deref())?;
+        let config = DecoderConfig::from_gguf(&gguf, factors.as_deref())?;
         let beside = Folder::at(path.parent().unwrap_or_else(|| Path::new(".")));
         let described = Described::from_gguf(&gguf, config, &beside)?;
         Self::from_parts(source, &GGUF, described, options)
@@ -153,7 +154,7 @@ impl Generator {
         let packed = packing::pack(&source, names, &config, options)?;
         // Threads synchronise several times in each layer; for a small model, one thread is faster.
         let threads = options.threads.min(1 + packed.arena.bytes().len() / THREAD_BYTES_MIN);
-        let llama = Llama::new(
+        let decoder = Decoder::new(
             config.shape,
             packed.layers,
             packed.norm,
@@ -163,9 +164,10 @@ impl Generator {
             threads,
         )?;
         Ok(Self {
-            llama,
+            decoder,
             source,
             embedding: names.embedding,
+            embedding_scale: config.embedding_scale,
             vocabulary,
             chat,
             framing,
@@ -179,7 +181,7 @@ impl Generator {
 
     /// Returns the maximum number of positions of a text, including its prompt.
     pub fn context(&self) -> usize {
-        self.llama.shape().context
+        self.decoder.shape().context
     }
 
     /// Begins a session with a prompt.
@@ -205,7 +207,7 @@ impl Generator {
                 format!("the prompt has {count} tokens, this model has room for {context} with their answer");
             return Err(reason.into());
         }
-        let rows = self.llama.shape().vocabulary;
+        let rows = self.decoder.shape().vocabulary;
         if let Some(token) = tokens.iter().find(|token| **token as usize >= rows) {
             let text: String = self.vocabulary.token(*token).unwrap_or_default().chars().take(40).collect();
             return Err(
@@ -242,15 +244,10 @@ impl Generator {
         let pass = &ahead[*seen..ahead.len().min(*seen + self.pace.tokens())];
         *seen += pass.len();
         let is_last = *seen == ahead.len();
-        let hidden = self.llama.shape().hidden;
-        let vectors = &mut self.vectors[..pass.len() * hidden];
-        let table = self.source.matrix(self.embedding, self.llama.shape().vocabulary, hidden);
-        let table = table.map_err(|error| error.to_string())?;
-        for (token, vector) in pass.iter().zip(vectors.chunks_exact_mut(hidden)) {
-            table.decode(*token as usize, &mut self.raw, vector).map_err(|error| error.to_string())?;
-        }
+        self.embed(pass)?;
+        let vectors = &self.vectors[..pass.len() * self.decoder.shape().hidden];
         let started = Instant::now();
-        let logits = self.llama.forward(cache, vectors);
+        let logits = self.decoder.forward(cache, vectors);
         if pass.len() == self.pace.tokens() {
             self.pace.handle_pass(started.elapsed());
         }
@@ -289,15 +286,23 @@ impl Generator {
     /// # Errors
     /// Returns the reason if the tokens are invalid.
     pub fn predict(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
-        let hidden = self.llama.shape().hidden;
-        let mut vectors = vec![0.0; tokens.len() * hidden];
-        let table = self.source.matrix(self.embedding, self.llama.shape().vocabulary, hidden);
-        let table = table.map_err(|error| error.to_string())?;
-        for (token, vector) in tokens.iter().zip(vectors.chunks_exact_mut(hidden)) {
-            table.decode(*token as usize, &mut self.raw, vector).map_err(|error| error.to_string())?;
-        }
+        self.embed(tokens)?;
         let mut cache = self.cache(tokens.len()).map_err(|error| error.to_string())?;
-        Ok(self.llama.forward(&mut cache, &vectors).to_vec())
+        let vectors = &self.vectors[..tokens.len() * self.decoder.shape().hidden];
+        Ok(self.decoder.forward(&mut cache, vectors).to_vec())
+    }
+
+    /// Reads the embeddings of the tokens of a pass, at most [`PASS_TOKENS_MAX`], into the buffer for them.
+    fn embed(&mut self, tokens: &[u32]) -> Result<(), String> {
+        let (hidden, rows) = (self.decoder.shape().hidden, self.decoder.shape().vocabulary);
+        let table = self.source.matrix(self.embedding, rows, hidden).map_err(|error| error.to_string())?;
+        for (token, vector) in tokens.iter().zip(self.vectors.chunks_exact_mut(hidden)) {
+            table.decode(*token as usize, &mut self.raw, vector).map_err(|error| error.to_string())?;
+            if self.embedding_scale != 1.0 {
+                vector.iter_mut().for_each(|number| *number *= self.embedding_scale);
+            }
+        }
+        Ok(())
     }
 
     /// Returns an empty cache for this many tokens: the spare one if it is large enough.
@@ -306,11 +311,14 @@ impl Generator {
             spare.truncate(0);
             return Ok(spare);
         }
-        self.llama.cache(tokens).ok_or(BeginError::Memory { tokens })
+        self.decoder.cache(tokens).ok_or(BeginError::Memory { tokens })
     }
 
-    /// Tokenises a prompt.
-    fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
+    /// Tokenises a prompt, with the special tokens around it.
+    ///
+    /// # Errors
+    /// Returns the reason if the prompt is invalid.
+    pub fn prompt_tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, String> {
         match prompt {
             Prompt::Text(text) => {
                 self.check_bytes(text)?;
@@ -398,7 +406,7 @@ impl Described {
     }
 
     /// Reads the header of a GGUF file. A `tokenizer.json` beside it takes precedence over its vocabulary.
-    fn from_gguf(gguf: &Gguf, config: LlamaConfig, beside: &Folder) -> Result<Self, DecoderError> {
+    fn from_gguf(gguf: &Gguf, config: DecoderConfig, beside: &Folder) -> Result<Self, DecoderError> {
         let vocabulary = match small_file(beside, TOKENIZER)? {
             Some(json) => Vocabulary::load(&json)?,
             None => Vocabulary::from_gguf(gguf)?,
@@ -432,10 +440,10 @@ pub(super) fn check_folder(folder: &Folder) -> Result<(), DecoderError> {
     }
 }
 
-pub(super) fn folder_config(folder: &Folder) -> Result<LlamaConfig, DecoderError> {
+pub(super) fn folder_config(folder: &Folder) -> Result<DecoderConfig, DecoderError> {
     let json = small_file(folder, "config.json")?;
     let json = json.ok_or_else(|| DecoderError::Config("config.json is missing".to_owned()))?;
-    LlamaConfig::parse(&json, small_file(folder, "generation_config.json")?.as_deref())
+    DecoderConfig::parse(&json, small_file(folder, "generation_config.json")?.as_deref())
 }
 
 fn tokenizer_config(folder: &Folder) -> Result<TokenizerConfig, DecoderError> {

@@ -3,7 +3,7 @@
 //! Models are checked when they are listed, so that no model is offered whose first task would fail. Damaged files are
 //! not reported here: loading reports them, and has them fetched again. Results are cached until a file changes.
 
-use super::architectures::llama::LlamaConfig;
+use super::config::DecoderConfig;
 use super::generator::{check_folder, folder_config};
 use super::tensor_source::TensorSource;
 use super::vocabulary;
@@ -44,14 +44,14 @@ pub(in crate::inference) fn details(path: &Path) -> Option<(usize, Option<String
         (folder_config(&Folder::at(path)).ok()?, None)
     } else {
         let (_, gguf) = TensorSource::from_gguf(path).ok()?;
-        (LlamaConfig::from_gguf(&gguf, None).ok()?, gguf.text("general.license").map(str::to_owned))
+        (DecoderConfig::from_gguf(&gguf, None).ok()?, gguf.text("general.license").map(str::to_owned))
     };
     Some((config.shape.context.min(CONTEXT_MAX), license))
 }
 
 fn check_gguf(path: &Path) -> Result<(), DecoderError> {
     let (_, gguf) = TensorSource::from_gguf(path)?;
-    LlamaConfig::from_gguf(&gguf, None)?;
+    DecoderConfig::from_gguf(&gguf, None)?;
     let beside = path.with_file_name(TOKENIZER);
     if beside.exists() {
         return Ok(());

@@ -5,11 +5,11 @@
 //! - A cached file is used only if it was made from the same files with the same layout, and its checksum is right.
 //! - If the cache cannot be written, for example because the disk is full, the weights are only packed again next time.
 
-use super::architectures::llama::LlamaConfig;
+use super::config::DecoderConfig;
 use super::tensor_source::{ReadBuffers, Rows, TensorSource};
 use super::{DecoderError, Options};
 use crate::home;
-use kernels::decoder::{Arena, Layer, Matrix, TILE_ROWS};
+use kernels::decoder::{Arena, Biases, Layer, Matrix, TILE_ROWS};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -31,9 +31,12 @@ pub(super) struct Names {
     head: &'static str,
     norm: &'static str,
     layer: &'static str,
-    parts: [&'static str; 9],
-    /// Whether the numbers of a rotary pair are adjacent, not half a head apart.
-    interleaved: bool,
+    /// The projections, without `.weight` or `.bias`.
+    projections: [&'static str; 7],
+    /// The normalisations before attention and before the feed-forward network, and those of queries and keys.
+    norms: [&'static str; 4],
+    /// Whether rotary pairs lie as the architecture has them in GGUF files; otherwise they are half a head apart.
+    is_gguf: bool,
 }
 
 pub(super) const SAFETENSORS: Names = Names {
@@ -41,18 +44,22 @@ pub(super) const SAFETENSORS: Names = Names {
     head: "lm_head.weight",
     norm: "model.norm.weight",
     layer: "model.layers",
-    parts: [
-        "self_attn.q_proj.weight",
-        "self_attn.k_proj.weight",
-        "self_attn.v_proj.weight",
-        "self_attn.o_proj.weight",
-        "mlp.gate_proj.weight",
-        "mlp.up_proj.weight",
-        "mlp.down_proj.weight",
+    projections: [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ],
+    norms: [
         "input_layernorm.weight",
         "post_attention_layernorm.weight",
+        "self_attn.q_norm.weight",
+        "self_attn.k_norm.weight",
     ],
-    interleaved: false,
+    is_gguf: false,
 };
 
 pub(super) const GGUF: Names = Names {
@@ -60,18 +67,9 @@ pub(super) const GGUF: Names = Names {
     head: "output.weight",
     norm: "output_norm.weight",
     layer: "blk",
-    parts: [
-        "attn_q.weight",
-        "attn_k.weight",
-        "attn_v.weight",
-        "attn_output.weight",
-        "ffn_gate.weight",
-        "ffn_up.weight",
-        "ffn_down.weight",
-        "attn_norm.weight",
-        "ffn_norm.weight",
-    ],
-    interleaved: true,
+    projections: ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"],
+    norms: ["attn_norm.weight", "ffn_norm.weight", "attn_q_norm.weight", "attn_k_norm.weight"],
+    is_gguf: true,
 };
 
 /// A matrix that is to be packed.
@@ -93,7 +91,7 @@ struct Plan<'a> {
 pub(super) fn pack(
     source: &TensorSource,
     names: &Names,
-    config: &LlamaConfig,
+    config: &DecoderConfig,
     options: &Options,
 ) -> Result<Packed, DecoderError> {
     let mut plan = Plan { matrices: Vec::new(), bytes: HEADER_BYTES };
@@ -101,11 +99,26 @@ pub(super) fn pack(
     let (hidden, intermediate) = (shape.hidden, shape.intermediate);
     let (query, kv) = (shape.query_len(), shape.kv_len());
     let mut layers = Vec::new();
-    for index in 0..config.layers {
-        let name = |part: usize| format!("{}.{index}.{}", names.layer, names.parts[part]);
-        let turned = names.interleaved.then_some(shape.head_len);
-        let mut add = |part, rows, columns, head_len| {
-            plan.add(source.matrix(&name(part), rows, columns)?, rows, columns, head_len, options)
+    let interleaved = names.is_gguf && config.architecture.gguf_interleaved;
+    let turned = interleaved.then_some(shape.head_len);
+    for (index, rotates) in config.rotates.iter().enumerate() {
+        let name = |part: &str| format!("{}.{index}.{part}", names.layer);
+        let mut add = |part: usize, rows, columns, head_len| {
+            let weight = name(&format!("{}.weight", names.projections[part]));
+            plan.add(source.matrix(&weight, rows, columns)?, rows, columns, head_len, options)
+        };
+        let bias = |part: usize, len: usize, has_it: bool| {
+            let name = name(&format!("{}.bias", names.projections[part]));
+            if has_it { source.vector(&name, len) } else { Ok(Vec::new()) }
+        };
+        let turned_bias = |part, len| {
+            let numbers = bias(part, len, config.biases.query_key_value)?;
+            let row = |row| turned.map_or(row, |head_len| origin(row, head_len));
+            Ok::<_, DecoderError>((0..numbers.len()).map(|at| numbers[row(at)]).collect::<Vec<_>>())
+        };
+        let head_norm = |norm: usize| match config.architecture.head_norms {
+            true => source.vector(&name(names.norms[norm]), shape.head_len),
+            false => Ok(Vec::new()),
         };
         layers.push(Layer {
             query: add(0, query, hidden, turned)?,
@@ -115,8 +128,20 @@ pub(super) fn pack(
             gate: add(4, intermediate, hidden, None)?,
             up: add(5, intermediate, hidden, None)?,
             down: add(6, hidden, intermediate, None)?,
-            attention_norm: source.vector(&name(7), hidden)?,
-            gate_norm: source.vector(&name(8), hidden)?,
+            attention_norm: source.vector(&name(names.norms[0]), hidden)?,
+            gate_norm: source.vector(&name(names.norms[1]), hidden)?,
+            biases: Biases {
+                query: turned_bias(0, query)?,
+                key: turned_bias(1, kv)?,
+                value: bias(2, kv, config.biases.query_key_value)?,
+                output: bias(3, hidden, config.biases.output)?,
+                gate: bias(4, intermediate, config.biases.feed_forward)?,
+                up: bias(5, intermediate, config.biases.feed_forward)?,
+                down: bias(6, hidden, config.biases.feed_forward)?,
+            },
+            query_norm: head_norm(2)?,
+            key_norm: head_norm(3)?,
+            rotates: *rotates,
         });
     }
     let tied = config.tied && !source.contains(names.head);

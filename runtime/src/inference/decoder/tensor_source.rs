@@ -3,8 +3,8 @@
 //! Rows are read on demand into reused buffers; a file is never in memory as a whole.
 
 use super::DecoderError;
-use super::architectures::llama::gguf_schema;
 use super::gguf::{Gguf, Kind, Tensor};
+use super::gguf_schema;
 use crate::inference::encoder::Precision;
 use crate::inference::files::safetensors::{Entry, Header, HeaderError};
 use crate::regular_file;

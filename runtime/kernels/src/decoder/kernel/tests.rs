@@ -201,7 +201,8 @@ proptest! {
             }
         }
         let key = |position: usize, at: usize| f64::from(keys[(position / 16 * len + at) * 16 + position % 16]);
-        let it = Attention { queries: &queries, keys: &keys, values: &values, head_len: len, positions };
+        let scale = (len as f32).sqrt().recip();
+        let it = Attention { queries: &queries, keys: &keys, values: &values, head_len: len, scale, positions };
         for kernel in others() {
             let mut out = vec![f32::NAN; heads * len];
             let mut scores = vec![f32::NAN; Attention::workspace_len(room)];

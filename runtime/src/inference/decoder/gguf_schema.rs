@@ -1,7 +1,8 @@
-//! The keys and tensors that a GGUF file of the Llama family may have. Each is read, has no effect, or is rejected by
+//! The keys and tensors that a GGUF file of a decoder may have. Each is read, has no effect, or is rejected by
 //! name: nothing in a file is ignored silently.
 
-use crate::inference::decoder::gguf::{Gguf, Value};
+use super::architectures::{Architecture, Bias};
+use super::gguf::{Gguf, Value};
 use std::f64::consts::SQRT_2;
 
 /// Checks the names of keys and tensors, the types of values, and values that are not supported.
@@ -16,27 +17,34 @@ pub(crate) fn check(gguf: &Gguf) -> Result<(), String> {
              gguf-split --merge"
         ));
     }
-    match gguf.text("general.architecture") {
-        Some("llama") => {}
-        architecture => {
-            let architecture = shown(architecture.unwrap_or("nothing"));
-            return Err(format!("general.architecture: {architecture:?} is not supported; \"llama\" is"));
-        }
-    }
+    let architecture = architecture(gguf)?;
     if let Some(kind) = gguf.text("general.type").filter(|kind| *kind != "model") {
         return Err(format!("general.type: it is a file of type {:?}, not a model", shown(kind)));
     }
     for (name, value) in &gguf.metadata {
-        check_key(name, value)?;
+        check_key(name, value, architecture)?;
     }
-    check_scale_of_attention(gguf)?;
-    check_tensors(gguf)
+    check_scale_of_attention(gguf, architecture)?;
+    check_tensors(gguf, architecture)
+}
+
+/// Returns the architecture of a file.
+///
+/// # Errors
+/// Returns the reason if it is not supported.
+pub(super) fn architecture(gguf: &Gguf) -> Result<&'static Architecture, String> {
+    let name = gguf.text("general.architecture").unwrap_or("nothing");
+    let refusal = || {
+        let names = Architecture::gguf_names();
+        format!("general.architecture: {:?} is not supported; {names} are", shown(name))
+    };
+    Architecture::by_gguf(name).ok_or_else(refusal)
 }
 
 /// Checks one key and its value.
-fn check_key(name: &str, value: &Value) -> Result<(), String> {
+fn check_key(name: &str, value: &Value, architecture: &Architecture) -> Result<(), String> {
     let (kind, keys) = match name.split_once('.') {
-        Some(("llama", _)) => ("llama", LLAMA),
+        Some((kind, _)) if kind == architecture.gguf => (kind, KEYS),
         Some(("tokenizer", rest)) if rest.starts_with("chat_template") => {
             return text_of_template(name, value);
         }
@@ -48,6 +56,8 @@ fn check_key(name: &str, value: &Value) -> Result<(), String> {
     let Some((_, expected)) = keys.iter().find(|(key, _)| *key == rest) else {
         return Err(format!("{}: this key is not supported", shown(name)));
     };
+    let is_factor = architecture.scaled && kind == architecture.gguf && FACTORS.contains(&rest);
+    let expected = if is_factor { Expected::Float } else { *expected };
     match expected.mismatch(value) {
         None => Ok(()),
         Some(expected) => {
@@ -64,25 +74,41 @@ fn text_of_template(name: &str, value: &Value) -> Result<(), String> {
     Err(format!("{}: {} is no template", shown(name), told(value)))
 }
 
-/// Checks that the attention scale, if it is given, is the default for the head length.
-fn check_scale_of_attention(gguf: &Gguf) -> Result<(), String> {
-    let name = "llama.attention.scale";
-    let Some(scale) = gguf.float(name).filter(|scale| *scale != 0.0) else { return Ok(()) };
-    let heads = gguf.number("llama.attention.head_count").unwrap_or(1).max(1);
-    let len = gguf.number("llama.attention.key_length");
-    let len = len.or_else(|| gguf.number("llama.embedding_length").map(|hidden| hidden / heads)).unwrap_or(1);
+/// Checks that the attention scale, if it is given, is the default for the head length, unless the architecture has its
+/// own.
+fn check_scale_of_attention(gguf: &Gguf, architecture: &Architecture) -> Result<(), String> {
+    let key = |name: &str| format!("{}.{name}", architecture.gguf);
+    let name = key("attention.scale");
+    let given = gguf.float(&name).filter(|scale| *scale != 0.0 && !architecture.scaled);
+    let Some(scale) = given else { return Ok(()) };
+    let heads = gguf.number(&key("attention.head_count")).unwrap_or(1).max(1);
+    let len = gguf.number(&key("attention.key_length"));
+    let len = len.or_else(|| gguf.number(&key("embedding_length")).map(|hidden| hidden / heads)).unwrap_or(1);
     let usual = (len as f64).sqrt().recip();
     let near = (scale / usual - 1.0).abs() < SQRT_2 * 1e-6;
     if near { Ok(()) } else { Err(format!("{name}: {scale} is not supported, only {usual} is")) }
 }
 
-fn check_tensors(gguf: &Gguf) -> Result<(), String> {
+fn check_tensors(gguf: &Gguf, architecture: &Architecture) -> Result<(), String> {
+    // A layer without the tensors of the first one misses them when it is loaded; one with more would lose them.
+    let in_first = |part: &str| gguf.tensors.contains_key(&format!("blk.0.{part}"));
+    let may_have = |part: &str| match part.strip_suffix(".bias") {
+        Some("attn_q" | "attn_k" | "attn_v") => architecture.attention_bias != Bias::Never,
+        Some("attn_output") => matches!(architecture.attention_bias, Bias::Field(_)),
+        Some("ffn_gate" | "ffn_up" | "ffn_down") => architecture.feed_forward_bias != Bias::Never,
+        Some(_) => false,
+        None => HEAD_NORMS.contains(&part) && architecture.head_norms,
+    };
+
     for name in gguf.tensors.keys() {
         let part = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
             Some((layer, part)) if layer.bytes().all(|digit| digit.is_ascii_digit()) => Some(part),
             _ => None,
         };
-        let known = part.map_or_else(|| TENSORS.contains(&name.as_str()), |part| PARTS.contains(&part));
+        let known = part.map_or_else(
+            || TENSORS.contains(&name.as_str()),
+            |part| PARTS.contains(&part) || may_have(part) && in_first(part),
+        );
         if !known {
             return Err(format!(
                 "tensor {} is not supported: the model needs it, and nothing here reads it",
@@ -167,8 +193,8 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
 }
 
-/// Keys after `llama.`. A factor may only have a neutral value.
-const LLAMA: &[(&str, Expected)] = &[
+/// Keys after the name of the architecture. A factor may only have a neutral value, unless the architecture has factors.
+const KEYS: &[(&str, Expected)] = &[
     ("attention.causal", Expected::TruthOf(true)),
     ("attention.head_count", Expected::Number),
     ("attention.head_count_kv", Expected::Number),
@@ -256,6 +282,10 @@ const PARTS: [&str; 11] = [
     "attn_rot_embd.weight",
     "rope_freqs.weight",
 ];
+/// The tensors of a layer that normalises the heads of queries and keys.
+const HEAD_NORMS: [&str; 2] = ["attn_k_norm.weight", "attn_q_norm.weight"];
+/// The keys of factors that an architecture may have.
+const FACTORS: [&str; 3] = ["embedding_scale", "logit_scale", "residual_scale"];
 /// The length at which a name is cut in errors.
 const SHOWN_CHARS: usize = 80;
 
@@ -296,7 +326,7 @@ mod tests {
         assert_eq!(check(&sound()), Ok(()));
         let text = |text: &str| Value::Text(text.to_owned());
         let keys = [
-            ("general.architecture", text("qwen2"), "\"qwen2\" is not supported"),
+            ("general.architecture", text("bert"), "\"bert\" is not supported; granite, llama, qwen2"),
             ("general.type", text("adapter"), "general.type"),
             ("split.count", Value::Integer(3), "of 3 of a split file"),
             ("llama.attention.clamp_kqv", Value::Float(8.0), "llama.attention.clamp_kqv"),
@@ -318,7 +348,7 @@ mod tests {
             assert!(error.contains(reason), "{error} for {name}");
         }
         let names =
-            ["blk.0.attn_q.bias", "blk.0.attn_output.bias", "blk.0.ffn_up_exps.weight", "output.bias"];
+            ["blk.1.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.0.ffn_up_exps.weight", "output.bias"];
         for name in names.into_iter().chain(["rope_factors_long.weight", "blk.x.attn_q.weight", "blk.0"]) {
             let mut gguf = sound();
             let tensor = gguf.tensors["token_embd.weight"].clone();
