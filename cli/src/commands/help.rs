@@ -4,6 +4,7 @@
 
 use crate::error::{Failure, Outcome};
 use crate::output;
+use crate::terminal;
 use clap::Command;
 use runtime::text;
 use std::process::ExitCode;
@@ -97,10 +98,70 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> Failure {
     }
 }
 
-/// Returns a page without the comments for the tools that generate parts of it.
+/// Returns a page without the comments for the tools that generate parts of it. Its paragraphs and lists are wrapped to
+/// the terminal.
 fn render(page: &str) -> String {
-    page.lines().filter(|line| !line.starts_with("<!--")).map(|line| format!("{line}\n")).collect()
+    let lines = page.lines().filter(|line| !line.starts_with("<!--"));
+    if output::is_shortened() {
+        reflowed(lines, terminal::columns().min(PAGE_WIDTH_MAX))
+    } else {
+        lines.map(|line| format!("{line}\n")).collect()
+    }
 }
+
+/// Wraps the paragraphs and list items of Markdown to `width`. Code, tables and headings keep their lines.
+fn reflowed<'l>(lines: impl Iterator<Item = &'l str>, width: usize) -> String {
+    let (mut text, mut paragraph, mut is_code) = (String::new(), String::new(), false);
+    for line in lines {
+        let trimmed = line.trim_start();
+        let is_fence = trimmed.starts_with("```");
+        let stays = is_code || is_fence || trimmed.is_empty() || trimmed.starts_with(['|', '#', '!', '<']);
+        if stays || marker(line) > 0 {
+            text += &wrapped_item(&std::mem::take(&mut paragraph), width);
+        }
+        is_code ^= is_fence;
+        if stays {
+            text += &format!("{line}\n");
+        } else if paragraph.is_empty() {
+            line.trim_end().clone_into(&mut paragraph);
+        } else {
+            paragraph = format!("{paragraph} {}", line.trim());
+        }
+    }
+    text + &wrapped_item(&paragraph, width)
+}
+
+/// Wraps a paragraph. The lines of a list item start below its text.
+fn wrapped_item(paragraph: &str, width: usize) -> String {
+    if paragraph.is_empty() {
+        return String::new();
+    }
+    let start = paragraph.len() - paragraph.trim_start().len() + marker(paragraph);
+    let (first, words) = paragraph.split_at(start);
+    let lines = output::wrapped(words, width.saturating_sub(start));
+    let rest = " ".repeat(start);
+    let prefixes = std::iter::once(first).chain(std::iter::repeat(rest.as_str()));
+    prefixes.zip(&lines).map(|(prefix, line)| format!("{prefix}{line}\n")).collect()
+}
+
+/// Returns the length of the marker that a list item begins with, such as `- ` or `2. `; 0 if it is none.
+fn marker(line: &str) -> usize {
+    let text = line.trim_start();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    match text.get(digits..) {
+        Some(rest) if digits > 0 && rest.starts_with(". ") => digits + 2,
+        Some(_) | None => {
+            if text.starts_with("- ") {
+                2
+            } else {
+                0
+            }
+        }
+    }
+}
+
+/// Longer lines are hard to read.
+const PAGE_WIDTH_MAX: usize = 100;
 
 macro_rules! topic {
     ($name:literal, $summary:literal) => {
@@ -164,6 +225,19 @@ mod tests {
             "{errors}"
         );
         assert!(!ask(&["configuration"]).unwrap().contains("<!--"));
+    }
+
+    #[test]
+    fn a_page_is_wrapped_to_the_terminal() {
+        let page = "# A long heading stays\n\nOne two three\nfour.\n\n- an item that\n  is long\n10. next\n\n```\nlong code stays\n```\n| a table stays |\n";
+        let expected = "# A long heading stays\n\nOne two\nthree four.\n\n- an item\n  that is\n  long\n10. next\n\n```\nlong code stays\n```\n| a table stays |\n";
+        assert_eq!(reflowed(page.lines(), 11), expected);
+        for Topic { name, page, .. } in TOPICS {
+            let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+            let narrow = reflowed(page.lines(), 60);
+            assert_eq!(words(&narrow), words(page), "{name}");
+            assert_eq!(reflowed(narrow.lines(), 60), narrow, "{name}");
+        }
     }
 
     #[test]
