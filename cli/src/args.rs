@@ -1,6 +1,6 @@
 //! The root of the command line. No argument takes a secret: other users of a machine see the arguments of a process.
 
-mod mistake;
+pub(crate) mod mistake;
 
 use crate::commands::{
     alerts, dashboard, debug, demo, help, man, metrics, model, node, route, short, sim, store, task, trace,

@@ -87,9 +87,12 @@ fn meanings(missing: &ContextValue, command: &Command) -> Option<String> {
     (!meanings.is_empty()).then(|| meanings.join("; "))
 }
 
-/// Returns the name that begins with `word` or differs from it by a few letters.
-fn near<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
-    let begins = names.iter().find(|name| word.len() >= 2 && name.starts_with(word)).copied();
+/// Returns the name that begins as `word` does, or differs from it by a few letters.
+pub(crate) fn near<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
+    let begins = |name: &&str| {
+        (word.len() >= 2 && name.starts_with(word)) || (name.len() >= 3 && word.starts_with(*name))
+    };
+    let begins = names.iter().copied().find(begins);
     begins.or_else(|| misspelled(word, names.iter().copied()))
 }
 
@@ -167,6 +170,7 @@ mod tests {
             ("p rerank --query q a b", "<QUERY> is given without the name --query"),
             ("p rerank", "<QUERY>: Query to score the texts against"),
             ("p nonsense", "p2p-ai-agents --help shows its options"),
+            ("p configure", "a similar subcommand exists: 'config'"),
             ("p config edti", "a similar subcommand exists: 'edit'"),
             ("p monitor", "did you mean p2p-ai-agents node monitor?"),
             ("p pull x", "did you mean p2p-ai-agents model pull?"),

@@ -2,11 +2,11 @@
 //!
 //! The pages are those of `docs/`, built into the program: they match its version and need no network.
 
+use crate::args::mistake::near;
 use crate::error::{Failure, Outcome};
 use crate::output;
 use crate::terminal;
 use clap::Command;
-use runtime::text;
 use std::process::ExitCode;
 
 /// A page of the documentation.
@@ -89,7 +89,7 @@ fn unknown(word: &str, before: &[String], known: &[&str]) -> Failure {
         format!("command of `{}`", before.join(" "))
     };
     let message = format!("no {what} is named {word:?}");
-    match text::nearest(&word.to_lowercase(), known.iter().copied()) {
+    match near(&word.to_lowercase(), known) {
         Some(nearest) => {
             let words: Vec<&str> = before.iter().map(String::as_str).chain([nearest]).collect();
             failure(message, &format!("try p2p-ai-agents help {}", words.join(" ")))
@@ -256,6 +256,6 @@ mod tests {
             tip(&["models", "more"]),
             "\"models\" is a topic, which has no commands; try p2p-ai-agents help models"
         );
-        assert!(tip(&["xyzzy"]).ends_with("; p2p-ai-agents --help lists the commands and the topics"));
+        assert!(tip(&["nonsense"]).ends_with("; p2p-ai-agents --help lists the commands and the topics"));
     }
 }
