@@ -1,8 +1,8 @@
 //! The encoder backend on the crate `kernels`, which workers use.
 //!
 //! Layers are packed for the processor one by one, and the source of each is freed. Tables that stay in memory are
-//! borrowed. The token embeddings of a file on disk, often half of a model, are quantised while they are read. In a
-//! higher precision they stay on disk, and a row is read when a text has its token.
+//! borrowed. The token embeddings of a file on disk, often half of a model, are quantised while they are read. Those of a
+//! large vocabulary, and all in a higher precision, stay on disk, and a row is read when a text has its token.
 
 use super::config::EncoderConfig;
 use super::parameters::{Form, LayerParameters, Linear, Norm, Parameters, Stored};
@@ -110,7 +110,7 @@ fn token_embeddings(
 ) -> Result<TokenEmbeddings<'static>, EncoderError> {
     let (count, columns) = (rows.rows, rows.columns);
     match precision {
-        kernels::Precision::Int8 => {
+        kernels::Precision::Int8 if count * columns * rows.float.bytes() <= QUANTIZED_BYTES_MAX => {
             let (mut output, mut scales) = (Vec::with_capacity(count * columns), Vec::with_capacity(count));
             rows.each(|bytes| {
                 let (values, more) = quantize_rows(&rows.float.widen(bytes), columns);
@@ -119,7 +119,7 @@ fn token_embeddings(
             })?;
             Ok(Matrix::int8(output.leak(), scales, Vec::new(), count, columns)?.into())
         }
-        kernels::Precision::Bf16 | kernels::Precision::F32 => {
+        kernels::Precision::Bf16 | kernels::Precision::F32 | kernels::Precision::Int8 => {
             // Reads the whole table once, so that a number that is not finite is found now.
             rows.each(|_| ())?;
             Ok(TokenEmbeddings::Read(Box::new(rows)))
@@ -153,6 +153,10 @@ fn matrix<'b>(stored: &Stored<'_>, bytes: &'b [u8]) -> Result<Matrix<'b>, Matrix
 fn norm(norm: &Norm) -> kernels::Norm {
     kernels::Norm { weight: norm.weight.clone(), bias: norm.bias.clone() }
 }
+
+/// The largest table that is quantised into memory. Vocabularies of 250,000 tokens are larger, and most of their rows are
+/// for languages that a node never sees.
+const QUANTIZED_BYTES_MAX: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests {
