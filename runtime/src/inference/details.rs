@@ -9,6 +9,7 @@ use super::files::metadata::ModelMetadata;
 use super::files::weights::Weights;
 use crate::regular_file;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -27,6 +28,9 @@ pub struct ModelDetails {
     /// The labels that the model scores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The texts that are put before an input, by the name of the prompt.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<String, String>,
     /// The licence, as the model card or the GGUF file names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub license: Option<String>,
@@ -59,7 +63,9 @@ impl ModelDetails {
             EncoderOutput::Scores(labels) => (None, None, labels),
             EncoderOutput::Vector(pooling) => (Some(metadata.dimensions), Some(pooling), Vec::new()),
         };
-        Self { dimensions, tokens_max: Some(metadata.tokens_max), pooling, labels, license: None }
+        let prompts = metadata.prompts.iter().filter(|(_, prompt)| !prompt.is_empty());
+        let prompts = prompts.map(|(name, prompt)| (name.clone(), shortened(prompt.clone()))).collect();
+        Self { dimensions, tokens_max: Some(metadata.tokens_max), pooling, labels, prompts, license: None }
     }
 }
 
@@ -87,8 +93,8 @@ fn license_in(card: &str) -> Option<String> {
     license.filter(|license| !license.is_empty()).map(|license| shortened(license.to_owned()))
 }
 
-fn shortened(license: String) -> String {
-    license.chars().take(LICENSE_CHARS_MAX).collect()
+fn shortened(text: String) -> String {
+    text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 
 /// The licence of the built-in model, which is beside its file.
@@ -96,7 +102,7 @@ const EMBEDDED_LICENSE: &str = "apache-2.0";
 /// The model card of a folder.
 const CARD: &str = "README.md";
 const CARD_BYTES_MAX: u64 = 64 << 10;
-const LICENSE_CHARS_MAX: usize = 80;
+const SHOWN_CHARS_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {
@@ -116,10 +122,7 @@ mod tests {
         for none in ["", "# A model\nlicense: mit\n", "---\nlicense:\n---\n", "---\n---\nlicense: mit\n"] {
             assert_eq!(license(none), None, "{none:?}");
         }
-        assert_eq!(
-            license(&format!("---\nlicense: {}\n", "x".repeat(500))).unwrap().len(),
-            LICENSE_CHARS_MAX
-        );
+        assert_eq!(license(&format!("---\nlicense: {}\n", "x".repeat(500))).unwrap().len(), SHOWN_CHARS_MAX);
     }
 
     #[test]
@@ -132,5 +135,10 @@ mod tests {
         );
         let llama = ModelDetails::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/llama")));
         assert_eq!(llama, ModelDetails { tokens_max: Some(128), ..ModelDetails::default() });
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/encoders/xlm-roberta-e5");
+        let e5 = ModelDetails::read(Path::new(folder));
+        assert_eq!((e5.dimensions, e5.tokens_max), (Some(32), Some(64)));
+        let prompts = [("passage", "passage: "), ("query", "query: ")];
+        assert_eq!(e5.prompts, prompts.map(|(name, prompt)| (name.to_owned(), prompt.to_owned())).into());
     }
 }

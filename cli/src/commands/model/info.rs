@@ -121,6 +121,10 @@ fn show(
     if !details.labels.is_empty() {
         rows.push(("Labels", details.labels.join(", ")));
     }
+    if !details.prompts.is_empty() {
+        let prompts = details.prompts.iter().map(|(name, prompt)| format!("{name} {prompt:?}"));
+        rows.push(("Prompts", prompts.collect::<Vec<_>>().join(", ")));
+    }
     rows.extend(details.license.clone().map(|license| ("Licence", license)));
     match present {
         Some(present) => {
