@@ -9,14 +9,14 @@ mod identity;
 use self::identity::{files, is_pending, precision_name};
 use crate::config::{MODEL_NAME_BYTES_MAX, ModelEntry};
 use crate::hub::{Format, Hub, ModelId, Present, Progress, PullError};
-use crate::inference::decoder::{inspect, is_gguf};
+use crate::inference::decoder::{self, inspect, is_decoder, is_gguf};
 use crate::inference::{
     EMBEDDED_MODEL, EMBEDDED_MODEL_BYTES, EMBEDDING_KINDS, EncoderInfo, FileHashes, ModelSpec, Precision,
     WorkerPoolHandle, WorkerProfile, embedded_fingerprint, encoders, hashes_folder,
 };
 use api::{ModelStatus, Pull, PullState};
 use engine::task::TaskKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -545,15 +545,26 @@ fn kinds(present: &Present) -> Result<Vec<TaskKind>, String> {
         // A single file that contains its own configuration.
         (Format::Safetensors, None) => return encoder(present),
     };
-    if GENERATORS.contains(&architecture) {
-        inspect(&present.path)?;
-        return Ok(vec![TaskKind::Generation]);
-    }
     if encoders().any(|encoder| encoder == architecture) {
         return encoder(present);
     }
-    let names = architectures().join(", ");
-    Err(format!("its architecture {architecture} is not supported; these are: {names}"))
+    let generates = decoder::architectures().any(|decoder| decoder == architecture);
+    if generates && is_decoder(&present.path) {
+        inspect(&present.path)?;
+        return Ok(vec![TaskKind::Generation]);
+    }
+    let (what, names) = if generates {
+        ("as an embedding model or a reranker", model_types(encoders()))
+    } else {
+        ("here", model_types(architectures()))
+    };
+    Err(format!("its architecture {architecture} is not supported {what}; these are: {names}"))
+}
+
+/// Returns those of the names that are a `model_type`, not a class, for people.
+pub(crate) fn model_types(names: impl IntoIterator<Item = &'static str>) -> String {
+    let types = names.into_iter().filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase()));
+    types.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn encoder(present: &Present) -> Result<Vec<TaskKind>, String> {
@@ -562,7 +573,7 @@ fn encoder(present: &Present) -> Result<Vec<TaskKind>, String> {
 
 /// Returns the architectures that models with a configuration may have.
 pub fn architectures() -> Vec<&'static str> {
-    let mut names: Vec<&str> = encoders().chain(GENERATORS).collect();
+    let mut names: Vec<&str> = encoders().chain(decoder::architectures()).collect();
     names.sort_unstable();
     names
 }
@@ -620,8 +631,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Supported decoders, by `architectures` or `model_type` of their `config.json`.
-const GENERATORS: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "llama", "mistral"];
 /// How soon to check again files that are being written.
 const PENDING_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The configuration of a model.
@@ -689,7 +698,7 @@ mod tests {
         assert_eq!((models[1].memory_bytes, models[1].precision), (7 << 20, Precision::F32));
         let reasons: Vec<&str> = unusable.iter().filter_map(|model| model.reason.as_deref()).collect();
         assert!(
-            reasons[0].starts_with("its architecture T5Model is not supported; these are: Bert"),
+            reasons[0].starts_with("its architecture T5Model is not supported here; these are: bert"),
             "{reasons:?}"
         );
         assert_eq!(reasons[1..], ["owner/none is not on this machine"]);

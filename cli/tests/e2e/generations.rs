@@ -134,6 +134,27 @@ fn a_llama_writes_what_pytorch_does_on_whichever_node_it_is() {
     assert!(ran.stderr.contains("waiting: no node in reach runs the model\n"), "{ran:?}");
 }
 
+/// A folder and a GGUF file of the same model continue a text as PyTorch does.
+#[test]
+fn a_qwen2_writes_what_pytorch_does_from_a_folder_and_from_a_file() {
+    let sandbox = Sandbox::new();
+    let node = sandbox.node("a");
+    let decoders = Path::new(LLAMA).with_file_name("decoders");
+    let models = json!([
+        {"model": decoders.join("qwen2"), "name": "folder"}, {"model": decoders.join("gguf/qwen2.gguf"), "name": "file"},
+    ]);
+    write(&node.home.config_file(), &json!({"models": models}).to_string());
+    node.start();
+    for model in ["folder", "file"] {
+        let submit =
+            ["task", "submit", "--type", "generation", "--input", "a", "--temperature", "0", "--wait", "-q"];
+        let submit = [&submit[..], &["--max-tokens", "24", "--model", model]].concat();
+        assert_eq!(node.run(&submit).good(), format!("{}\n", "a".repeat(24)), "{model}");
+    }
+    let info = node.run(&["model", "info", "folder"]).good();
+    assert!(info.contains("Architecture:  Qwen2ForCausalLM") && info.contains("512 tokens"), "{info}");
+}
+
 #[test]
 fn a_generation_is_watched_as_it_is_written() {
     let sandbox = Sandbox::new();

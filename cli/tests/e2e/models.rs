@@ -95,7 +95,7 @@ fn a_pull_that_cannot_be_says_why_and_what_to_do() {
     let files: [(&str, &[u8]); 3] =
         [("model.safetensors", &scene.weights), ("config.json", config), ("tokenizer.json", b"{}")];
     scene.hub.add("owner/t5", Special::default(), &files);
-    let t5 = "its architecture T5ForConditionalGeneration is not supported; these are: BertFor";
+    let t5 = "its architecture T5ForConditionalGeneration is not supported here; these are: bert";
     for (arguments, what, hint) in [
         (&["owner/t5"][..], t5, "nothing but its configuration was fetched"),
         (&["owner/none"], "it is private, gated, or does not exist", "set HF_TOKEN"),

@@ -11,6 +11,7 @@ use super::id::{MAIN, ModelId, Part};
 use super::listing::{CONFIG, Listed, Listing, ListingError, SelectionError, TRANSFORMER};
 use super::present::{Present, PresentError, architecture};
 use super::{Hub, Neighbours};
+use crate::catalog::model_types;
 use crate::home;
 use std::fs;
 use std::io;
@@ -114,11 +115,11 @@ pub enum PullError {
         bytes: u64,
     },
     /// Its architecture is not supported.
-    #[error("its architecture {architecture} is not supported; these are: {supported}")]
+    #[error("its architecture {architecture} is not supported here; these are: {supported}")]
     Unsupported {
         /// The architecture in its configuration.
         architecture: String,
-        /// The supported architectures.
+        /// The supported model types.
         supported: String,
     },
     /// The hub states no hash of a file.
@@ -335,7 +336,7 @@ impl Hub {
             None => Ok(()),
             Some(name) => Err(PullError::Unsupported {
                 architecture: name.chars().take(NAME_CHARS_SHOWN).collect(),
-                supported: self.architectures.join(", "),
+                supported: model_types(self.architectures.iter().copied()),
             }),
         }
     }

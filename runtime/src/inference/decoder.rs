@@ -129,6 +129,11 @@ pub fn is_decoder(path: &Path) -> bool {
     config::is_decoder(&json) && !folder.has("modules.json")
 }
 
+/// Returns the names of the supported decoders, as in `architectures` and `model_type` of their `config.json`.
+pub fn architectures() -> impl Iterator<Item = &'static str> {
+    architectures::Architecture::all_names()
+}
+
 /// Tells whether a file begins like a GGUF file with at least one tensor.
 pub fn is_gguf(path: &Path) -> bool {
     let mut beginning = [0; 16];

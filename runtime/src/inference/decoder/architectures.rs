@@ -15,6 +15,8 @@ use super::json_fields::Fields;
 pub(crate) struct Architecture {
     /// `model_type` in `config.json`.
     pub(crate) model_type: &'static str,
+    /// The class in `architectures` of `config.json`.
+    class: &'static str,
     /// `general.architecture` in a GGUF file, with which its keys begin.
     pub(super) gguf: &'static str,
     /// Whether a GGUF file has the numbers of a rotary pair adjacent, not half a head apart.
@@ -88,6 +90,11 @@ impl Architecture {
     /// Finds an architecture by the `general.architecture` of a GGUF file.
     pub(super) fn by_gguf(name: &str) -> Option<&'static Self> {
         ALL.into_iter().find(|architecture| architecture.gguf == name)
+    }
+
+    /// Returns the class and the `model_type` of each architecture.
+    pub(super) fn all_names() -> impl Iterator<Item = &'static str> {
+        ALL.into_iter().flat_map(|architecture| [architecture.class, architecture.model_type])
     }
 
     /// Returns the names that `config.json` may have as its `model_type`.

@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// A Llama with factors for embeddings, attention, the residual stream and logits (Granite Team, 2024).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "granite",
+    class: "GraniteForCausalLM",
     gguf: "granite",
     gguf_interleaved: true,
     attention_bias: Bias::Field("attention_bias"),

@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// The architecture that the others differ from (Touvron et al., 2023).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "llama",
+    class: "LlamaForCausalLM",
     gguf: "llama",
     gguf_interleaved: true,
     attention_bias: Bias::Field("attention_bias"),

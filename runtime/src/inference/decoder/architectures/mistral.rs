@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// A Llama with a sliding window (Jiang et al., 2023). Its GGUF files are those of a Llama.
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "mistral",
+    class: "MistralForCausalLM",
     gguf: "llama",
     gguf_interleaved: true,
     attention_bias: Bias::Never,

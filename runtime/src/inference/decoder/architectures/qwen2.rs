@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// A Llama with biases of queries, keys and values (Yang et al., 2024).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
     gguf: "qwen2",
     gguf_interleaved: false,
     attention_bias: Bias::QueryKeyValue,

@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// A Llama that normalises each head of queries and keys (Yang et al., 2025).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
     gguf: "qwen3",
     gguf_interleaved: false,
     attention_bias: Bias::Field("attention_bias"),

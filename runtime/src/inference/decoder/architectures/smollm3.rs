@@ -5,6 +5,7 @@ use super::{Architecture, Bias, Defaults, Rotation, Window};
 /// A Llama whose fourth layers do not rotate queries and keys (Yang et al., 2025).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_type: "smollm3",
+    class: "SmolLM3ForCausalLM",
     gguf: "smollm3",
     gguf_interleaved: true,
     attention_bias: Bias::Field("attention_bias"),
