@@ -181,8 +181,7 @@ impl Node {
                     self.handle_pinged(waiter, None);
                 }
                 if let Ok(Payload::Assign(assignment)) = Payload::decode(&envelope.payload) {
-                    let reason = ReassignReason::Unreachable;
-                    self.tasks.handle_returned(destination, assignment.attempt, reason);
+                    self.handle_unassigned(destination, assignment.attempt);
                 }
                 self.deliveries.handle_failed(self.clock.now, message, envelope.payload);
             }
@@ -198,7 +197,10 @@ impl Node {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(attempt.task, worker, took);
                 self.withdraw_assignment(attempt.task);
-                if reason == ReassignReason::Refused {
+                let gave_it_up =
+                    [ReassignReason::HandedBack, ReassignReason::Missing, ReassignReason::Refused];
+                if gave_it_up.contains(&reason) {
+                    // Otherwise it could get the same task again at once, without end.
                     self.scheduler.handle_full(self.clock.now, worker);
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
@@ -216,6 +218,17 @@ impl Node {
                 self.release(attempt, worker);
             }
         }
+    }
+
+    /// Takes back an attempt whose assignment its worker has not acknowledged.
+    fn handle_unassigned(&mut self, worker: NodeId, attempt: Attempt) {
+        let open = self.tasks.get(attempt.task).filter(|open| open.stored.attempts == attempt.number);
+        if let Some(open) = open {
+            // As with a lease, it took at least that long. Otherwise the worker would seem as fast as before.
+            let took = self.clock.now.since(open.assigned_at);
+            self.scheduler.handle_returned(attempt.task, worker, Some(took));
+        }
+        self.tasks.handle_returned(worker, attempt, ReassignReason::Unreachable);
     }
 
     fn release(&mut self, attempt: Attempt, worker: NodeId) {

@@ -125,6 +125,28 @@ fn a_worker_that_dies_loses_nothing() {
 }
 
 #[test]
+fn a_worker_that_acknowledges_nothing_gets_each_task_at_most_once_and_then_nothing() {
+    let mut network = Network::default();
+    let [origin, worker] = [network.add(|_| {}), network.add(|_| {})];
+    network.run(SECOND);
+    // Heartbeats pass, so the link stays up.
+    network.shed(origin, usize::MAX);
+    let mut swallowed = Vec::new();
+    for round in 0..2 {
+        for at in 0..8 {
+            submit(&mut network, origin, &format!("text {round} {at}"));
+        }
+        network.run(SECOND * 30);
+        assert_eq!(finished(&network, origin).len(), 8 * (round + 1));
+        let of = network.id(worker);
+        let to_it = |event: &&Event| matches!(event, Event::TaskAssigned { worker, .. } if *worker == of);
+        swallowed.push(network.events(origin).iter().filter(to_it).count());
+    }
+    assert!((1..8).contains(&swallowed[0]), "{swallowed:?}");
+    assert_eq!(swallowed[0], swallowed[1], "it has shown that it is slow");
+}
+
+#[test]
 fn an_origin_that_dies_after_it_accepted_a_task_completes_it_when_it_is_back() {
     let mut network = Network::default();
     let origin = network.add(|_| {});
