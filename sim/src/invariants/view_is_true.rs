@@ -4,6 +4,9 @@
 //! The true graph is built from both ends of every link. Views may differ while one end has not yet noticed a change,
 //! but no longer than detection takes. They are also not compared for that long after a change of the network, when
 //! both ends may believe in a link that is cut.
+//!
+//! Reports of hostile nodes do not count. So a node must list what it can reach over links between honest nodes. It may
+//! list what it can reach only across hostile nodes, any of which may be linked.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};
@@ -89,15 +92,29 @@ impl ViewIsTrue {
         }
         self.compared = true;
         self.checks += 1;
-        let mut placed = NodeSet::default();
+        let mut pieces = Vec::new();
+        let (mut placed, mut bridged) = (NodeSet::default(), NodeSet::default());
         for node in (0..).take(self.links.len()) {
-            if !self.links.runs(node) || placed.contains(node) {
-                continue;
+            if self.links.runs(node) && !placed.contains(node) {
+                let (piece, nodes) = self.piece(node);
+                let at_bridge = nodes.iter().any(|&node| self.has_hostile_peer(node));
+                nodes.iter().for_each(|&node| placed.set(node, true));
+                nodes.iter().for_each(|&node| bridged.set(node, at_bridge));
+                pieces.push((piece, nodes, at_bridge));
             }
-            let (piece, nodes) = self.piece(node);
+        }
+        for (piece, nodes, at_bridge) in pieces {
             for node in nodes {
-                placed.set(node, true);
-                if let Some(other) = self.views[node as usize].difference(&piece, node) {
+                let view = &self.views[node as usize];
+                if view.difference(&piece, node).is_none() {
+                    continue;
+                }
+                let may_list = |other| piece.contains(other) || (at_bridge && bridged.contains(other));
+                let is_wrong = |other: &NodeIndex| {
+                    let is_listed = view.contains(*other);
+                    *other != node && if is_listed { !may_list(*other) } else { piece.contains(*other) }
+                };
+                if let Some(other) = (0..).take(self.links.len()).find(is_wrong) {
                     let what = if piece.contains(other) { "does not know" } else { "still lists" };
                     let changed = self.changed_at;
                     return Err(format!("n{node} {what} n{other}, and nothing changed since {changed}"));
@@ -107,7 +124,11 @@ impl ViewIsTrue {
         Ok(())
     }
 
-    /// Returns the nodes that a node can reach over links, including itself.
+    fn has_hostile_peer(&self, node: NodeIndex) -> bool {
+        self.links.peers(node).any(|peer| self.cluster.role(peer) == NodeRole::Hostile)
+    }
+
+    /// Returns the nodes that a node can reach over links between honest nodes, including itself.
     fn piece(&self, node: NodeIndex) -> (NodeSet, Vec<NodeIndex>) {
         let (mut piece, mut nodes, mut next) = (NodeSet::default(), vec![node], 0);
         piece.set(node, true);
@@ -248,6 +269,27 @@ mod tests {
         two.observe(3, 0, Observation::Output(&there)).unwrap();
         two.observe(4, 1, Observation::Output(&back)).unwrap();
         assert!(two.observe(10, 0, Observation::Started).unwrap_err().contains("still lists"));
+    }
+
+    #[test]
+    fn only_who_has_a_hostile_peer_may_list_more_than_honest_links_reach() {
+        let check = |links: &[NodeIndex], listed: NodeIndex| {
+            let text = "nodes = 5\nduration = \"60s\"\n[[host]]\nnode = \"n4\"\nhostile = [\"forge\"]\n";
+            let scenario = crate::scenario::Scenario::parse("bridge", text).unwrap();
+            let cluster = Arc::new(Cluster::new(&scenario, 1, None));
+            let mut three = Two { invariant: ViewIsTrue::new(Arc::clone(&cluster)), cluster };
+            (0..3).for_each(|node| three.observe(0, node, Observation::Started).unwrap());
+            for &node in links {
+                let bridge = up(&three.cluster, 1, 4);
+                three.observe(1, node, Observation::Output(&bridge)).unwrap();
+            }
+            three.joined(1, 0, listed);
+            three.observe(7, 0, Observation::Input(&engine::Input::Tick))
+        };
+        assert_eq!(check(&[0, 1], 1), Ok(()));
+        assert!(check(&[1, 2], 1).unwrap_err().contains("still lists"), "no path leads from here");
+        assert!(check(&[0, 1], 2).unwrap_err().contains("still lists"), "no path leads there");
+        assert!(check(&[0, 1], 3).unwrap_err().contains("still lists"), "it never ran");
     }
 
     #[test]
