@@ -247,7 +247,7 @@ fn foreign() -> Vec<u8> {
     let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
     let mut bytes = b"GGUF\x03\0\0\0".to_vec();
     bytes.extend([1_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat());
-    bytes.extend([text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("qwen2")].concat());
+    bytes.extend([text("general.architecture"), 8_u32.to_le_bytes().to_vec(), text("gemma3")].concat());
     bytes.extend([text("token_embd.weight"), 1_u32.to_le_bytes().to_vec()].concat());
     bytes.extend([&4_u64.to_le_bytes()[..], &[0; 4], &[0; 8]].concat());
     bytes.resize(bytes.len().next_multiple_of(32) + 32, 0);
@@ -291,13 +291,13 @@ fn one_bad_part_costs_what_needs_it_and_what_cannot_run_is_said_at_once() {
     let names: Vec<&str> =
         listed["data"].as_array().unwrap().iter().filter_map(|it| it["id"].as_str()).collect();
     assert_eq!(names, ["broken"], "{listed}");
-    let reason = "general.architecture: \"qwen2\" is not supported";
+    let reason = "general.architecture: \"gemma3\" is not supported";
     let said = node.run(&["model", "list"]).stdout;
     assert!(said.contains(reason), "{said}");
     let said = node.run(&["doctor"]).stdout;
     assert!(said.contains("The model foreign cannot be used."), "{said}");
     for _ in 0..2 {
         let (status, refused) = post(&node, "/v1/completions", &json!({"model": "foreign", "prompt": "hi"}));
-        assert!((400..500).contains(&status) && refused.to_string().contains("qwen2"), "{status} {refused}");
+        assert!((400..500).contains(&status) && refused.to_string().contains("gemma3"), "{status} {refused}");
     }
 }
