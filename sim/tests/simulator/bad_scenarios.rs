@@ -45,6 +45,16 @@ fn typos_get_the_nearest_name() {
 }
 
 #[test]
+fn a_section_of_which_there_may_be_several_has_two_brackets() {
+    for header in ["fault", "host"] {
+        let text = format!("nodes = 3\nduration = \"10s\"\n[{header}]\nnode = \"n1\"\n");
+        let said = Scenario::parse("bad.toml", &text).unwrap_err().to_string();
+        let expected = format!("bad.toml:3:1: `[[{header}]]` has two brackets, for there may be several");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+#[test]
 fn steps_of_time_are_short() {
     for (tick, words) in
         [("1ms", "accepted"), ("100ms", "accepted"), ("0s", "`tick`"), ("101ms", "1 ms to 100 ms")]

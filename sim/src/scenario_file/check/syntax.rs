@@ -78,6 +78,9 @@ impl Source<'_> {
             .rsplit_once(", expected ")
             .filter(|(_, expected)| !expected.contains('`'))
             .or_else(|| rest.split_once(", expected "))?;
+        if let ("map", "a sequence", Some(header)) = (got, expected, self.header_at(place.start)) {
+            return Some(format!("`[[{header}]]` has two brackets, for there may be several"));
+        }
         let expected = match expected {
             "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, such as 3",
             "i8" | "i16" | "i32" | "i64" => "a whole number, such as 3",
@@ -101,6 +104,12 @@ impl Source<'_> {
             Some(key) => format!("`{key}` must be {expected}, not {got}"),
             None => format!("expected {expected}, not {got}"),
         })
+    }
+
+    /// Returns the name in the header of a section, such as `[fault]`, at a place.
+    fn header_at(&self, at: usize) -> Option<&str> {
+        let line = self.text.get(at..)?.lines().next()?;
+        line.trim_end().strip_prefix('[')?.strip_suffix(']')
     }
 
     /// Returns the key of the value at a place, if both are on one line.
