@@ -8,6 +8,7 @@ mod network;
 pub(super) mod storage;
 
 use crate::client::Client;
+use crate::commands::node_names;
 use crate::error::{Failure, Outcome};
 use crate::output::{self, Format};
 use api::{Alerts, Availability, Diagnosis, Members, Status, StatusResponse};
@@ -153,7 +154,9 @@ fn examine_node(status: &Status, diagnosis: &Diagnosis, members: &Members, findi
     findings.extend(diagnosis.troubles.iter().map(|recent| Finding::from_recent(recent, &names)));
     findings.extend(diagnosis.model_conflicts.iter().map(Finding::model_conflict));
     if status.peers == 0 && findings.iter().all(|finding| !finding.problem) {
-        findings.push(Finding::no_peers(&status.network, !status.models.is_empty()));
+        let former: Vec<String> =
+            members.former.iter().map(|member| node_names::named(&member.name, member.id)).collect();
+        findings.push(Finding::no_peers(&status.network, &former, !status.models.is_empty()));
     }
     let no_models = status.models.is_empty() && members.members.iter().all(|member| member.models.is_empty());
     // A network that only relays is no problem until somebody has a task for it.

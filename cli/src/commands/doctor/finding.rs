@@ -300,17 +300,24 @@ impl Finding {
         )
     }
 
-    pub(in crate::commands) fn no_peers(network: &str, runs_models: bool) -> Self {
+    /// `former` are the names of nodes that answered before.
+    pub(in crate::commands) fn no_peers(network: &str, former: &[String], runs_models: bool) -> Self {
         Self::note(
             "alone",
-            format!("No other node of network {network:?} was found."),
+            match former {
+                [] => format!("No other node of network {network:?} was found."),
+                lost => format!(
+                    "No other node of network {network:?} answers any more: lost {}.",
+                    lost.join(", ")
+                ),
+            },
             if runs_models {
                 "all tasks run on this machine"
             } else {
                 "this node runs no models, so no task can run"
             },
             "start a node on another machine of this local network; if there is one, run doctor there too, or give \
-             its address: p2p-ai-agents node start --bootstrap-peer IP:9000",
+             its address: p2p-ai-agents node restart --bootstrap-peer IP:9000",
         )
     }
 
@@ -318,7 +325,10 @@ impl Finding {
     pub(in crate::commands) fn alert(alert: &Alert, status: &Status) -> Option<Self> {
         let (code, why, fix) = match alert.rule {
             AlertRule::ClockDiffers | AlertRule::ModelUnusable => return None,
-            AlertRule::PeerCount if status.peers == 0 => return None,
+            // It is cleared once there have been enough peers for a while.
+            AlertRule::PeerCount if status.peers == 0 || u64::from(status.peers) >= alert.threshold => {
+                return None;
+            }
             AlertRule::DiskUsed => (
                 "disk_used",
                 "on a full disk the node accepts no tasks and keeps no results",
@@ -578,7 +588,8 @@ mod tests {
     #[test]
     fn what_may_be_wrong_with_a_machine() {
         let findings = vec![
-            Finding::no_peers("local", true),
+            Finding::no_peers("local", &[], true),
+            Finding::no_peers("local", &["attic".to_owned(), "cellar".to_owned()], true),
             Finding::not_running(),
             Finding::crashed(7),
             Finding::no_worker(1),
@@ -599,12 +610,12 @@ mod tests {
             ),
         ];
         insta::assert_snapshot!(Report::new(findings, None).text());
-        assert!(Report::new(vec![Finding::no_peers("local", true)], None).healthy);
+        assert!(Report::new(vec![Finding::no_peers("local", &[], true)], None).healthy);
     }
 
     #[test]
     fn findings_as_json() {
-        let report = Report::new(vec![Finding::no_peers("local", true), Finding::not_running()], None);
+        let report = Report::new(vec![Finding::no_peers("local", &[], true), Finding::not_running()], None);
         insta::assert_snapshot!(serde_json::to_string_pretty(&report).unwrap());
     }
 }
