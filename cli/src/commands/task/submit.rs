@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::error::Failure;
 use crate::output::{self, Format};
 use crate::{progress, terminal};
-use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, Submitted};
+use api::{InputBody, InvalidTask, Models, NewTask, OneOrMany, Submitted, Task};
 use clap::{Args, ValueEnum};
 use engine::TaskId;
 use engine::task::{TaskKind, TaskStatus};
@@ -210,6 +210,7 @@ async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Res
                         submit(&client, &task).await.map_err(|failure| failure.at(&place))
                     }));
                 }
+                Err(failure) if is_of_all_lines(arguments) => return Err(at(failure)),
                 Err(failure) => {
                     failed += 1;
                     at(failure).report();
@@ -263,6 +264,11 @@ struct FileTask {
     task: NewTask,
     /// What the caller calls the line: a text or a number.
     custom_id: Option<Value>,
+}
+
+/// Tells whether what is wrong with a line is wrong with all of them: plain texts have no type of their own.
+fn is_of_all_lines(arguments: &Arguments) -> bool {
+    is_plain(arguments) && arguments.kind.is_none()
 }
 
 /// Parses one line and fills its unset fields from the command line; `None` if it is blank.
@@ -406,14 +412,24 @@ async fn await_result(client: &Client, id: TaskId, arguments: &Arguments) -> Res
 
 /// Waits until a task ends. If that takes more than a moment, says what it waits for, once for each reason.
 pub(in crate::commands) async fn ended(client: &Client, id: TaskId) -> Result<(), Failure> {
-    let (mut wait, mut notice) = (FIRST_POLL, WaitNotice::default());
+    let mut notice = WaitNotice::default();
+    ended_with(client, id, |task| notice.take(task)).await
+}
+
+/// Waits for the end of a task, and calls `notice` while it waits.
+async fn ended_with(
+    client: &Client,
+    id: TaskId,
+    mut notice: impl FnMut(&Task) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut wait = FIRST_POLL;
     // Every task ends, because it has a timeout.
     loop {
         let task = client.await_task(id, wait).await?;
         if task.status.is_terminal() {
             return Ok(());
         }
-        notice.take(&task)?;
+        notice(&task)?;
         // A queued task may start, or wait for something else.
         wait = if task.status == TaskStatus::Queued { QUEUED_POLL } else { LONG_POLL };
     }

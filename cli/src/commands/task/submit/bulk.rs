@@ -9,7 +9,7 @@
 mod accepted;
 mod total;
 
-use super::{Arguments, FileTask, LINE_BYTES_MAX, file_task, open, submit};
+use super::{Arguments, FileTask, LINE_BYTES_MAX, file_task, is_of_all_lines, open, submit};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::progress;
@@ -77,6 +77,10 @@ pub(super) async fn run(
                     under_way.spawn(async move {
                         (line, custom_id, finish(&client, &task, line, &accepted).await)
                     });
+                }
+                Err(failure) if is_of_all_lines(arguments) => {
+                    bar.finish_and_clear();
+                    return Err(failure.at(&format!("{} line {number}", input.display())));
                 }
                 Err(failure) => {
                     total.refused += 1;
@@ -158,7 +162,8 @@ async fn finish(
 }
 
 async fn result_of(client: &Client, id: TaskId) -> Result<ResultBody, Failure> {
-    super::ended(client, id).await?;
+    // The bar shows the progress of all tasks together.
+    super::ended_with(client, id, |_| Ok(())).await?;
     client.get(&format!("/api/v1/tasks/{id}/result")).await
 }
 

@@ -4,13 +4,15 @@ use crate::commands::task::result;
 use crate::error::Failure;
 use crate::output;
 use crate::terminal;
-use api::ResultBody;
+use api::{OutputBody, ResultBody};
 use engine::task::TaskStatus;
 
 /// Counts of the outcomes.
 #[derive(Default)]
 pub(super) struct Total {
     completed: u64,
+    /// Completed tasks whose input was longer than the model accepts.
+    truncated: u64,
     failed: u64,
     pub(super) refused: u64,
     done_before: u64,
@@ -26,6 +28,7 @@ impl Total {
     pub(super) fn count(&mut self, line: u64, result: &ResultBody) {
         if result.status == TaskStatus::Completed {
             self.completed += 1;
+            self.truncated += u64::from(result.output.as_ref().is_some_and(is_truncated));
             return;
         }
         self.failed += 1;
@@ -65,14 +68,28 @@ impl Total {
     }
 
     fn text(&self) -> String {
-        let Self { completed, failed, refused, done_before, .. } = self;
+        let Self { completed, truncated, failed, refused, done_before, .. } = self;
         let mut text = format!("{completed} completed");
+        if *truncated > 0 {
+            text = format!("{text} ({truncated} of them truncated: the model takes no longer inputs)");
+        }
         for (count, what) in [(failed, "failed"), (refused, "refused"), (done_before, "done before")] {
             if *count > 0 {
                 text = format!("{text}, {count} {what}");
             }
         }
         text
+    }
+}
+
+/// Tells whether the model did not see all tokens of the inputs.
+const fn is_truncated(output: &OutputBody) -> bool {
+    match output {
+        OutputBody::Classification { dropped, .. }
+        | OutputBody::Embedding { dropped, .. }
+        | OutputBody::Embeddings { dropped, .. }
+        | OutputBody::Reranking { dropped, .. } => dropped.dropped_tokens > 0,
+        OutputBody::Generation { .. } => false,
     }
 }
 
@@ -96,6 +113,13 @@ mod tests {
             serde_json::from_value(result).unwrap()
         };
         let mut total = Total::new(3);
+        total.count(1, &result("COMPLETED"));
+        assert_eq!(total.text(), "1 completed, 3 done before");
+        let output = json!({"vector": [1.0], "tokens": 256, "dropped_tokens": 9});
+        let truncated = ResultBody { output: serde_json::from_value(output).unwrap(), ..result("COMPLETED") };
+        total.count(2, &truncated);
+        assert!(total.text().starts_with("2 completed (1 of them truncated: "), "{}", total.text());
+        total = Total::new(3);
         total.count(1, &result("COMPLETED"));
         (0..12).for_each(|line| total.count(40 - line, &result("FAILED")));
         assert_eq!(total.text(), "1 completed, 12 failed, 3 done before");
