@@ -25,7 +25,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use total::Total;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -55,6 +58,7 @@ pub(super) async fn run(
     let (skipped, bar) = (results.done.len() as u64, progress::bar(count(input)?, "tasks"));
     let (mut number, mut at_end, mut total) = (0_u64, false, Total::new(skipped));
     let mut under_way = JoinSet::new();
+    let submissions = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         while !at_end && under_way.len() < IN_FLIGHT_MAX {
@@ -74,8 +78,9 @@ pub(super) async fn run(
                 Ok(None) => bar.inc(1),
                 Ok(Some(FileTask { task, custom_id })) => {
                     let (client, line, accepted) = (client.clone(), line.name, Arc::clone(&accepted));
+                    let submissions = Arc::clone(&submissions);
                     under_way.spawn(async move {
-                        (line, custom_id, finish(&client, &task, line, &accepted).await)
+                        (line, custom_id, finish(&client, &task, line, &accepted, &submissions).await)
                     });
                 }
                 Err(failure) if is_of_all_lines(arguments) => {
@@ -92,6 +97,12 @@ pub(super) async fn run(
             ended = under_way.join_next() => ended,
             _ = &mut interrupted => {
                 bar.finish_and_clear();
+                // Each task that the node accepts must be in the list, or it would run again. No other one begins.
+                let all = IN_FLIGHT_MAX as u32;
+                tokio::select! {
+                    _ = timeout(SUBMISSIONS_TIMEOUT, submissions.acquire_many(all)) => {}
+                    _ = tokio::signal::ctrl_c() => {}
+                }
                 return total.interrupted(under_way.len());
             }
         };
@@ -147,6 +158,7 @@ async fn finish(
     task: &NewTask,
     line: LineName,
     accepted: &Accepted,
+    submissions: &Semaphore,
 ) -> Result<ResultBody, Failure> {
     if let Some(id) = accepted.earlier(line) {
         // A node keeps results for a day; and another node may have accepted the task.
@@ -156,8 +168,11 @@ async fn finish(
             return Ok(result);
         }
     }
+    let permit =
+        submissions.acquire().await.map_err(|error| Failure::from_error(&error).id("internal_error"))?;
     let id = submit(client, task).await?;
     accepted.add(line, id);
+    drop(permit);
     result_of(client, id).await
 }
 
@@ -438,6 +453,8 @@ fn same_file(input: &Path, output: &Path) -> bool {
 
 /// Maximum number of tasks in flight: half of the node's queue.
 const IN_FLIGHT_MAX: usize = 128;
+/// Maximum time for which an interrupted run waits for the answers to its submissions.
+const SUBMISSIONS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The beginning of every line of results.
 const LINE_START: &[u8] = br#"{"line":"#;
 /// Maximum size of a line of results: as much as one response of a node.
