@@ -197,10 +197,7 @@ impl Node {
                 let took = (reason == ReassignReason::LeaseExpired).then_some(tasks::LEASE);
                 self.scheduler.handle_returned(attempt.task, worker, took);
                 self.withdraw_assignment(attempt.task);
-                let gave_it_up =
-                    [ReassignReason::HandedBack, ReassignReason::Missing, ReassignReason::Refused];
-                if gave_it_up.contains(&reason) {
-                    // Otherwise it could get the same task again at once, without end.
+                if reason == ReassignReason::Refused {
                     self.scheduler.handle_full(self.clock.now, worker);
                 }
                 if reason == ReassignReason::LeaseExpired || reason == ReassignReason::Unreachable {
