@@ -30,6 +30,7 @@ pub(super) fn explain(error: &clap::Error, words: &[OsString]) -> Failure {
     let (name, command) = command(words);
     // The parser suggests names that have only a few letters in common with what was typed.
     tips.retain(|tip| !tip.contains("similar argument") && !tip.contains("similar subcommand"));
+    #[allow(clippy::wildcard_enum_match_arm, reason = "the usage of other mistakes is right")]
     let usage = match error.kind() {
         // The parser shows a variable of the environment as a part of it.
         ErrorKind::MissingRequiredArgument => usage.map(|usage| usage.replace(" --home <DIR>", " [OPTIONS]")),
@@ -57,6 +58,7 @@ fn suggestion(error: &clap::Error, command: &Command) -> Option<String> {
         Some(ContextValue::String(word)) => Some(word.as_str()),
         Some(_) | None => None,
     };
+    #[allow(clippy::wildcard_enum_match_arm, reason = "other mistakes are no names")]
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = word(ContextKind::InvalidSubcommand)?;

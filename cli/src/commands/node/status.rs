@@ -133,10 +133,8 @@ fn described(models: &[Model]) -> Vec<String> {
     }
     let describe = |(name, state, kinds): (&str, Availability, Vec<TaskKind>)| {
         let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-        let state = match state {
-            Availability::Loaded => String::new(),
-            state => format!("; {}", state.as_str()),
-        };
+        let state =
+            if state == Availability::Loaded { String::new() } else { format!("; {}", state.as_str()) };
         format!("{name} ({}{state})", kinds.join(", "))
     };
     grouped.into_iter().map(describe).collect()
