@@ -40,7 +40,13 @@ pub(super) const NAMES: Names = Names {
     head: HeadNames { first: "bert.pooler.dense", between: Between::Tanh, second: "classifier" },
 };
 
-fn fields(config: &Object) -> Result<Fields, ConfigError> {
+pub(super) fn fields(config: &Object) -> Result<Fields, ConfigError> {
+    let fields = fields_without_types(config)?;
+    Ok(Fields { token_types: Some(number(config, "type_vocab_size", Some(2))?), ..fields })
+}
+
+/// Reads the fields that BERT's descendants have as well.
+pub(super) fn fields_without_types(config: &Object) -> Result<Fields, ConfigError> {
     check_neutral(config, &NEUTRAL)?;
     Ok(Fields {
         vocabulary: number(config, "vocab_size", None)?,
@@ -51,14 +57,14 @@ fn fields(config: &Object) -> Result<Fields, ConfigError> {
         positions: number(config, "max_position_embeddings", None)?,
         padding: None,
         buckets: None,
-        token_types: Some(number(config, "type_vocab_size", Some(2))?),
+        token_types: None,
         norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
         activation: activation(config, "hidden_act")?,
     })
 }
 
 /// Fields that would change the model.
-pub(super) const NEUTRAL: [(&str, Neutral); 3] = [
+const NEUTRAL: [(&str, Neutral); 3] = [
     ("add_cross_attention", Neutral::Nothing),
     ("is_decoder", Neutral::Nothing),
     ("position_embedding_type", Neutral::OneOf(&["absolute"])),

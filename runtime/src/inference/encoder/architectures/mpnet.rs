@@ -1,9 +1,9 @@
 //! MPNet (Song et al., 2020): a BERT without token types, whose attention has a bias by relative position, and whose
 //! positions and classification head are RoBERTa's.
 
-use super::{Architecture, Between, Field, Fields, HeadNames, Names, activation, bert, epsilon, number};
+use super::{Architecture, Between, Field, Fields, HeadNames, Names, bert, number};
 use crate::inference::encoder::config_error::ConfigError;
-use crate::inference::files::json_fields::{Object, check_neutral};
+use crate::inference::files::json_fields::Object;
 
 pub(crate) static MPNET: Architecture = Architecture {
     model_type: "mpnet",
@@ -31,20 +31,11 @@ pub(crate) static MPNET: Architecture = Architecture {
 };
 
 fn fields(config: &Object) -> Result<Fields, ConfigError> {
-    check_neutral(config, &bert::NEUTRAL)?;
     Ok(Fields {
-        vocabulary: number(config, "vocab_size", None)?,
-        hidden: number(config, "hidden_size", None)?,
-        intermediate: number(config, "intermediate_size", None)?,
-        heads: number(config, "num_attention_heads", None)?,
-        layers: number(config, "num_hidden_layers", None)?,
-        positions: number(config, "max_position_embeddings", None)?,
         // Fixed by the architecture, whatever its configuration says.
         padding: Some(Field { name: "pad_token_id", value: 1 }),
         buckets: Some(number(config, "relative_attention_num_buckets", Some(BUCKETS))?),
-        token_types: None,
-        norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
-        activation: activation(config, "hidden_act")?,
+        ..bert::fields_without_types(config)?
     })
 }
 

@@ -3,9 +3,9 @@
 //!
 //! It is a BERT whose positions begin after the number of the padding token, with another classification head.
 
-use super::{Architecture, Between, Fields, HeadNames, Names, activation, bert, epsilon, number};
+use super::{Architecture, Between, Fields, HeadNames, Names, bert, number};
 use crate::inference::encoder::config_error::ConfigError;
-use crate::inference::files::json_fields::{Object, check_neutral};
+use crate::inference::files::json_fields::Object;
 
 pub(crate) static CAMEMBERT: Architecture = Architecture {
     model_type: "camembert",
@@ -54,18 +54,5 @@ const NAMES: Names = Names {
 };
 
 fn fields(config: &Object) -> Result<Fields, ConfigError> {
-    check_neutral(config, &bert::NEUTRAL)?;
-    Ok(Fields {
-        vocabulary: number(config, "vocab_size", None)?,
-        hidden: number(config, "hidden_size", None)?,
-        intermediate: number(config, "intermediate_size", None)?,
-        heads: number(config, "num_attention_heads", None)?,
-        layers: number(config, "num_hidden_layers", None)?,
-        positions: number(config, "max_position_embeddings", None)?,
-        padding: Some(number(config, "pad_token_id", Some(1))?),
-        buckets: None,
-        token_types: Some(number(config, "type_vocab_size", Some(2))?),
-        norm_epsilon: epsilon(config, "layer_norm_eps", 1e-12)?,
-        activation: activation(config, "hidden_act")?,
-    })
+    Ok(Fields { padding: Some(number(config, "pad_token_id", Some(1))?), ..bert::fields(config)? })
 }
