@@ -119,14 +119,20 @@ fn texts_and_conversations_become_the_tokens_of_transformers() {
     }
 }
 
+/// Returns a copy of a folder.
+fn copied(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(data(name)).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
 /// A folder with the configuration as transformers 5 writes it.
 #[test]
 fn both_spellings_of_a_configuration_mean_the_same() {
     for name in FOLDERS {
-        let folder = tempfile::tempdir().unwrap();
-        for file in fs::read_dir(data(name)).unwrap().map(Result::unwrap) {
-            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-        }
+        let folder = copied(name);
         fs::rename(folder.path().join("config.v5.json"), folder.path().join("config.json")).unwrap();
         assert_computes(&mut load(folder.path()), name);
     }
@@ -150,10 +156,7 @@ fn gguf_files_stay_near_pytorch_and_have_the_tokens_of_llama_cpp() {
 
 /// Returns a copy of a folder whose configuration has other fields.
 fn changed(name: &str, fields: Value) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(data(name)).unwrap().map(Result::unwrap) {
-        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-    }
+    let folder = copied(name);
     let mut config: Value =
         serde_json::from_slice(&fs::read(data(name).join("config.json")).unwrap()).unwrap();
     let fields: serde_json::Map<String, Value> = serde_json::from_value(fields).unwrap();

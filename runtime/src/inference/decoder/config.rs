@@ -15,8 +15,6 @@ use std::f32::consts::PI;
 pub(crate) struct DecoderConfig {
     pub(crate) architecture: &'static Architecture,
     pub(crate) shape: Shape,
-    /// The number of layers.
-    pub(crate) layers: usize,
     /// For each layer, whether it rotates queries and keys.
     pub(crate) rotates: Vec<bool>,
     pub(crate) biases: HasBias,
@@ -79,7 +77,7 @@ impl DecoderConfig {
         let positions = fields.number("max_position_embeddings")?.unwrap_or(defaults.positions);
         let window = architecture.window.of(&fields)?;
         let frequencies = frequencies(theta, checked_head(head_len)?)?;
-        let layers = needed("num_hidden_layers")?;
+        let layers = checked_layers(needed("num_hidden_layers")?)?;
         let factor = |name: &str, usual: f32| match fields.float(name)? {
             Some(factor) if architecture.scaled => checked_factor(name, factor),
             Some(_) | None => Ok::<_, String>(usual),
@@ -105,8 +103,7 @@ impl DecoderConfig {
                 residual_scale: factor("residual_multiplier", 1.0)?,
                 logit_scale: factor("logits_scaling", 1.0)?.recip(),
             },
-            layers,
-            rotates: architecture.rotation.of(&fields, layers.min(LAYERS_MAX))?,
+            rotates: architecture.rotation.of(&fields, layers)?,
             biases: HasBias { query_key_value, output, feed_forward },
             embedding_scale: factor("embedding_multiplier", 1.0)?,
             tied: fields.truth("tie_word_embeddings")?.unwrap_or(defaults.tied),
@@ -175,11 +172,12 @@ impl DecoderConfig {
             Some(factor) if architecture.scaled => checked_factor(&format!("{kind}.{name}"), factor),
             Some(_) | None => Ok::<_, String>(usual),
         };
-        let layers = number("block_count")?;
-        let has = |bias: Bias, parts: &[&str]| {
-            bias == Bias::QueryKeyValue && parts.contains(&"attn_q")
-                || parts.iter().any(|part| gguf.tensors.contains_key(&format!("blk.0.{part}.bias")))
+        let layers = checked_layers(number("block_count")?)?;
+        // The schema rejects biases that the architecture never has.
+        let has = |parts: &[&str]| {
+            parts.iter().any(|part| gguf.tensors.contains_key(&format!("blk.0.{part}.bias")))
         };
+        let always = architecture.attention_bias == Bias::QueryKeyValue;
         Ok(Self {
             architecture,
             shape: Shape {
@@ -196,12 +194,11 @@ impl DecoderConfig {
                 residual_scale: factor("residual_scale", 1.0)?,
                 logit_scale: factor("logit_scale", 1.0)?.recip(),
             },
-            layers,
-            rotates: architecture.rotation.of_gguf(layers.min(LAYERS_MAX)),
+            rotates: architecture.rotation.of_gguf(layers),
             biases: HasBias {
-                query_key_value: has(architecture.attention_bias, &["attn_q", "attn_k", "attn_v"]),
-                output: has(architecture.attention_bias, &["attn_output"]),
-                feed_forward: has(architecture.feed_forward_bias, &["ffn_gate", "ffn_up", "ffn_down"]),
+                query_key_value: always || has(&["attn_q", "attn_k", "attn_v"]),
+                output: has(&["attn_output"]),
+                feed_forward: has(&["ffn_gate", "ffn_up", "ffn_down"]),
             },
             embedding_scale: factor("embedding_scale", 1.0)?,
             tied: !gguf.tensors.contains_key("output.weight"),
@@ -220,13 +217,10 @@ impl DecoderConfig {
             ("the length of a head", shape.head_len, HEAD_MAX),
             ("the width of the gated layer", shape.intermediate, WIDTH_MAX),
             ("the size of the vocabulary", shape.vocabulary, VOCABULARY_MAX),
-            ("the number of layers", self.layers, LAYERS_MAX),
             ("the length of the context", shape.context, usize::MAX),
         ];
         for (what, found, most) in numbers {
-            if found == 0 || found > most {
-                return Err(refusal(format!("{what} is {found}, expected 1 to {most}")));
-            }
+            within(what, found, most).map_err(DecoderError::Config)?;
         }
         if !shape.heads.is_multiple_of(shape.kv_heads) {
             return Err(refusal(format!("{} heads do not share {} of keys", shape.heads, shape.kv_heads)));
@@ -245,6 +239,15 @@ pub(crate) fn is_decoder(json: &[u8]) -> bool {
         model_type: String,
     }
     serde_json::from_slice::<Kind>(json).is_ok_and(|kind| Architecture::by_type(&kind.model_type).is_some())
+}
+
+/// Checks the number of layers, before anything is made for each.
+fn checked_layers(layers: usize) -> Result<usize, String> {
+    within("the number of layers", layers, LAYERS_MAX).map(|()| layers)
+}
+
+fn within(what: &str, found: usize, most: usize) -> Result<(), String> {
+    if (1..=most).contains(&found) { Ok(()) } else { Err(format!("{what} is {found}, expected 1 to {most}")) }
 }
 
 fn refusal(reason: String) -> DecoderError {

@@ -1,6 +1,6 @@
 //! Qwen2 and Qwen2.5.
 
-use super::{Architecture, Bias, Defaults, Rotation, Window};
+use super::{Architecture, Bias, Defaults, Window, llama};
 
 /// A Llama with biases of queries, keys and values (Yang et al., 2024).
 pub(super) const ARCHITECTURE: Architecture = Architecture {
@@ -10,15 +10,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     gguf_interleaved: false,
     attention_bias: Bias::QueryKeyValue,
     feed_forward_bias: Bias::Never,
-    head_norms: false,
-    rotation: Rotation::All,
     window: Window::IfUsed,
-    scaled: false,
-    defaults: Defaults {
-        kv_heads: Some(32),
-        head_len: None,
-        positions: 32_768,
-        theta: 10_000.0,
-        tied: false,
-    },
+    defaults: Defaults { kv_heads: Some(32), positions: 32_768, ..llama::ARCHITECTURE.defaults },
+    ..llama::ARCHITECTURE
 };
