@@ -99,6 +99,10 @@ pub(crate) enum Kind {
 
 pub(super) async fn run(home: &Home, arguments: Arguments) -> Result<(), Failure> {
     let client = Client::connect(home)?;
+    if arguments.file.is_some() && is_plain(&arguments) {
+        // Plain texts have no type of their own: without one, the same is wrong with each line.
+        kind(&arguments)?;
+    }
     match (&arguments.file, &arguments.output) {
         (Some(path), Some(output)) => bulk::run(home, path, output, &arguments).await,
         (Some(path), None) => submit_file(&client, path, &arguments).await,
@@ -210,7 +214,6 @@ async fn submit_file(client: &Client, path: &Path, arguments: &Arguments) -> Res
                         submit(&client, &task).await.map_err(|failure| failure.at(&place))
                     }));
                 }
-                Err(failure) if is_of_all_lines(arguments) => return Err(at(failure)),
                 Err(failure) => {
                     failed += 1;
                     at(failure).report();
@@ -264,11 +267,6 @@ struct FileTask {
     task: NewTask,
     /// What the caller calls the line: a text or a number.
     custom_id: Option<Value>,
-}
-
-/// Tells whether what is wrong with a line is wrong with all of them: plain texts have no type of their own.
-fn is_of_all_lines(arguments: &Arguments) -> bool {
-    is_plain(arguments) && arguments.kind.is_none()
 }
 
 /// Parses one line and fills its unset fields from the command line; `None` if it is blank.

@@ -9,7 +9,7 @@
 mod accepted;
 mod total;
 
-use super::{Arguments, FileTask, LINE_BYTES_MAX, file_task, is_of_all_lines, open, submit};
+use super::{Arguments, FileTask, LINE_BYTES_MAX, file_task, open, submit};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::progress;
@@ -82,10 +82,6 @@ pub(super) async fn run(
                     under_way.spawn(async move {
                         (line, custom_id, finish(&client, &task, line, &accepted, &submissions).await)
                     });
-                }
-                Err(failure) if is_of_all_lines(arguments) => {
-                    bar.finish_and_clear();
-                    return Err(failure.at(&format!("{} line {number}", input.display())));
                 }
                 Err(failure) => {
                     total.refused += 1;
