@@ -143,7 +143,7 @@ impl Printed {
             Some(_) | None => None,
         };
         if let Some(text) = text {
-            write(&self.unprinted(text))?;
+            write(&unprinted(&mut self.printed, text))?;
         }
         let is_ended = self.printed.ends_with('\n') || (text.is_none() && self.printed.is_empty());
         if !is_ended {
@@ -154,25 +154,24 @@ impl Printed {
 
     /// Adds a part and returns what to print.
     fn take(&mut self, part: &Part) -> String {
-        if self.text.more(part).is_none() {
-            return String::new();
+        match self.text.more(part) {
+            Some(_) => unprinted(&mut self.printed, self.text.as_str()),
+            None => String::new(),
         }
-        let text = self.text.text.clone();
-        self.unprinted(&text)
     }
+}
 
-    /// Returns what to print so that `text` is on the terminal.
-    fn unprinted(&mut self, text: &str) -> String {
-        if self.printed.starts_with(text) {
-            return String::new();
-        }
-        let new = match text.strip_prefix(&self.printed) {
-            Some(more) => more.to_owned(),
-            None => format!("\n{text}"),
-        };
-        text.clone_into(&mut self.printed);
-        new
+/// Returns what to print so that `text` is on the terminal, where `printed` is.
+fn unprinted(printed: &mut String, text: &str) -> String {
+    if printed.starts_with(text) {
+        return String::new();
     }
+    let new = match text.strip_prefix(printed.as_str()) {
+        Some(more) => more.to_owned(),
+        None => format!("\n{text}"),
+    };
+    text.clone_into(printed);
+    new
 }
 
 fn write(text: &str) -> Result<(), Failure> {
