@@ -134,7 +134,6 @@ fn every_family_is_close_to_pytorch_in_few_bits() {
             let alone: Vec<Vec<f32>> = tokens.iter().flat_map(|pair| compute(&model, 1, &[pair])).collect();
             for (vector, row) in alone.iter().zip(&golden) {
                 // A few logits have no direction.
-                // A few logits have no direction.
                 if vector.len() < 8 {
                     let off = furthest(vector, &row.embedding);
                     assert!(off < furthest_logit, "{family} {precision:?}: off by {off}: {:?}", row.text);
@@ -176,7 +175,7 @@ fn a_padding_token_in_a_text_is_not_counted() {
         let model = Model::open(copy.0.path(), backend).unwrap();
         let tokens = model.tokenize("a <pad> b").unwrap();
         assert_eq!(tokens.iter().filter(|token| **token == 1).count(), 1, "{tokens:?}");
-        // The model has 66 positions, of which two precede the first token.
+        // Of the 66 position embeddings, a text uses those after the padding token's, which has number 1.
         assert_eq!(model.tokenize(&"a ".repeat(100)).unwrap().len(), 64);
         model.embed(&[&tokens]).unwrap().remove(0)
     });

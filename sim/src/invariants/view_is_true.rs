@@ -6,7 +6,7 @@
 //! both ends may believe in a link that is cut.
 //!
 //! Reports of hostile nodes do not count. So a node must list what it can reach over links between honest nodes. It may
-//! list what it can reach only across hostile nodes, any of which may be linked.
+//! also list the nodes at links of hostile nodes: whether hostile nodes pass members on to each other is unknown.
 
 use crate::cluster::Cluster;
 use crate::invariant::{Invariant, Observation};

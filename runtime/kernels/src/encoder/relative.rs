@@ -32,8 +32,8 @@ impl RelativeBias {
     }
 }
 
-/// Returns the bucket of the distance of a token from the own one: half of the buckets are for tokens after the own one, and of each half, half are
-/// for single distances.
+/// Returns the bucket of the distance between a token and another one, positive if the other one follows. Half of the
+/// buckets are for tokens that follow. In each half, half of the buckets are for single distances.
 #[must_use]
 pub fn relative_bucket(distance: isize) -> usize {
     let after = if distance > 0 { HALF } else { 0 };
